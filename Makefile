@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# One file, no configure step. `make help` lists what there is to do.
+# V=1 shows the commands. Everything built lies below build/.
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := all
+
+O       ?= build
+CC      ?= gcc
+CLANG   ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+PREFIX  ?= /usr/local
+Q       := $(if $(V),,@)
+say      = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2))
+
+# Libraries, and the Debian package of each, for the message when one lacks.
+LIBS         := libbpf libuv libnl-route-3.0 libfyaml libmicrohttpd libnghttp2 libcurl jansson
+PACKAGES     := libbpf-dev libuv1-dev libnl-route-3-dev libfyaml-dev libmicrohttpd-dev libnghttp2-dev libcurl4-openssl-dev libjansson-dev
+NEEDS_BUILD  := $(filter-out help deps clean,$(or $(MAKECMDGOALS),all))
+ifneq ($(NEEDS_BUILD),)
+MISSING := $(strip $(foreach lib,$(LIBS),$(shell pkg-config --exists $(lib) 2>/dev/null || echo $(lib))))
+ifneq ($(MISSING),)
+ifeq ($(AUTO_DEPS),)
+$(error These libraries are missing: $(MISSING). Run `make deps` as root (Debian packages: $(PACKAGES)))
+endif
+endif
+PKG_CFLAGS := $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs $(LIBS) 2>/dev/null)
+endif
+
+MULTIARCH := $(shell $(CC) -print-multiarch)
+VERSION   := $(shell sed -n 's/^## \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md 2>/dev/null | head -n 1)
+
+CPPFLAGS  := -D_GNU_SOURCE -DSLUICE_VERSION='"$(or $(VERSION),0.0.0)"' -Iinclude -I$(O)
+CFLAGS    ?= -O2 -g
+WARN      := -std=gnu11 -Wall -Wextra -Wno-unused-parameter $(if $(CI),-Werror)
+SAN       := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Wno-unused-parameter -Wno-unused-function \
+             -Wno-address-of-packed-member -Iinclude -I/usr/include/$(MULTIARCH)
+
+USER_SRC  := $(filter-out user/main.c,$(wildcard user/*.c))
+TOOL_SRC  := $(wildcard tools/sluice/*.c)
+UNIT_SRC  := $(wildcard tests/unit/*_test.c)
+FUZZ_SRC  := $(wildcard tests/fuzz/*_fuzz.c)
+BPFT_SRC  := $(wildcard tests/bpf/*_test.c)
+TLIB_SRC  := $(wildcard tests/lib/*.c)
+
+SKEL      := $(O)/sluice.skel.h
+USER_OBJ  := $(USER_SRC:%.c=$(O)/%.o)
+TOOL_OBJ  := $(TOOL_SRC:%.c=$(O)/%.o)
+
+all: $(O)/sluiced $(O)/sluice ## build the agent and the CLI (the default)
+
+# ---- kernel programs -----------------------------------------------------------
+$(O)/%.bpf.o: %.bpf.c
+	$(call say,BPF,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_FLAGS) -MMD -MP -c $< -o $@
+
+$(SKEL): $(O)/bpf/sluice.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name sluice_bpf > $@
+
+# ---- user space ------------------------------------------------------------------
+# Only datapath.c sees the skeleton.
+$(O)/user/datapath.o $(O)/san/user/datapath.o: $(SKEL)
+
+$(O)/%.o: %.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(WARN) -MMD -MP -c $< -o $@
+
+$(O)/libsluice.a: $(USER_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(O)/sluiced: $(O)/user/main.o $(O)/libsluice.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(PKG_LIBS) -lpthread
+
+$(O)/sluice: $(TOOL_OBJ) $(O)/libsluice.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(PKG_LIBS)
+
+# ---- tests: the same sources once more, with sanitizers -----------------------------
+$(O)/san/%.o: %.c
+	$(call say,SAN,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Iuser -Itests/lib $(PKG_CFLAGS) -O1 -g $(SAN) $(WARN) -MMD -MP -c $< -o $@
+
+$(O)/san/libsluice.a: $(USER_SRC:%.c=$(O)/san/%.o)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(O)/tests/unit/%: $(O)/san/tests/unit/%.o $(O)/san/libsluice.a
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(SAN) -o $@ $^ $(PKG_LIBS) -lpthread
+
+# libFuzzer comes with clang.
+$(O)/tests/fuzz/%: tests/fuzz/%.c $(USER_SRC) $(SKEL)
+	$(call say,FUZZ,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(CPPFLAGS) -Iuser -Ibpf -Itests/lib $(PKG_CFLAGS) -O1 -g -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=undefined -std=gnu11 -w -o $@ $< $$(sed -n 's/.*fuzz-links: *\([^*]*\).*/\1/p' $<) $(PKG_LIBS)
+
+# BPF_PROG_TEST_RUN tables: no sanitizer needed around the kernel's own verifier.
+$(O)/tests/bpf/%: $(O)/tests/bpf/%.o $(TLIB_SRC:%.c=$(O)/%.o) $(O)/libsluice.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(PKG_LIBS)
+$(O)/tests/bpf/%.o $(O)/tests/lib/%.o $(O)/tests/bench/%.o: CPPFLAGS += -Iuser -Itests/lib
+$(BPFT_SRC:%.c=$(O)/%.o) $(TLIB_SRC:%.c=$(O)/%.o): $(SKEL)
+
+# Stand-alone helpers of the e2e tests and benches: one .c file, one program.
+$(O)/tests/e2e/%: tests/e2e/%.c
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) -o $@ $< -lpthread
+$(O)/tests/bench/%: $(O)/tests/bench/%.o $(TLIB_SRC:%.c=$(O)/%.o) $(O)/libsluice.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(PKG_LIBS)
+
+E2E_BIN   := $(patsubst %.c,$(O)/%,$(wildcard tests/e2e/*.c))
+UNIT_BIN  := $(patsubst %.c,$(O)/%,$(UNIT_SRC))
+FUZZ_BIN  := $(patsubst %.c,$(O)/%,$(FUZZ_SRC))
+BPFT_BIN  := $(patsubst %.c,$(O)/%,$(BPFT_SRC))
+BENCH_BIN := $(patsubst %.c,$(O)/%,$(wildcard tests/bench/*.c))
+
+
+clean: ## remove build/
+	$(Q)rm -rf $(O)
+
+help: ## this text
+	@echo "Sluice: a load balancer for inference replicas that lives in the kernel."
+	@echo
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 22
+
+-include $(shell find $(O) -name '*.d' 2>/dev/null)
+.PHONY: all clean help

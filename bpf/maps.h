@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Every map, each with its card: purpose; key -> value; who writes, who reads;
+ * how long it lives. All are pinned by name below --bpffs and outlive the agent.
+ * Sizes are SL_* of abi.h. "mapped" means memory-mapped by agent and CLI.
+ */
+#ifndef SLUICE_BPF_MAPS_H
+#define SLUICE_BPF_MAPS_H
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+#include <sluice/abi.h>
+
+#define ARRAY(map_name, value_type, entries, map_flags)                                            \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
+		__uint(max_entries, entries);                                                      \
+		__uint(map_flags, map_flags);                                                      \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);                                               \
+		__type(key, __u32);                                                                \
+		__type(value, value_type);                                                         \
+	} map_name SEC(".maps")
+
+/* Heartbeat, seed, limits. 0 -> sl_control. Agent / all. 64 B. */
+ARRAY(control, struct sl_control, 1, BPF_F_MMAPABLE);
+/* Table accounts and sweep cursors. 0 -> sl_kernel. Programs / all. 64 B. */
+ARRAY(kernel, struct sl_kernel, 1, BPF_F_MMAPABLE);
+/* "Not ours" in a nanosecond. sl_filter_id -> bits. Agent, mapped / programs. 16 KiB. */
+ARRAY(filters, struct sl_filter, SL_FILTER_MAX, BPF_F_MMAPABLE);
+/* (address, port, protocol) -> VIP, replica or source. Agent, mapped / programs. 4 MiB. */
+ARRAY(index, struct sl_index_set, SL_INDEX_SETS, BPF_F_MMAPABLE);
+/* VIP row -> sl_vip. Agent, mapped / programs, CLI. 512 KiB. */
+ARRAY(vips, struct sl_vip, SL_MAX_VIPS, BPF_F_MMAPABLE);
+/* Service-port row -> sl_service. Agent, mapped / programs, CLI. 256 KiB. */
+ARRAY(services, struct sl_service, SL_MAX_SERVICES, BPF_F_MMAPABLE);
+/* Member lists and alias tables, one range a service-port. Agent, mapped / programs, CLI. 4 MiB. */
+ARRAY(members, struct sl_member, SL_MAX_MEMBERS, BPF_F_MMAPABLE);
+/* Replica row -> config (agent's line) and state (kernel's line). 2 MiB. */
+ARRAY(replicas, struct sl_replica, SL_MAX_REPLICAS, BPF_F_MMAPABLE);
+/* Replica row -> its service-ports. Agent, mapped / programs. 512 KiB. */
+ARRAY(replica_services, struct sl_replica_services, SL_MAX_REPLICAS, BPF_F_MMAPABLE);
+/* Own addresses for source NAT. Agent, mapped / programs. 8 KiB. */
+ARRAY(sources, struct sl_source, SL_MAX_SOURCES, BPF_F_MMAPABLE);
+/* The flow table: sets of 8 entries. Programs / CLI, mapped. 16 MiB. */
+ARRAY(flows, struct sl_flow_set, SL_FLOW_SETS, BPF_F_MMAPABLE);
+/* Source-NAT ports in use or in quarantine. Programs / CLI, mapped. 8 MiB. */
+ARRAY(snat, struct sl_snat_set, SL_SNAT_SETS, BPF_F_MMAPABLE);
+/* Event ring and its head. Agent, mapped / CLI. 8 MiB. */
+ARRAY(events, struct sl_event, SL_MAX_EVENTS, BPF_F_MMAPABLE);
+ARRAY(event_head, struct sl_event_head, 1, BPF_F_MMAPABLE);
+
+struct flow_lock {
+	struct bpf_spin_lock lock;
+};
+/* One lock a set of flows, for inserts. Programs. 128 KiB of locks. */
+ARRAY(flow_locks, struct flow_lock, SL_FLOW_SETS, 0);
+
+struct sweep_timer {
+	struct bpf_timer timer;
+};
+/* The timer of the sweep. Programs. */
+ARRAY(sweep_timers, struct sweep_timer, 1, 0);
+
+/* Flows that found both their sets full. sl_flow_key -> sl_flow. Programs / CLI. LRU: the oldest
+ * gives way; outside every count. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SL_MAX_SPILL);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct sl_flow_key);
+	__type(value, struct sl_flow);
+} spill SEC(".maps");
+
+/* Dropped packets. sl_drop_reason -> count per CPU. Programs / agent, CLI. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SL_DROP_MAX);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, __u64);
+} drops SEC(".maps");
+
+/* Everything else that is counted. sl_counter -> count per CPU. Programs / agent, CLI. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SL_COUNT_MAX);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+/* Names, for people. service-port row -> sl_service_name. Agent / CLI. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SL_MAX_SERVICES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, struct sl_service_name);
+} service_names SEC(".maps");
+
+/* Names, for people. replica row -> sl_replica_name. Agent / CLI. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SL_MAX_REPLICAS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, struct sl_replica_name);
+} replica_names SEC(".maps");
+
+#undef ARRAY
+#endif

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The layout of everything that the kernel programs, the agent and the CLI
+ * share: map keys, map values, events. One definition of each, compiled by
+ * clang -target bpf and by the host compiler; `make check-abi` shows that it
+ * holds no hidden padding. A change of layout raises SL_LAYOUT_VERSION.
+ *
+ * Addresses are 16 bytes, network byte order, IPv4 as ::ffff:a.b.c.d (RFC 4291
+ * section 2.5.5.2), so that both families take one code path. Ports are network
+ * byte order (__be16). Everything else is host byte order.
+ *
+ * Fields written by the agent and fields written by the kernel never share a
+ * cache line.
+ */
+#ifndef SLUICE_ABI_H
+#define SLUICE_ABI_H
+
+#include <linux/types.h>
+
+#include "names.h"
+
+#define SL_LAYOUT_VERSION 1
+
+/* Default sizes; the first three can be set before the maps are created. */
+#define SL_MAX_SERVICES 4096u    /* service-ports */
+#define SL_MAX_VIPS 16384u
+#define SL_MAX_REPLICAS 16384u
+#define SL_MAX_MEMBERS 262144u   /* slots in all member ranges together */
+#define SL_MAX_SOURCES 256u      /* own addresses used for source NAT */
+#define SL_MAX_SHARED 7u         /* service-ports that may share one replica */
+#define SL_FLOW_WAYS 8u          /* entries per set */
+#define SL_FLOW_SETS 32768u      /* 256 K flows, 16 MiB; a power of two */
+#define SL_SNAT_WAYS 8u
+#define SL_SNAT_SETS 32768u      /* 256 K source-NAT ports, 8 MiB; a power of two */
+#define SL_MAX_SPILL 4096u
+#define SL_INDEX_WAYS 8u
+#define SL_INDEX_SETS 16384u     /* 128 K keys, 4 MiB; a power of two */
+#define SL_FILTER_BITS 65536u    /* 8 KiB */
+#define SL_MAX_EVENTS 65536u
+#define SL_SCAN_MAX 32u          /* up to this many replicas every one is compared */
+
+/* An address, network byte order, IPv4 v4-mapped. */
+union sl_addr {
+	__u8 b[16];
+	__be32 w[4];
+	__u64 d[2];
+};
+
+/* The third word of a v4-mapped address: ::ffff:0:0, as it lies in memory. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define SL_V4_MARK 0xffff0000u
+#else
+#define SL_V4_MARK 0x0000ffffu
+#endif
+
+/* ---- index: (address, port, protocol) -> what it is ------------------------
+ * One table of own sets for VIPs, replicas and source addresses. Written by
+ * the agent alone, by plain stores into the mapped array; read lock-free.
+ * Port 0, protocol 0 stands for the bare address.
+ */
+enum sl_index_kind {
+	SL_INDEX_FREE = 0,
+	SL_INDEX_VIP,     /* id: row in vips */
+	SL_INDEX_REPLICA, /* id: row in replicas */
+	SL_INDEX_SOURCE,  /* id: row in sources; port and protocol 0 */
+	SL_INDEX_ADDRESS, /* an address with at least one VIP; port and protocol 0; id 0 */
+};
+
+struct sl_index_entry {
+	union sl_addr addr;
+	__be16 port;
+	__u8 proto; /* IPPROTO_TCP, IPPROTO_UDP or 0 */
+	__u8 kind;  /* enum sl_index_kind; stored last when a row appears, first when it goes */
+	__u32 id;
+	__u64 reserved;
+};
+_Static_assert(sizeof(struct sl_index_entry) == 32, "index entry");
+
+struct sl_index_set {
+	struct sl_index_entry way[SL_INDEX_WAYS];
+};
+
+/* One bit per hash of (address, port, protocol); set before the row appears. */
+struct sl_filter {
+	__u64 word[SL_FILTER_BITS / 64];
+};
+/* Rows of the map `filters`. */
+enum sl_filter_id { SL_FILTER_VIP, SL_FILTER_REPLICA, SL_FILTER_MAX };
+
+/* ---- vips -------------------------------------------------------------------*/
+#define SL_VIP_USED 0x1u
+#define SL_VIP_NO_NEW 0x2u /* withdrawn: known flows go on, SYNs are not ours */
+
+struct sl_vip {
+	union sl_addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 flags;
+	__u32 service;  /* row in services */
+	__u32 addr_sum; /* sl_addr_sum(addr): what a checksum delta is made of */
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct sl_vip) == 32, "vip");
+
+/* ---- services (service-ports) -------------------------------------------------*/
+#define SL_SERVICE_USED 0x1u
+#define SL_SERVICE_REPLACE 0x2u /* nobody else serves it: RST unknown flows, never pass */
+#define SL_SERVICE_LOADS 0x4u   /* replicas report load: cost uses it, never a full scan */
+
+/*
+ * `members` is one u64 so that a store publishes a new list at once:
+ * bits 0-23 offset into the map `members`, 24-39 length, 40-63 generation.
+ */
+#define SL_MEMBERS_OFFSET(m) ((__u32)((m) & 0xffffff))
+#define SL_MEMBERS_LENGTH(m) ((__u32)(((m) >> 24) & 0xffff))
+#define SL_MEMBERS_GENERATION(m) ((__u32)((m) >> 40))
+#define SL_MEMBERS(offset, length, generation)                                                     \
+	((__u64)((offset) & 0xffffff) | (__u64)((length) & 0xffff) << 24 |                         \
+	 (__u64)((generation) & 0xffffff) << 40)
+
+struct sl_service {
+	__u64 members;
+	__u32 flags;
+	__u32 mean_load;   /* 1/256 requests, over replicas with a fresh report */
+	__u32 idle_ticks;  /* established TCP, or UDP once answered; in jiffies */
+	__u32 load_ttl_ms; /* a report older than this is stale */
+	__u64 reserved[5];
+};
+_Static_assert(sizeof(struct sl_service) == 64, "service");
+
+/* One slot of an alias table (Walker 1977, Vose 1991) and at the same time of
+ * the member list: slot i holds replica i of the list. */
+struct sl_member {
+	__u32 replica;   /* row in replicas */
+	__u32 alias;     /* row in replicas, taken when the draw is not below threshold */
+	__u32 threshold; /* of 2^32: the share of this slot that is `replica`'s own */
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct sl_member) == 16, "member");
+
+/* ---- replicas -------------------------------------------------------------------*/
+#define SL_REPLICA_USED 0x01u
+#define SL_REPLICA_NOT_SERVING 0x02u /* EndpointSlice says so, or it left: never picked */
+#define SL_REPLICA_PROBE_DOWN 0x04u  /* failureThreshold reached, or the port refuses */
+#define SL_REPLICA_DRAINING 0x08u    /* terminating: picked only if all others are gone */
+#define SL_REPLICA_SUSPECT 0x10u
+#define SL_REPLICA_WARMING 0x20u
+#define SL_REPLICA_LOCAL 0x40u       /* reached over a pod interface of this node */
+#define SL_REPLICA_HAS_LOAD 0x80u    /* load, inflight_at_report and report_ns are valid */
+/* Any of these keeps a replica out of the first choice. */
+#define SL_REPLICA_UNFIT                                                                           \
+	(SL_REPLICA_NOT_SERVING | SL_REPLICA_PROBE_DOWN | SL_REPLICA_DRAINING | SL_REPLICA_SUSPECT)
+#define SL_ADMIN_DRAINED 0x1u        /* `sluice replica drain` */
+
+/* Written by the agent (`admin`: by the CLI alone), read by the kernel. */
+struct sl_replica_config {
+	union sl_addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 admin;              /* SL_ADMIN_* */
+	__u16 weight;            /* 1-65535, 100 when nothing says otherwise */
+	__u16 flags;             /* SL_REPLICA_* */
+	__u32 load;              /* 1/256 requests, as last reported */
+	__u32 inflight_at_report;/* requests, at the time of the report */
+	__u64 report_ns;         /* CLOCK_MONOTONIC of the report */
+	__u32 addr_sum;          /* sl_addr_sum(addr) */
+	__u32 out_ifindex;       /* device of the route to it; 0: no route */
+	__u16 source;            /* row in sources + 1: preferred source of that route; 0: none */
+	__u16 n_services;
+	__u32 reserved;
+	__u64 reserved2;
+};
+_Static_assert(sizeof(struct sl_replica_config) == 64, "replica config");
+
+/* Written by the kernel, with atomics. */
+struct sl_replica_state_row {
+	__u32 inflight;     /* flows that this node steers to it */
+	__u32 owned;        /* flows at its own interface; 0 where it is not local */
+	__u64 picks;
+	__u64 connect_failures;
+	__u64 ejected_until_ns; /* CLOCK_MONOTONIC */
+	__u32 ejections;
+	__u32 retries;
+	__u32 snat_cursor;  /* next source-NAT port to try, from the start of the range */
+	__u32 reserved;
+	__u64 reserved2[2];
+};
+_Static_assert(sizeof(struct sl_replica_state_row) == 64, "replica state");
+
+struct sl_replica {
+	struct sl_replica_config config;
+	struct sl_replica_state_row state;
+};
+_Static_assert(sizeof(struct sl_replica) == 128, "replica");
+
+/* Which service-ports a replica belongs to: the reply's way back to its flow. */
+struct sl_replica_services {
+	__u32 n;
+	__u32 service[SL_MAX_SHARED];
+};
+_Static_assert(sizeof(struct sl_replica_services) == 32, "replica services");
+
+/* An address of this node that replies to source-NATed flows come to. */
+struct sl_source {
+	union sl_addr addr;
+	__u32 addr_sum;
+	__u32 used;
+	__u64 reserved;
+};
+_Static_assert(sizeof(struct sl_source) == 32, "source");
+
+/* ---- flows ------------------------------------------------------------------------*/
+/*
+ * state: bits 0-3 enum sl_flow_phase, then flags, bits 32-63 the generation.
+ * Every change is a compare-and-swap on the whole word, so that a late packet
+ * of one generation cannot touch the next.
+ */
+#define SL_FLOW_PHASE(state) ((__u32)((state) & 0xf))
+#define SL_FLOW_GENERATION(state) ((__u32)((state) >> 32))
+#define SL_FLOW_CLIENT_FIN 0x10ull
+#define SL_FLOW_REPLICA_FIN 0x20ull
+#define SL_FLOW_GENERATION_ONE (1ull << 32)
+
+/* Both directions find a flow by this; see flow_match() for VIP and replica. */
+struct sl_flow_key {
+	union sl_addr client;
+	__be16 port;
+	__u8 proto;
+	__u8 flags; /* 0 */
+	__u32 service;
+};
+_Static_assert(sizeof(struct sl_flow_key) == 24, "flow key");
+
+struct sl_flow {
+	struct sl_flow_key key;
+	__u64 state;
+	__u32 replica;
+	__u32 vip;
+	__be32 isn;       /* the client's initial sequence number, as on the wire */
+	__u32 last_seen;  /* jiffies, low 32 bits */
+	__u32 request;    /* when the request now unanswered began; 0: none (retry, sniff) */
+	__be16 snat_port; /* 0: no source NAT */
+	__u8 hook;        /* enum sl_hook: where replies are translated */
+	__u8 source;      /* row in sources, where snat_port is set */
+	__u64 reserved;
+};
+_Static_assert(sizeof(struct sl_flow) == 64, "flow");
+
+struct sl_flow_set {
+	struct sl_flow way[SL_FLOW_WAYS];
+};
+
+/* ---- source NAT ---------------------------------------------------------------------
+ * (source address, port, protocol, replica) -> flow. A port is free again 60 s
+ * after its flow ended.
+ */
+union sl_snat_key {
+	struct {
+		__u32 replica;
+		__be16 port;
+		__u8 proto;
+		__u8 source; /* row in sources */
+	};
+	__u64 d;
+};
+
+enum sl_snat_phase { SL_SNAT_FREE, SL_SNAT_CLAIMED, SL_SNAT_LIVE, SL_SNAT_QUARANTINE };
+
+struct sl_snat {
+	union sl_snat_key key;
+	__u32 phase;   /* enum sl_snat_phase, by compare-and-swap */
+	__u32 flow;    /* set * SL_FLOW_WAYS + way */
+	__u32 generation; /* of that flow */
+	__u32 client_ifindex; /* where the client's packets come in and its replies go out */
+	__u32 freed;   /* jiffies when quarantine began */
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct sl_snat) == 32, "snat");
+
+struct sl_snat_set {
+	struct sl_snat way[SL_SNAT_WAYS];
+};
+
+/* ---- control and accounts -------------------------------------------------------------*/
+/* Row 0 of the map `control`: written by the agent. */
+struct sl_control {
+	__u32 layout;          /* SL_LAYOUT_VERSION */
+	__u32 agent_pid;
+	__u64 heartbeat_ns;    /* CLOCK_MONOTONIC, every 500 ms */
+	__u64 seed;            /* of every hash; drawn once, kept over restarts */
+	__u64 started_ns;      /* CLOCK_REALTIME of the agent's last start */
+	__u32 hz;              /* jiffies per second of this kernel */
+	__u16 snat_port_min;   /* host byte order, inclusive */
+	__u16 snat_port_max;
+	__u64 applied;         /* desired states applied so far */
+	__u64 reserved[2];
+};
+_Static_assert(sizeof(struct sl_control) == 64, "control");
+
+/* Row 0 of the map `kernel`: written by the programs. */
+struct sl_kernel {
+	__u32 half_open;       /* flows in SL_FLOW_SYN */
+	__u32 spilled;         /* flows ever put into the spill table; 0 spares its look-up */
+	__u32 sweep_cursor;    /* next set of flows to sweep */
+	__u32 sweep_count;     /* whole passes over the table */
+	__u32 live;            /* SYN and OPEN flows met by the last whole pass */
+	__u32 lingering;       /* DONE flows met by it */
+	__u32 live_now;        /* the same, for the pass under way */
+	__u32 lingering_now;
+	__u32 snat_cursor;     /* next set of source-NAT ports to sweep */
+	__u32 reserved[7];
+};
+_Static_assert(sizeof(struct sl_kernel) == 64, "kernel");
+
+/* ---- names: so that the CLI works with the agent dead ------------------------------------*/
+#define SL_NAME_LEN 320 /* namespace/name: 63 + 1 + 253, and a NUL */
+
+struct sl_service_name {
+	char service[SL_NAME_LEN]; /* namespace/name */
+	char port_name[64];        /* "" when the port has no name */
+	__be16 port;
+	__u8 proto;
+	__u8 external;             /* the variant that outside clients use (externalTrafficPolicy) */
+	__u32 reserved;
+};
+
+struct sl_replica_name {
+	char pod[SL_NAME_LEN];     /* namespace/name, "" when unknown */
+	char node[256];
+};
+
+/* ---- events -----------------------------------------------------------------------------
+ * A ring of SL_MAX_EVENTS rows; `seq` is stored last and never 0 in a valid row.
+ * Row of event number n: n % SL_MAX_EVENTS. Row 0 of the map `event_head` holds
+ * the number of the last event, advanced by atomic add.
+ */
+struct sl_event {
+	__u64 seq;
+	__u64 time_ns;       /* CLOCK_REALTIME */
+	__u16 kind;          /* enum sl_event_kind */
+	__be16 port;         /* of the replica, 0: none */
+	__u32 service;       /* row + 1; 0: none */
+	__u32 value;         /* the new enum sl_replica_state, for SL_EVENT_REPLICA_STATE */
+	__u32 reserved;
+	union sl_addr addr;  /* of the replica, all zero: none */
+	char text[80];       /* evidence, NUL-terminated */
+};
+_Static_assert(sizeof(struct sl_event) == 128, "event");
+
+struct sl_event_head {
+	__u64 last;
+	__u64 reserved[7];
+};
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Every name that the kernel programs, the agent and the CLI must agree on:
+ * an enum and its strings come from one X-macro, so that neither can drift.
+ *
+ * X(ENUMERATOR, "name as printed", "what it means, for --help and # HELP")
+ */
+#ifndef SLUICE_NAMES_H
+#define SLUICE_NAMES_H
+
+/* Why a packet of ours was dropped or refused. Index into the map `drops`. */
+#define SL_DROP_REASONS(X)                                                                         \
+	X(SL_DROP_FRAGMENT, "fragment", "a fragment addressed to a VIP: it carries no ports")      \
+	X(SL_DROP_NO_REPLICA, "no_replica", "refused: the service has no replica to offer")        \
+	X(SL_DROP_TABLE_FULL, "table_full", "flow table and spill table are full")                 \
+	X(SL_DROP_HALF_OPEN, "half_open", "half-open flows fill their half of the flow table")     \
+	X(SL_DROP_COLLISION, "collision", "client port already used towards every replica")        \
+	X(SL_DROP_SNAT_EXHAUSTED, "snat_exhausted", "no source-NAT port left towards the replica") \
+	X(SL_DROP_SNAT_NO_SOURCE, "snat_no_source", "no route, so no source address, to a replica")\
+	X(SL_DROP_UNKNOWN_FLOW, "unknown_flow", "mid-flow packet without a flow, answered by RST") \
+	X(SL_DROP_TRUNCATED, "truncated", "a packet to a VIP too short for its own headers")       \
+	X(SL_DROP_CHECKSUM, "checksum", "the kernel refused to rewrite the packet")
+
+/* What the datapath counts besides drops. Index into the map `counters`. */
+#define SL_COUNTERS(X)                                                                             \
+	X(SL_COUNT_PICKS, "picks", "new flows given a replica")                                    \
+	X(SL_COUNT_PANIC_PICKS, "panic_picks", "picks among replicas that are all down")           \
+	X(SL_COUNT_SPILLS, "spills", "flows kept in the spill table, outside the in-flight count") \
+	X(SL_COUNT_PASSED_FULL, "passed_full", "SYNs left to kube-proxy since the table was full") \
+	X(SL_COUNT_PASSED_MIDFLOW, "passed_midflow", "mid-flow packets left to kube-proxy")        \
+	X(SL_COUNT_EXPIRED_SYN, "expired_syn", "half-open flows that nobody answered")             \
+	X(SL_COUNT_EXPIRED_IDLE, "expired_idle", "flows that were silent past their timeout")      \
+	X(SL_COUNT_CONNECT_FAILURES, "connect_failures", "SYNs that a replica answered with RST")
+
+/* Everything worth an entry in the event ring. */
+#define SL_EVENTS(X)                                                                               \
+	X(SL_EVENT_NONE, "none", "unused slot")                                                    \
+	X(SL_EVENT_AGENT_START, "agent_start", "the agent started (text: fresh or adopted)")       \
+	X(SL_EVENT_AGENT_STOP, "agent_stop", "the agent stopped, the programs stay")               \
+	X(SL_EVENT_CONFIG_APPLIED, "config_applied", "a new desired state is in force")            \
+	X(SL_EVENT_CONFIG_REFUSED, "config_refused", "bad input: the previous state stays")        \
+	X(SL_EVENT_SERVICE_ADD, "service_add", "a service is steered from now on")                 \
+	X(SL_EVENT_SERVICE_DEL, "service_del", "a service takes no new flows any more")            \
+	X(SL_EVENT_REPLICA_ADD, "replica_add", "a replica joined")                                 \
+	X(SL_EVENT_REPLICA_DEL, "replica_del", "a replica left; its open flows go on")             \
+	X(SL_EVENT_REPLICA_STATE, "replica_state", "a replica changed its state (text: evidence)") \
+	X(SL_EVENT_PANIC, "panic", "a service has no healthy replica: picks go to all")            \
+	X(SL_EVENT_PANIC_END, "panic_end", "a service has a healthy replica again")                \
+	X(SL_EVENT_ATTACH, "attach", "programs attached to an interface")                          \
+	X(SL_EVENT_DETACH, "detach", "programs left an interface")
+
+/* Replica states (most severe last); where several hold, the most severe is shown. */
+#define SL_REPLICA_STATES(X)                                                                       \
+	X(SL_STATE_READY, "ready", "takes new flows")                                              \
+	X(SL_STATE_WARMING, "warming", "takes a growing share of new flows")                       \
+	X(SL_STATE_SUSPECT, "suspect", "unanswered for three probe intervals: no new flows")       \
+	X(SL_STATE_EJECTED, "ejected", "temporarily out, by outlier detection")                    \
+	X(SL_STATE_DRAINING, "draining", "no new flows, open ones finish")                         \
+	X(SL_STATE_DOWN, "down", "not serving, or its probe failed by its own numbers")
+
+/* Phases of a flow, in the order it goes through them. */
+#define SL_FLOW_PHASES(X)                                                                          \
+	X(SL_FLOW_FREE, "free", "the slot holds nothing")                                          \
+	X(SL_FLOW_CLAIMED, "claimed", "being written by one CPU")                                  \
+	X(SL_FLOW_SYN, "syn", "half-open: no answer from the replica yet")                         \
+	X(SL_FLOW_OPEN, "open", "answered")                                                        \
+	X(SL_FLOW_DONE, "done", "finished and uncounted; lingers for late packets")
+
+/* Where a program sits; a flow names the one that translates its replies. */
+#define SL_HOOKS(X)                                                                                \
+	X(SL_HOOK_NONE, "none", "no hook")                                                         \
+	X(SL_HOOK_POD, "pod", "egress of the client's own pod interface")                          \
+	X(SL_HOOK_UPLINK, "uplink", "egress of the uplink: outside client, local replica")         \
+	X(SL_HOOK_FABRIC, "fabric", "ingress of the device on which the reply arrives: source NAT")
+
+#define SL_ENUM_ROW(enumerator, name, help) enumerator,
+#define SL_NAME_ROW(enumerator, name, help) [enumerator] = name,
+#define SL_HELP_ROW(enumerator, name, help) [enumerator] = help,
+
+enum sl_drop_reason { SL_DROP_REASONS(SL_ENUM_ROW) SL_DROP_MAX };
+enum sl_counter { SL_COUNTERS(SL_ENUM_ROW) SL_COUNT_MAX };
+enum sl_event_kind { SL_EVENTS(SL_ENUM_ROW) SL_EVENT_MAX };
+enum sl_replica_state { SL_REPLICA_STATES(SL_ENUM_ROW) SL_STATE_MAX };
+enum sl_flow_phase { SL_FLOW_PHASES(SL_ENUM_ROW) SL_FLOW_PHASE_MAX };
+enum sl_hook { SL_HOOKS(SL_ENUM_ROW) SL_HOOK_MAX };
+
+#endif

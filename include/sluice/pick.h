@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The arithmetic of a pick: what a replica costs and which of two is cheaper.
+ * Pure integers, compiled for BPF, the agent, the unit tests and the simulator
+ * alike. Which replicas are compared at all is bpf/pick.h's business.
+ *
+ *   cost = (load + 1) / weight, load in requests:
+ *     a fresh report      reported load + flows picked since the report
+ *     a stale report      mean fresh load of the service + flows picked since
+ *     no reports at all   flows in flight
+ *
+ * Costs are compared by cross-multiplication: nothing is divided.
+ */
+#ifndef SLUICE_PICK_H
+#define SLUICE_PICK_H
+
+#include "abi.h"
+
+#define SL_LOAD_ONE 256u /* one request, in units of load */
+
+struct sl_cost {
+	__u64 load;   /* 1/256 requests, this new one included */
+	__u32 weight; /* 1-65535 */
+};
+
+/* Cost of giving one more flow to `config`, of which `inflight` are open now.
+ * `now_ns`: CLOCK_MONOTONIC; only looked at when the service has loads. */
+static inline __attribute__((always_inline)) struct sl_cost
+sl_cost_of(const struct sl_service *service, const struct sl_replica_config *config,
+	   __u32 inflight, __u64 now_ns)
+{
+	struct sl_cost cost = {.weight = config->weight ? config->weight : 1};
+	__u64 ttl_ns = (__u64)service->load_ttl_ms * 1000000;
+	__s64 since;
+
+	if (!(service->flags & SL_SERVICE_LOADS)) {
+		cost.load = ((__u64)inflight + 1) * SL_LOAD_ONE;
+		return cost;
+	}
+	since = (__s64)inflight - config->inflight_at_report;
+	if (since < 0 || !(config->flags & SL_REPLICA_HAS_LOAD))
+		since = since < 0 ? 0 : inflight;
+	if ((config->flags & SL_REPLICA_HAS_LOAD) && now_ns - config->report_ns <= ttl_ns)
+		cost.load = config->load;
+	else
+		cost.load = service->mean_load;
+	cost.load += ((__u64)since + 1) * SL_LOAD_ONE;
+	return cost;
+}
+
+/* Whether a is strictly cheaper than b. Loads stay below 2^42, so nothing overflows. */
+static inline __attribute__((always_inline)) int sl_cost_less(struct sl_cost a, struct sl_cost b)
+{
+	return a.load * b.weight < b.load * a.weight;
+}
+
+/* The replica that a draw in slot `member` gives, `random` uniform over 2^32. */
+static inline __attribute__((always_inline)) __u32 sl_member_draw(const struct sl_member *member,
+								  __u32 random)
+{
+	return random < member->threshold ? member->replica : member->alias;
+}
+
+#endif

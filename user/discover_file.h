@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Discovery from a directory of manifests: *.yaml, *.yml and *.json directly in
+ * DIR, several documents per file. load reads it once; watch follows it with
+ * inotify and reads it anew when it has been quiet for a moment. A directory
+ * with any bad file is refused whole.
+ */
+#ifndef SLUICE_DISCOVER_FILE_H
+#define SLUICE_DISCOVER_FILE_H
+
+#include <uv.h>
+
+#include "policy.h"
+
+/* Reads DIR. 0 and *ret, or -EINVAL with *diag, or -ENOMEM. `verdicts` is appended to. */
+int discover_file_load(const char *dir, const struct policy_options *options,
+		       struct verdicts *verdicts, struct model **ret, struct diag *diag);
+
+/* Called after each settled change (and once from start): exactly one of `model`
+ * (ownership passes to the callee) and `diag` is set. `verdicts` is the caller's. */
+typedef void discover_file_fn(void *context, struct model *model, const struct verdicts *verdicts,
+			      const struct diag *diag);
+
+struct discover_file;
+
+/* Watches DIR. `options` must outlive the watch. 0, -ENOENT / -ENOTDIR for DIR, -errno. */
+int discover_file_new(uv_loop_t *loop, const char *dir, const struct policy_options *options,
+		      discover_file_fn *fn, void *context, struct discover_file **ret);
+/* Stops at once; its handles are closed on the next turn of the loop. NULL is fine. */
+void discover_file_free(struct discover_file *discover);
+
+#endif

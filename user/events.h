@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The agent's pen for the event ring: appends rows to the pinned maps `events`
+ * and `event_head` and says the same in the log.
+ */
+#ifndef SLUICE_EVENTS_H
+#define SLUICE_EVENTS_H
+
+#include <sluice/abi.h>
+
+struct events {
+	struct sl_event *ring;      /* SL_MAX_EVENTS rows, mapped writable */
+	struct sl_event_head *head;
+};
+
+/* Appends one event; `event` needs kind and whatever of service, addr, port, value applies; seq and
+ * time are set here. `format`: the text (cut at 79 bytes in the ring, whole in the log). */
+void events_add(struct events *events, const struct sl_event *event, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#endif

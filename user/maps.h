@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The reader's side of the pinned maps: opens them below a bpffs directory and
+ * maps the arrays into memory, read-only. Shared by the CLI and by the agent's
+ * metrics; works with the agent dead. Never writes.
+ */
+#ifndef SLUICE_MAPS_H
+#define SLUICE_MAPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <sluice/abi.h>
+
+#define MAPS_DEFAULT_BPFFS "/sys/fs/bpf/sluice"
+
+struct maps {
+	const struct sl_control *control;
+	const struct sl_kernel *kernel;
+	const struct sl_vip *vips;
+	const struct sl_service *services;
+	const struct sl_member *members;
+	const struct sl_replica *replicas;
+	const struct sl_replica_services *replica_services;
+	const struct sl_source *sources;
+	const struct sl_flow_set *flows;
+	const struct sl_snat_set *snat;
+	const struct sl_event *events;
+	const struct sl_event_head *event_head;
+	__u32 n_vips, n_services, n_members, n_replicas, n_sources, n_flow_sets, n_snat_sets, n_events;
+	int drops_fd, counters_fd;             /* per-CPU arrays */
+	int service_names_fd, replica_names_fd;/* hashes */
+	int spill_fd;
+};
+
+/* 0; -ENOENT: nothing of Sluice is pinned below `bpffs`; -EPROTO: its layout version is not ours;
+ * -errno. On failure nothing is left open. */
+int maps_open(const char *bpffs, struct maps *ret);
+void maps_close(struct maps *maps);
+
+/* The state to show, most severe first (DESIGN 3). `now_ns`: CLOCK_MONOTONIC. */
+enum sl_replica_state maps_replica_state(const struct sl_replica *replica, uint64_t now_ns);
+
+/* Sum over all CPUs; 0 on success. */
+int maps_read_drops(const struct maps *maps, uint64_t ret[SL_DROP_MAX]);
+int maps_read_counters(const struct maps *maps, uint64_t ret[SL_COUNT_MAX]);
+
+/* Names by row; false and "" when there is none. */
+bool maps_service_name(const struct maps *maps, __u32 service, struct sl_service_name *ret);
+bool maps_replica_name(const struct maps *maps, __u32 replica, struct sl_replica_name *ret);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The desired state: what discovery and policy found that the datapath should
+ * do, in Sluice's own terms and with all Kubernetes detail resolved. Pure data,
+ * built whole by policy_compile(), compared and applied by reconcile, probed by
+ * probe. A model is never changed once built.
+ */
+#ifndef SLUICE_MODEL_H
+#define SLUICE_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <sluice/abi.h>
+
+#define MODEL_WEIGHT_DEFAULT 100
+
+enum model_vip_kind {
+	MODEL_VIP_CLUSTER,
+	MODEL_VIP_LOAD_BALANCER,
+	MODEL_VIP_EXTERNAL,
+	MODEL_VIP_NODE_PORT, /* addr is ANY: every address of this node, of either family it has */
+};
+
+struct model_vip {
+	union sl_addr addr;
+	__be16 port;
+	__u8 proto; /* IPPROTO_TCP or IPPROTO_UDP */
+	enum model_vip_kind kind;
+};
+
+enum model_probe_kind { MODEL_PROBE_NONE, MODEL_PROBE_TCP, MODEL_PROBE_HTTP, MODEL_PROBE_HTTPS,
+			MODEL_PROBE_GRPC };
+
+struct model_header {
+	char *name;
+	char *value;
+};
+
+/* How a replica's readiness is asked; always at the replica's own address. */
+struct model_probe {
+	enum model_probe_kind kind;
+	__be16 port;
+	char *path;                   /* HTTP: "/..." ; else NULL */
+	char *host;                   /* HTTP: the Host header; NULL: address:port */
+	struct model_header *headers; /* HTTP: besides Host, User-Agent and Accept */
+	size_t n_headers;
+	char *grpc_service;           /* gRPC: "" or a name; else NULL */
+	unsigned interval_ms;         /* sluice.dev/probe-interval, default 100 */
+	unsigned timeout_ms;          /* timeoutSeconds, default 1000 */
+	unsigned period_ms;           /* periodSeconds as Kubernetes means it, default 1000 */
+	unsigned failure_threshold;   /* default 3: non-overlapping failures until down */
+	unsigned success_threshold;   /* default 1 */
+};
+
+/* One address:port behind one service-port. The same address:port may stand
+ * behind several; it is then one replica of the datapath. */
+struct model_replica {
+	union sl_addr addr;
+	__be16 port;
+	__u8 proto;
+	__u16 weight;      /* 1-65535 */
+	bool serving;      /* conditions.serving, or ready where serving is absent */
+	bool ready;        /* conditions.ready; absent means true */
+	bool terminating;
+	char *pod;         /* namespace/name; NULL when targetRef names none */
+	char *node;        /* nodeName; NULL when absent: every node owns it */
+	char *zone;        /* NULL when absent */
+	struct model_probe probe;
+};
+
+/* One service-port: a VIP set, a policy and replicas. With externalTrafficPolicy
+ * and internalTrafficPolicy different, a Service port becomes two of them. */
+struct model_service {
+	char *name;        /* namespace/name */
+	char *port_name;   /* "" when unnamed */
+	__be16 port;       /* of the Service */
+	__u8 proto;
+	bool external;     /* the variant for outside clients */
+	bool replace;      /* service-proxy-name: sluice; else overlay */
+	unsigned idle_timeout_ms;  /* TCP established / UDP answered */
+	struct model_vip *vips;
+	size_t n_vips;
+	struct model_replica *replicas; /* no two with the same address:port */
+	size_t n_replicas;
+};
+
+struct model {
+	struct model_service *services; /* sorted by name, port_name, external: no two equal */
+	size_t n_services;
+};
+
+/* Frees a model and all it owns; NULL is fine. */
+void model_free(struct model *model);
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Active probes: asks every replica that this node should probe whether it is
+ * ready, at millisecond intervals, and says when the answer changes. It knows
+ * nothing of maps or manifests: targets go in, health comes out.
+ *
+ * Two clocks run at once (DESIGN 4.4): overlapping probes every interval_ms
+ * make a replica *suspect* when nothing was answered for 3 intervals, and clear
+ * that at the first answer; probes that do not overlap count towards
+ * failure_threshold / success_threshold and make it *down* and up again.
+ */
+#ifndef SLUICE_PROBE_H
+#define SLUICE_PROBE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "model.h"
+
+struct probe_target {
+	__u32 replica;  /* row in replicas: the target's identity */
+	union sl_addr addr;
+	const struct model_probe *probe; /* copied by probe_set_sync() */
+};
+
+struct probe_health {
+	bool known;    /* at least one probe was answered, or failed by its numbers */
+	bool suspect;
+	bool down;
+	uint64_t last_good_ns; /* CLOCK_MONOTONIC; 0: never */
+	uint32_t latency_us;   /* of the last good probe */
+	uint64_t sent, failed; /* probes so far */
+};
+
+/* Latency of good probes, cumulative as Prometheus wants it. */
+#define PROBE_LATENCY_BUCKETS 10
+extern const unsigned probe_latency_bounds_us[PROBE_LATENCY_BUCKETS];
+struct probe_histogram {
+	uint64_t count[PROBE_LATENCY_BUCKETS]; /* cumulative, <= bound */
+	uint64_t total;
+	uint64_t sum_us;
+};
+
+/* Called when known, suspect or down of a target changed; `evidence` is one line for people,
+ * such as "http GET /health: 503, 3 of 3". `port_refused`: hard evidence (DESIGN 4.4). */
+typedef void probe_change_fn(void *context, __u32 replica, const struct probe_health *health,
+			     bool port_refused, const char *evidence);
+
+struct probe_set;
+
+/* 0, or -errno. */
+int probe_set_new(uv_loop_t *loop, probe_change_fn *fn, void *context, struct probe_set **ret);
+void probe_set_free(struct probe_set *set);
+
+/* Makes the targets exactly these: new ones start at a random phase of their interval, changed
+ * ones keep their health, missing ones stop. Copies what it needs. 0, or -ENOMEM. */
+int probe_set_sync(struct probe_set *set, const struct probe_target *targets, size_t n);
+
+/* NULL when there is no such target. Valid until the next sync. */
+const struct probe_health *probe_set_health(const struct probe_set *set, __u32 replica);
+const struct probe_histogram *probe_set_histogram(const struct probe_set *set, __u32 replica);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the kernel says about links, addresses and routes, followed live over
+ * netlink (libnl-3, libnl-route-3): which interfaces exist, which addresses
+ * this node holds, over which device and with which preferred source a replica
+ * is reached. Changes nothing in the kernel.
+ */
+#ifndef SLUICE_ROUTE_H
+#define SLUICE_ROUTE_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <uv.h>
+
+#include <sluice/abi.h>
+
+struct route_link {
+	int ifindex;
+	char name[IF_NAMESIZE];
+	char kind[16]; /* "veth", "vxlan", "" for a plain device */
+	bool up;       /* IFF_UP */
+	unsigned mtu;
+};
+
+/* The way to one address. */
+struct route_path {
+	__u32 ifindex;        /* 0: no route */
+	union sl_addr source; /* preferred source; all zero when there is none */
+	bool local;           /* the address is this node's own (RTN_LOCAL) */
+};
+
+enum route_change {
+	ROUTE_LINK_NEW,  /* link: appeared, or changed its name or state */
+	ROUTE_LINK_GONE, /* link: as it was */
+	ROUTE_ADDRESSES, /* the node's own addresses changed; link is NULL */
+	ROUTE_ROUTES,    /* routes changed, burst of events already over; link is NULL */
+};
+
+typedef void route_change_fn(void *context, enum route_change change, const struct route_link *link);
+
+struct route;
+
+/* Subscribes, then lists what is there: ROUTE_LINK_NEW is called for every link before this
+ * returns. 0, or -errno. A lost event (ENOBUFS) is mended by a new listing inside. */
+int route_new(uv_loop_t *loop, route_change_fn *fn, void *context, struct route **ret);
+void route_free(struct route *route);
+
+/* Asks the kernel (RTM_GETROUTE). 0 also when there is no route (ifindex 0); -errno. */
+int route_lookup(struct route *route, const union sl_addr *to, struct route_path *ret);
+
+/* The links known now. The array is valid until the loop turns. */
+const struct route_link *route_links(const struct route *route, size_t *ret_n);
+
+/* Global-scope unicast addresses of all links that are up, loopback and link-local left out.
+ * The array is valid until the loop turns. */
+const union sl_addr *route_addresses(const struct route *route, size_t *ret_n);
+
+/* Interface of the default route (IPv4 first, then IPv6); 0: none. */
+int route_default_ifindex(struct route *route);
+
+#endif
