@@ -111,6 +111,7 @@ $(O)/tests/bpf/%: $(O)/tests/bpf/%.o $(TLIB_SRC:%.c=$(O)/%.o) $(O)/libsluice.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(PKG_LIBS)
 $(O)/tests/bpf/%.o $(O)/tests/lib/%.o $(O)/tests/bench/%.o: CPPFLAGS += -Iuser -Itests/lib
+$(TOOL_OBJ): CPPFLAGS += -Iuser
 $(BPFT_SRC:%.c=$(O)/%.o) $(TLIB_SRC:%.c=$(O)/%.o): $(SKEL)
 
 # Stand-alone helpers of the e2e tests and benches: one .c file, one program.
