@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The list of verdicts on the input and the one-line form of a refusal. Owns
+ * copies of all strings it is given. It judges nothing: objects and policy do,
+ * and `sluice check`, the log and the metrics print what they said.
+ */
+#include "verdict.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const verdict_kind_names[VERDICT_KINDS] = {
+	[VERDICT_HONOURED] = "honoured",
+	[VERDICT_MAPPED] = "mapped",
+	[VERDICT_UNSUPPORTED] = "unsupported",
+	[VERDICT_UNKNOWN] = "unknown",
+};
+
+static int verdicts_reserve(struct verdicts *verdicts)
+{
+	size_t capacity = verdicts->capacity ? verdicts->capacity * 2 : 64;
+	struct verdict *list;
+
+	if (verdicts->n < verdicts->capacity)
+		return 0;
+	list = reallocarray(verdicts->list, capacity, sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	verdicts->list = list;
+	verdicts->capacity = capacity;
+	return 0;
+}
+
+static void verdict_done(struct verdict *verdict)
+{
+	free(verdict->file);
+	free(verdict->object);
+	free(verdict->field);
+	free(verdict->reason);
+}
+
+int verdicts_add(struct verdicts *verdicts, enum verdict_kind kind, const char *file,
+		 unsigned line, const char *object, const char *field, const char *reason)
+{
+	struct verdict verdict = {.kind = kind, .line = line};
+
+	if (verdicts_reserve(verdicts))
+		return -ENOMEM;
+	verdict.file = file ? strdup(file) : NULL;
+	verdict.object = strdup(object);
+	verdict.field = strdup(field);
+	verdict.reason = strdup(reason);
+	if ((file && !verdict.file) || !verdict.object || !verdict.field || !verdict.reason) {
+		verdict_done(&verdict);
+		return -ENOMEM;
+	}
+	verdicts->list[verdicts->n++] = verdict;
+	return 0;
+}
+
+void verdicts_done(struct verdicts *verdicts)
+{
+	for (size_t i = 0; i < verdicts->n; i++)
+		verdict_done(&verdicts->list[i]);
+	free(verdicts->list);
+	*verdicts = (struct verdicts){0};
+}
+
+const char *diag_format(const struct diag *diag, char *buf, size_t len)
+{
+	char line[16] = "";
+
+	if (diag->line)
+		snprintf(line, sizeof(line), "%s%u", diag->file[0] ? ":" : "line ", diag->line);
+	snprintf(buf, len, "%s%s%s%s%s%s", diag->file, line,
+		 diag->file[0] || diag->line ? ": " : "", diag->field, diag->field[0] ? ": " : "",
+		 diag->reason);
+	return buf;
+}
