@@ -219,9 +219,14 @@ _Static_assert(sizeof(struct sl_source) == 32, "source");
 #define SL_FLOW_GENERATION(state) ((__u32)((state) >> 32))
 #define SL_FLOW_CLIENT_FIN 0x10ull
 #define SL_FLOW_REPLICA_FIN 0x20ull
+#define SL_FLOW_SPILLED 0x40ull /* lies in the spill table, outside every count */
 #define SL_FLOW_GENERATION_ONE (1ull << 32)
 
-/* Both directions find a flow by this; see flow_match() for VIP and replica. */
+/*
+ * Both directions find a flow by this and one thing more: the client's side by
+ * its VIP, the replica's side by its replica. So a client may use one port
+ * towards two VIPs of a service, as long as they lead to different replicas.
+ */
 struct sl_flow_key {
 	union sl_addr client;
 	__be16 port;
@@ -308,7 +313,8 @@ struct sl_kernel {
 	__u32 live_now;        /* the same, for the pass under way */
 	__u32 lingering_now;
 	__u32 snat_cursor;     /* next set of source-NAT ports to sweep */
-	__u32 reserved[7];
+	__u32 now;             /* jiffies, low 32 bits, as of the last sweep: ages count from here */
+	__u32 reserved[6];
 };
 _Static_assert(sizeof(struct sl_kernel) == 64, "kernel");
 
