@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Writes the event ring, the agent's memory of what it did and why: it is
+ * pinned, so it survives the agent. Each event is also a line of the log.
+ * Refuses nothing: an unknown kind is written as it is. Called by the agent.
+ */
+#include "events.h"
+
+#include <arpa/inet.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "addr.h"
+#include "log.h"
+
+#define EVENT_TEXT_MAX 1024
+
+static const char *const event_names[] = {SL_EVENTS(SL_NAME_ROW)};
+static const char *const state_names[] = {SL_REPLICA_STATES(SL_NAME_ROW)};
+
+static uint64_t realtime_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* How much of `text` fits into `max` bytes without cutting a UTF-8 sequence in two. */
+static size_t text_cut(const char *text, size_t max)
+{
+	size_t len = strnlen(text, max + 1);
+
+	if (len <= max)
+		return len;
+	for (len = max; len && ((unsigned char)text[len] & 0xc0) == 0x80; len--)
+		;
+	return len;
+}
+
+/* seq is 0 while the row is written: a reader that finds the same seq before and after its copy
+ * has read one event, whole. */
+static void ring_write(struct events *events, const struct sl_event *event, const char *text)
+{
+	uint64_t seq = __atomic_add_fetch(&events->head->last, 1, __ATOMIC_ACQ_REL);
+	struct sl_event *row = &events->ring[seq % SL_MAX_EVENTS];
+
+	__atomic_store_n(&row->seq, 0, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	row->time_ns = realtime_ns();
+	row->kind = event->kind;
+	row->port = event->port;
+	row->service = event->service;
+	row->value = event->value;
+	row->reserved = 0;
+	row->addr = event->addr;
+	memset(row->text, 0, sizeof(row->text));
+	memcpy(row->text, text, text_cut(text, sizeof(row->text) - 1));
+	__atomic_store_n(&row->seq, seq, __ATOMIC_RELEASE);
+}
+
+/* " namespace/name port" or "" */
+static void service_format(const struct events *events, uint32_t service, char *buf, size_t len)
+{
+	struct sl_service_name name;
+
+	buf[0] = '\0';
+	if (!service)
+		return;
+	if (!events->maps || !maps_service_name(events->maps, service - 1, &name))
+		snprintf(buf, len, " service row %u", service - 1);
+	else if (name.port_name[0])
+		snprintf(buf, len, " %s port %s", name.service, name.port_name);
+	else
+		snprintf(buf, len, " %s port %u", name.service, ntohs(name.port));
+}
+
+/* " 10.0.0.1:8000" or "" */
+static void replica_format(const struct sl_event *event, char *buf, size_t len)
+{
+	static const union sl_addr none;
+	char text[ADDR_PORT_STR_LEN];
+
+	buf[0] = '\0';
+	if (!addr_equal(&event->addr, &none))
+		snprintf(buf, len, " %s", addr_format_port(&event->addr, event->port, text));
+}
+
+static void log_write(const struct events *events, const struct sl_event *event, const char *text)
+{
+	bool loud = event->kind == SL_EVENT_PANIC || event->kind == SL_EVENT_CONFIG_REFUSED;
+	const char *kind = event->kind < SL_EVENT_MAX ? event_names[event->kind] : "event";
+	char service[SL_NAME_LEN + 80], replica[ADDR_PORT_STR_LEN + 1];
+	const char *state = "";
+
+	if (event->kind == SL_EVENT_REPLICA_STATE && event->value < SL_STATE_MAX)
+		state = state_names[event->value];
+	service_format(events, event->service, service, sizeof(service));
+	replica_format(event, replica, sizeof(replica));
+	log_at(loud ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s%s%s%s%s%s%s", kind, service, replica,
+	       state[0] ? " " : "", state, text[0] ? ": " : "", text);
+}
+
+void events_add(struct events *events, const struct sl_event *event, const char *format, ...)
+{
+	char text[EVENT_TEXT_MAX];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (events->ring && events->head)
+		ring_write(events, event, text);
+	log_write(events, event, text);
+}
