@@ -19,7 +19,7 @@ enum model_vip_kind {
 	MODEL_VIP_CLUSTER,
 	MODEL_VIP_LOAD_BALANCER,
 	MODEL_VIP_EXTERNAL,
-	MODEL_VIP_NODE_PORT, /* addr is ANY: every address of this node, of either family it has */
+	MODEL_VIP_NODE_PORT, /* addr is ANY of its family: every such address of this node */
 };
 
 struct model_vip {
@@ -69,14 +69,17 @@ struct model_replica {
 	struct model_probe probe;
 };
 
-/* One service-port: a VIP set, a policy and replicas. With externalTrafficPolicy
- * and internalTrafficPolicy different, a Service port becomes two of them. */
+/* One service-port: a VIP set, a policy and replicas, all of one address family,
+ * since no datapath of ours translates between families. A dual-stack Service
+ * port becomes two of them; so does one whose externalTrafficPolicy and
+ * internalTrafficPolicy lead to different replicas. */
 struct model_service {
 	char *name;        /* namespace/name */
 	char *port_name;   /* "" when unnamed */
 	__be16 port;       /* of the Service */
 	__u8 proto;
 	bool external;     /* the variant for outside clients */
+	bool ipv6;         /* family of every VIP and replica */
 	bool replace;      /* service-proxy-name: sluice; else overlay */
 	unsigned idle_timeout_ms;  /* TCP established / UDP answered */
 	struct model_vip *vips;
@@ -86,7 +89,7 @@ struct model_service {
 };
 
 struct model {
-	struct model_service *services; /* sorted by name, port_name, external: no two equal */
+	struct model_service *services; /* by name, port_name, external, ipv6: no two equal */
 	size_t n_services;
 };
 

@@ -7,6 +7,7 @@
 #include "verdict.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,20 @@ void verdicts_done(struct verdicts *verdicts)
 		verdict_done(&verdicts->list[i]);
 	free(verdicts->list);
 	*verdicts = (struct verdicts){0};
+}
+
+int diag_set(struct diag *diag, const char *file, unsigned line, const char *field,
+	     const char *format, ...)
+{
+	va_list args;
+
+	snprintf(diag->file, sizeof(diag->file), "%s", file ? file : "");
+	snprintf(diag->field, sizeof(diag->field), "%s", field ? field : "");
+	diag->line = line;
+	va_start(args, format);
+	vsnprintf(diag->reason, sizeof(diag->reason), format, args);
+	va_end(args);
+	return -EINVAL;
 }
 
 const char *diag_format(const struct diag *diag, char *buf, size_t len)

@@ -49,6 +49,10 @@ int verdicts_add(struct verdicts *verdicts, enum verdict_kind kind, const char *
 		 unsigned line, const char *object, const char *field, const char *reason);
 void verdicts_done(struct verdicts *verdicts);
 
+/* Fills a diag (`file` and `field` may be NULL) and returns -EINVAL, so that a refusal is one line. */
+int diag_set(struct diag *diag, const char *file, unsigned line, const char *field,
+	     const char *format, ...) __attribute__((format(printf, 5, 6)));
+
 /* "FILE:LINE: FIELD: REASON", leaving out what is empty, into buf; returns buf. */
 const char *diag_format(const struct diag *diag, char *buf, size_t len);
 
