@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The event ring and the log lines that go with it. */
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "addr.h"
+#include "check.h"
+#include "events.h"
+#include "log.h"
+
+static struct events events_new(void)
+{
+	struct events events = {
+		.ring = calloc(SL_MAX_EVENTS, sizeof(struct sl_event)),
+		.head = calloc(1, sizeof(struct sl_event_head)),
+	};
+
+	CHECK(events.ring && events.head);
+	return events;
+}
+
+static void events_free(struct events *events)
+{
+	free(events->ring);
+	free(events->head);
+}
+
+static struct sl_event replica_event(enum sl_replica_state state)
+{
+	struct sl_event event = {.kind = SL_EVENT_REPLICA_STATE, .service = 3, .value = state};
+
+	CHECK_INT(addr_parse_port("10.0.0.1:8000", &event.addr, &event.port), 0);
+	return event;
+}
+
+/* stderr goes to a temporary file from here on; until capture_end() gives what was written. */
+static FILE *capture_file;
+static int capture_saved;
+
+static void capture_begin(void)
+{
+	capture_file = tmpfile();
+	capture_saved = dup(STDERR_FILENO);
+	dup2(fileno(capture_file), STDERR_FILENO);
+	log_init(LOG_LEVEL_INFO, false);
+}
+
+static const char *capture_end(void)
+{
+	static char text[4096];
+
+	dup2(capture_saved, STDERR_FILENO);
+	close(capture_saved);
+	rewind(capture_file);
+	text[fread(text, 1, sizeof(text) - 1, capture_file)] = '\0';
+	fclose(capture_file);
+	log_init(LOG_LEVEL_ERROR, false);
+	return text;
+}
+
+TEST(row_is_filled)
+{
+	struct sl_event event = replica_event(SL_STATE_DOWN);
+	struct events events = events_new();
+	struct sl_event *row = &events.ring[1];
+	uint64_t now = time(NULL);
+
+	log_init(LOG_LEVEL_ERROR, false);
+	events_add(&events, &event, "tcp: %s, %d of %d", "refused", 3, 3);
+	CHECK_INT(events.head->last, 1);
+	CHECK_INT(row->seq, 1);
+	CHECK_INT(row->kind, SL_EVENT_REPLICA_STATE);
+	CHECK_INT(row->service, 3);
+	CHECK_INT(row->value, SL_STATE_DOWN);
+	CHECK_INT(ntohs(row->port), 8000);
+	CHECK(addr_equal(&row->addr, &event.addr));
+	CHECK_STR(row->text, "tcp: refused, 3 of 3");
+	CHECK(row->time_ns / 1000000000 >= now && row->time_ns / 1000000000 <= now + 5);
+	events_free(&events);
+}
+
+TEST(ring_wraps_and_numbers_go_on)
+{
+	struct sl_event event = {.kind = SL_EVENT_ATTACH};
+	struct events events = events_new();
+
+	log_init(LOG_LEVEL_ERROR, false);
+	events.head->last = SL_MAX_EVENTS - 1;
+	events_add(&events, &event, "a long text that the next event of this row must not keep");
+	events.head->last += SL_MAX_EVENTS - 1;
+	events_add(&events, &event, "short");
+	CHECK_INT(events.head->last, 2 * SL_MAX_EVENTS);
+	CHECK_INT(events.ring[0].seq, 2 * SL_MAX_EVENTS);
+	CHECK_STR(events.ring[0].text, "short");
+	for (size_t i = sizeof("short"); i < sizeof(events.ring[0].text); i++)
+		CHECK_INT(events.ring[0].text[i], 0);
+	events_free(&events);
+}
+
+TEST(long_text_is_cut_between_characters)
+{
+	struct sl_event event = {.kind = SL_EVENT_CONFIG_REFUSED};
+	struct events events = events_new();
+	char text[200];
+
+	log_init(LOG_LEVEL_ERROR, false);
+	memset(text, 'a', sizeof(text));
+	text[199] = '\0';
+	events_add(&events, &event, "%s", text);
+	CHECK_INT(strlen(events.ring[1].text), sizeof(events.ring[1].text) - 1);
+	memcpy(text + 78, "\xe2\x82\xac", 3); /* the euro sign: only its first byte would fit */
+	events_add(&events, &event, "%s", text);
+	CHECK_INT(strlen(events.ring[2].text), 78);
+	CHECK_INT(events.ring[2].text[77], 'a');
+	memcpy(text + 76, "\xe2\x82\xac" "aa", 5); /* its last byte is the last that fits */
+	events_add(&events, &event, "%s", text);
+	CHECK_INT(strlen(events.ring[3].text), 79);
+	events_free(&events);
+}
+
+TEST(log_says_the_same)
+{
+	struct sl_event state = replica_event(SL_STATE_SUSPECT);
+	struct sl_event start = {.kind = SL_EVENT_AGENT_START};
+	struct events events = events_new();
+	const char *text;
+
+	capture_begin();
+	events_add(&events, &state, "unanswered for %d ms", 300);
+	events_add(&events, &start, "fresh");
+	text = capture_end();
+	CHECK(strstr(text, " info replica_state service row 2 10.0.0.1:8000 suspect: "
+			   "unanswered for 300 ms\n"));
+	CHECK(strstr(text, " info agent_start: fresh\n"));
+	events_free(&events);
+}
+
+TEST(panic_and_refusal_are_warnings)
+{
+	struct events events = {0}; /* no ring yet: bad input is met before the maps are there */
+	struct sl_event refused = {.kind = SL_EVENT_CONFIG_REFUSED};
+	struct sl_event panic = {.kind = SL_EVENT_PANIC, .service = 1};
+	const char *text;
+
+	capture_begin();
+	events_add(&events, &refused, "a.yaml:3: spec.ports: missing");
+	events_add(&events, &panic, "%s", "");
+	text = capture_end();
+	CHECK(strstr(text, " warn config_refused: a.yaml:3: spec.ports: missing\n"));
+	CHECK(strstr(text, " warn panic service row 0\n"));
+}
+
+#define WRITERS 4
+#define WRITES 5000
+
+static void *write_many(void *context)
+{
+	struct sl_event event = {.kind = SL_EVENT_ATTACH};
+
+	for (int i = 0; i < WRITES; i++)
+		events_add(context, &event, "%d", i);
+	return NULL;
+}
+
+TEST(writers_never_share_a_row)
+{
+	struct events events = events_new();
+	pthread_t writers[WRITERS];
+
+	log_init(LOG_LEVEL_ERROR, false);
+	for (int i = 0; i < WRITERS; i++)
+		CHECK_INT(pthread_create(&writers[i], NULL, write_many, &events), 0);
+	for (int i = 0; i < WRITERS; i++)
+		pthread_join(writers[i], NULL);
+	CHECK_INT(events.head->last, WRITERS * WRITES);
+	for (uint64_t seq = 1; seq <= WRITERS * WRITES; seq++)
+		CHECK_INT(events.ring[seq % SL_MAX_EVENTS].seq, seq);
+	events_free(&events);
+}
