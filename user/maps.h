@@ -33,8 +33,9 @@ struct maps {
 	int spill_fd;
 };
 
-/* 0; -ENOENT: nothing of Sluice is pinned below `bpffs`; -EPROTO: its layout version is not ours;
- * -errno. On failure nothing is left open. */
+/* 0; -ENOENT: nothing of Sluice is pinned below `bpffs`; -EAGAIN: only part of it is: the agent is
+ * starting, or was stopped while it did; -EPROTO: its layout is not ours; -errno. On failure
+ * nothing is left open. */
 int maps_open(const char *bpffs, struct maps *ret);
 void maps_close(struct maps *maps);
 
@@ -44,6 +45,13 @@ enum sl_replica_state maps_replica_state(const struct sl_replica *replica, uint6
 /* Sum over all CPUs; 0 on success. */
 int maps_read_drops(const struct maps *maps, uint64_t ret[SL_DROP_MAX]);
 int maps_read_counters(const struct maps *maps, uint64_t ret[SL_COUNT_MAX]);
+
+/* A copy of way `way` of set `set` in which key, state and the rest belong to one generation; false
+ * when the slot is free, or changes hands too fast. */
+bool maps_read_flow(const struct maps *maps, __u32 set, __u32 way, struct sl_flow *ret);
+
+/* Event number `seq`. 0; -ENOENT: overwritten since; -EAGAIN: not written yet. */
+int maps_read_event(const struct maps *maps, uint64_t seq, struct sl_event *ret);
 
 /* Names by row; false and "" when there is none. */
 bool maps_service_name(const struct maps *maps, __u32 service, struct sl_service_name *ret);

@@ -52,14 +52,13 @@ void out_begin(struct out *out, const struct out_column *columns);
 /* The same, but text shows each row as lines of "heading  value". */
 void out_begin_record(struct out *out, const struct out_column *columns);
 
-/* The next cell of the row, in the order of the columns; the type must be the column's. NULL as a
- * string is null: "-" as text. */
+/* The next cell of the row, in the order of the columns. The column's type aligns and colours; a
+ * number may stand in an OUT_STRING column. NULL as a string is null: "-" as text. */
 void out_string(struct out *out, const char *value);
 void out_stringf(struct out *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void out_uint(struct out *out, uint64_t value);
 void out_real(struct out *out, double value);
 void out_bool(struct out *out, bool value);
-void out_state(struct out *out, const char *value);
 void out_null(struct out *out); /* whatever the column's type */
 /* OUT_LIST and OUT_COUNTS: any number of items, then out_close. */
 void out_item(struct out *out, const char *value);
@@ -68,8 +67,8 @@ void out_close(struct out *out);
 /* Ends the row; every column must have its cell. */
 void out_row(struct out *out);
 
-/* Shows the rows so far at once: for what follows events live. */
-void out_flush(struct out *out);
+/* Shows the rows so far at once: for what follows events live. 0, or the first error. */
+int out_flush(struct out *out);
 /* A new round of the same table: text repeats the headings, JSON goes on with the array. */
 void out_again(struct out *out);
 
