@@ -10,22 +10,36 @@
 
 #include "abi.h"
 
-/* The finaliser of MurmurHash3 (Appleby, public domain), shortened to one round. */
+/* Multiplications carry upwards only, and our keys differ in their top bits (a v4 address lies
+ * there): the top half is folded down before each. Constants of MurmurHash3 and D. Lea's mixer;
+ * tests/unit/hash_test.c holds what fewer rounds fail. */
 static inline __attribute__((always_inline)) __u64 sl_mix(__u64 h)
 {
 	h ^= h >> 32;
 	h *= 0xd6e8feb86659fd93ull;
 	h ^= h >> 32;
-	return h;
+	h *= 0xd6e8feb86659fd93ull;
+	return h ^ h >> 32;
+}
+
+/* Hash of an address and 64 bits more. */
+static inline __attribute__((always_inline)) __u64 sl_hash_with(const union sl_addr *addr,
+								__u64 more, __u64 seed)
+{
+	__u64 h = addr->d[0] * 0x9e3779b97f4a7c15ull ^ addr->d[1] ^ seed;
+
+	h ^= h >> 32;
+	h = h * 0xff51afd7ed558ccdull + (more ^ more >> 32) * 0x9fb21c651e98df25ull;
+	h ^= h >> 32;
+	h *= 0xd6e8feb86659fd93ull;
+	return h ^ h >> 32;
 }
 
 /* Hash of (address, port, protocol); low 16 bits: filter bit, from bit 16: index set. */
 static inline __attribute__((always_inline)) __u64 sl_hash_addr(const union sl_addr *addr,
 								__be16 port, __u8 proto, __u64 seed)
 {
-	__u64 h = addr->d[0] * 0x9e3779b97f4a7c15ull ^ addr->d[1] ^ seed;
-
-	return sl_mix(h * 0xff51afd7ed558ccdull + ((__u64)port << 8 | proto));
+	return sl_hash_with(addr, (__u64)port << 8 | proto, seed);
 }
 
 static inline __attribute__((always_inline)) __u32 sl_filter_bit(__u64 hash)
@@ -48,17 +62,14 @@ static inline __attribute__((always_inline)) __u32 sl_index_set_2(__u64 hash)
 static inline __attribute__((always_inline)) __u64 sl_hash_flow(const struct sl_flow_key *key,
 								__u64 seed)
 {
-	const __u64 *last = (const __u64 *)&key->port;
-	__u64 h = key->client.d[0] * 0x9e3779b97f4a7c15ull ^ key->client.d[1] ^ seed;
-
-	return sl_mix(h * 0xff51afd7ed558ccdull + *last);
+	return sl_hash_with(&key->client, *(const __u64 *)&key->port, seed);
 }
 
 /* Hash of a source-NAT key. */
 static inline __attribute__((always_inline)) __u64 sl_hash_snat(const union sl_snat_key *key,
 								__u64 seed)
 {
-	return sl_mix((key->d ^ seed) * 0x9e3779b97f4a7c15ull);
+	return sl_mix(key->d ^ seed);
 }
 
 /* One's-complement sum of an address as 32-bit words, folded to 32 bits (RFC 1071). A

@@ -7,7 +7,8 @@
  *   cost = (load + 1) / weight, load in requests:
  *     a fresh report      reported load + flows picked since the report
  *     a stale report      mean fresh load of the service + flows picked since
- *     no reports at all   flows in flight
+ *     never a report      mean fresh load of the service + flows in flight
+ *     a service without   flows in flight
  *
  * Costs are compared by cross-multiplication: nothing is divided.
  */
@@ -30,21 +31,22 @@ sl_cost_of(const struct sl_service *service, const struct sl_replica_config *con
 	   __u32 inflight, __u64 now_ns)
 {
 	struct sl_cost cost = {.weight = config->weight ? config->weight : 1};
-	__u64 ttl_ns = (__u64)service->load_ttl_ms * 1000000;
-	__s64 since;
+	__s64 age_ns = now_ns - config->report_ns; /* below 0: reported since `now_ns` was read */
+	__u32 inflight_then = 0;
 
 	if (!(service->flags & SL_SERVICE_LOADS)) {
 		cost.load = ((__u64)inflight + 1) * SL_LOAD_ONE;
 		return cost;
 	}
-	since = (__s64)inflight - config->inflight_at_report;
-	if (since < 0 || !(config->flags & SL_REPLICA_HAS_LOAD))
-		since = since < 0 ? 0 : inflight;
-	if ((config->flags & SL_REPLICA_HAS_LOAD) && now_ns - config->report_ns <= ttl_ns)
-		cost.load = config->load;
-	else
-		cost.load = service->mean_load;
-	cost.load += ((__u64)since + 1) * SL_LOAD_ONE;
+	cost.load = service->mean_load;
+	if (config->flags & SL_REPLICA_HAS_LOAD) {
+		inflight_then = config->inflight_at_report;
+		if (age_ns <= (__s64)service->load_ttl_ms * 1000000)
+			cost.load = config->load;
+	}
+	if (inflight > inflight_then)
+		cost.load += (__u64)(inflight - inflight_then) * SL_LOAD_ONE;
+	cost.load += SL_LOAD_ONE;
 	return cost;
 }
 

@@ -103,21 +103,21 @@ TEST(refuses_what_is_no_kind)
 	table_done(&table);
 }
 
-/* A node address may be a VIP's (nodePort), a source and a replica's (hostNetwork). */
+/* A hostNetwork replica behind a node port of the same number. */
 TEST(one_address_may_be_of_several_kinds)
 {
-	struct index_key source = key_of(1, 0, 0, SL_INDEX_SOURCE);
-	struct index_key address = key_of(1, 0, 0, SL_INDEX_ADDRESS);
+	struct index_key replica = key_of(1, 80, IPPROTO_TCP, SL_INDEX_REPLICA);
+	struct index_key vip = key_of(1, 80, IPPROTO_TCP, SL_INDEX_VIP);
 	struct table table;
 	__u32 id;
 
 	table_init(&table);
-	CHECK_INT(index_add(&table.index, &source, 3, 0), 0);
-	CHECK_INT(index_add(&table.index, &address, 0, 0), 0);
-	CHECK_INT(index_find(&table.index, &source, &id), 0);
+	CHECK_INT(index_add(&table.index, &replica, 3, 0), 0);
+	CHECK_INT(index_add(&table.index, &vip, 0, 0), 0);
+	CHECK_INT(index_find(&table.index, &replica, &id), 0);
 	CHECK_INT(id, 3);
-	CHECK_INT(index_del(&table.index, &address, 0), 0);
-	CHECK_INT(index_find(&table.index, &source, &id), 0);
+	CHECK_INT(index_del(&table.index, &vip, 0), 0);
+	CHECK_INT(index_find(&table.index, &replica, &id), 0);
 	table_done(&table);
 }
 
