@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What runs in the pods: nginx as replica, the test server, the load client."""
+
+import json
+import os
+import signal
+import subprocess
+
+from case import check, eventually
+from process import built
+
+NGINX = """\
+worker_processes 1;
+error_log {dir}/error.log;
+pid {dir}/nginx.pid;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000;
+    sendfile_max_chunk 4k;
+    client_max_body_size 1m;
+    {zone}
+    server {{
+        listen 80 backlog=4096;
+        listen [::]:80 backlog=4096;
+        root {dir}/www;
+        default_type text/plain;
+        add_header X-Replica {name} always;
+        add_header X-Client $remote_addr always;
+        location / {{ {limit} }}
+        location /health {{
+            if (-f {dir}/unhealthy) {{ return 503; }}
+            return 200 "yes\\n";
+        }}
+    }}
+}}
+"""
+
+
+def pattern(size):
+    """The body that net.h calls pattern."""
+    period = bytes(ord("a") + i for i in range(23))
+    return (period * (size // 23 + 1))[:size]
+
+
+class Nginx:
+    """A real nginx in a pod. `rate`: requests/s that it serves, the others queue (limit_req), as
+    a model server with a batch does; None: as fast as it can."""
+
+    def __init__(self, pod, rate=None, queue=2000):
+        self.pod = pod
+        self.dir = f"{pod.lab.dir}/{pod.name}"
+        os.makedirs(f"{self.dir}/www", exist_ok=True)
+        for name, body in (("index.html", f"replica {pod.name}\n".encode()),
+                           ("60k", pattern(60000)), ("1k", pattern(1024))):
+            with open(f"{self.dir}/www/{name}", "wb") as file:
+                file.write(body)
+        zone = limit = ""
+        if rate:
+            zone = f"limit_req_zone $server_name zone=queue:1m rate={rate}r/s;"
+            limit = f"limit_req zone=queue burst={queue};"
+        with open(f"{self.dir}/nginx.conf", "w", encoding="utf-8") as file:
+            file.write(NGINX.format(dir=self.dir, name=pod.name, zone=zone, limit=limit))
+        self.process = None
+        self.start()
+
+    def start(self):
+        self.process = self.pod.spawn("nginx", "-c", f"{self.dir}/nginx.conf", "-p", self.dir,
+                                      "-e", f"{self.dir}/error.log", "-g", "daemon off;")
+        wait_listening(self.pod, 80, self.process)
+
+    def stop(self):
+        """As Kubernetes ends a container that knows how: open requests are finished."""
+        self.process.popen.send_signal(signal.SIGQUIT)
+        self.process.popen.wait(20)
+
+    def kill(self):
+        self.process.kill()
+
+    def healthy(self, value):
+        path = f"{self.dir}/unhealthy"
+        if value:
+            os.unlink(path)
+        else:
+            with open(path, "w", encoding="ascii"):
+                pass
+
+
+class Server:
+    """tests/e2e/server.c in a pod."""
+
+    def __init__(self, pod, port=8080, service_us=0, slots=None):
+        self.pod, self.port = pod, port
+        self.options = ["--name", pod.name, "--port", port, "--service-us", service_us]
+        self.options += ["--slots", slots] if slots else []
+        self.process = None
+        self.start()
+
+    def start(self):
+        self.process = self.pod.spawn(built("tests/e2e/server"), *self.options)
+        wait_listening(self.pod, self.port, self.process)
+
+    def kill(self):
+        self.process.kill()
+
+    def toggle_health(self):
+        self.process.signal(signal.SIGUSR1)
+
+
+def wait_listening(pod, port, process):
+    def listening():
+        check(process.running(), f"{pod.name}: {process.argv}: {process.log()}")
+        return f":{port} " in pod.run("ss", "-Hltn")
+    eventually(listening, f"{pod.name} listens on port {port}", 10)
+
+
+class Load:
+    """tests/e2e/load.c under way."""
+
+    def __init__(self, space, target, cpu=None, **options):
+        argv = ["taskset", "-c", cpu] if cpu is not None else []
+        argv += [built("tests/e2e/load"), "--target", target]
+        for name, value in options.items():
+            if value is not None and value is not False:
+                argv.append(f"--{name.replace('_', '-')}")
+                argv += [] if value is True else [value]
+        self.process = space.spawn(*argv, stdout=subprocess.PIPE)
+        self.name = space.name
+
+    def lines(self):
+        """Each line of the report as it comes; the last one is the account of the whole run."""
+        for line in self.process.popen.stdout:
+            yield json.loads(line)
+
+    def result(self, timeout=120):
+        out, _ = self.process.popen.communicate(timeout=timeout)
+        check(self.process.popen.returncode == 0,
+              f"load in {self.name}: exit status {self.process.popen.returncode}: "
+              f"{self.process.log()[-500:]}")
+        return json.loads(out.splitlines()[-1])
+
+    def stop(self):
+        """Ends it early, once its open requests are done."""
+        self.process.signal(signal.SIGTERM)
+        return self.result()
+
+
+def load(space, target, **options):
+    """Runs the load client to its end and returns its account."""
+    return Load(space, target, **options).result()
+
+
+def check_no_errors(result, what):
+    check(result["failed"] == 0 and result["ok"] > 0,
+          f"{what}: {result['ok']} good, {result['failed']} failed: {result['errors']}, "
+          f"{result['error_log'][:3]}")
