@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Reads services and replicas out of the pinned maps for metrics and status.
+ * Joins what the datapath keeps apart (the variants of one Service port) and
+ * copies each replica once, so that all figures of one answer agree. Owns its
+ * copy only. Called by metrics and status.
+ */
+#include "inventory.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NO_SERVICE UINT32_MAX
+
+/* A used row of the map services, on its way to becoming an inventory_service. */
+struct named_row {
+	uint32_t row;
+	struct inventory_service service;
+};
+
+static void service_read(const struct maps *maps, uint32_t row, struct inventory_service *ret)
+{
+	const struct sl_service *service = &maps->services[row];
+	struct sl_service_name name;
+
+	*ret = (struct inventory_service){
+		.replace = service->flags & SL_SERVICE_REPLACE,
+		.load_ttl_ms = service->load_ttl_ms,
+	};
+	if (!maps_service_name(maps, row, &name)) {
+		snprintf(ret->name, sizeof(ret->name), "row/%u", row);
+		return;
+	}
+	snprintf(ret->name, sizeof(ret->name), "%s", name.service);
+	if (name.port_name[0])
+		snprintf(ret->port, sizeof(ret->port), "%s", name.port_name);
+	else
+		snprintf(ret->port, sizeof(ret->port), "%u", ntohs(name.port));
+}
+
+static int service_compare(const struct inventory_service *a, const struct inventory_service *b)
+{
+	int order = strcmp(a->name, b->name);
+
+	return order ? order : strcmp(a->port, b->port);
+}
+
+static int named_row_compare(const void *a, const void *b)
+{
+	return service_compare(&((const struct named_row *)a)->service,
+			       &((const struct named_row *)b)->service);
+}
+
+/* Fills services, and for each row of the map the index of its service (or NO_SERVICE). */
+static int services_read(struct inventory *inventory, const struct maps *maps,
+			 uint32_t *ret_index_of)
+{
+	struct named_row *rows;
+	size_t n = 0;
+
+	for (uint32_t row = 0; row < maps->n_services; row++) {
+		ret_index_of[row] = NO_SERVICE;
+		n += !!(maps->services[row].flags & SL_SERVICE_USED);
+	}
+	rows = calloc(n + 1, sizeof(*rows));
+	inventory->services = calloc(n + 1, sizeof(*inventory->services));
+	if (!rows || !inventory->services) {
+		free(rows);
+		return -ENOMEM;
+	}
+	n = 0;
+	for (uint32_t row = 0; row < maps->n_services; row++) {
+		if (!(maps->services[row].flags & SL_SERVICE_USED))
+			continue;
+		rows[n].row = row;
+		service_read(maps, row, &rows[n++].service);
+	}
+	qsort(rows, n, sizeof(*rows), named_row_compare);
+	for (size_t i = 0; i < n; i++) {
+		if (!i || service_compare(&rows[i].service, &rows[i - 1].service))
+			inventory->services[inventory->n_services++] = rows[i].service;
+		ret_index_of[rows[i].row] = inventory->n_services - 1;
+	}
+	free(rows);
+	return 0;
+}
+
+/* Services of a replica, each named once though both its variants hold the replica. */
+static size_t replica_services(const struct maps *maps, uint32_t row, const uint32_t *index_of,
+			       uint32_t ret[SL_MAX_SHARED])
+{
+	const struct sl_replica_services *list = &maps->replica_services[row];
+	uint32_t listed = list->n < SL_MAX_SHARED ? list->n : SL_MAX_SHARED;
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < listed; i++) {
+		uint32_t service = list->service[i];
+		size_t k = 0;
+
+		if (service >= maps->n_services || index_of[service] == NO_SERVICE)
+			continue;
+		while (k < n && ret[k] != index_of[service])
+			k++;
+		if (k == n)
+			ret[n++] = index_of[service];
+	}
+	return n;
+}
+
+static bool load_is_fresh(const struct sl_replica_config *config, uint32_t ttl_ms, uint64_t now_ns)
+{
+	return config->flags & SL_REPLICA_HAS_LOAD &&
+	       (int64_t)(now_ns - config->report_ns) <= (int64_t)ttl_ms * 1000000;
+}
+
+static int replica_add(struct inventory *inventory, const struct maps *maps, uint32_t row,
+		       uint32_t service, uint64_t now_ns)
+{
+	struct inventory_replica *replica = &inventory->replicas[inventory->n_replicas];
+	struct inventory_service *of = &inventory->services[service];
+	const struct sl_replica_config *config = &replica->copy.config;
+	struct sl_replica_name name;
+
+	replica->pod = strdup(maps_replica_name(maps, row, &name) ? name.pod : "");
+	if (!replica->pod)
+		return -ENOMEM;
+	replica->service = service;
+	replica->row = row;
+	replica->copy = maps->replicas[row];
+	replica->state = maps_replica_state(&replica->copy, now_ns);
+	replica->has_load = load_is_fresh(config, of->load_ttl_ms, now_ns);
+	addr_format(&config->addr, replica->address);
+	addr_format_port(&config->addr, config->port, replica->address_port);
+	inventory->n_replicas++;
+	of->n_replicas++;
+	of->states[replica->state]++;
+	of->inflight += replica->copy.state.inflight;
+	of->serving += !(config->flags & SL_REPLICA_NOT_SERVING);
+	of->fit += !(config->flags & SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING);
+	return 0;
+}
+
+static int replica_compare(const void *a, const void *b)
+{
+	const struct inventory_replica *x = a, *y = b;
+
+	if (x->service != y->service)
+		return x->service < y->service ? -1 : 1;
+	return x->row < y->row ? -1 : x->row > y->row;
+}
+
+static int replicas_read(struct inventory *inventory, const struct maps *maps,
+			 const uint32_t *index_of, uint64_t now_ns)
+{
+	uint32_t services[SL_MAX_SHARED];
+	size_t n = 0;
+
+	for (uint32_t row = 0; row < maps->n_replicas; row++)
+		if (maps->replicas[row].config.flags & SL_REPLICA_USED)
+			n += replica_services(maps, row, index_of, services);
+	inventory->replicas = calloc(n + 1, sizeof(*inventory->replicas));
+	if (!inventory->replicas)
+		return -ENOMEM;
+	for (uint32_t row = 0; row < maps->n_replicas; row++) {
+		size_t k;
+
+		if (!(maps->replicas[row].config.flags & SL_REPLICA_USED))
+			continue;
+		k = replica_services(maps, row, index_of, services);
+		for (size_t i = 0; i < k && inventory->n_replicas < n; i++)
+			if (replica_add(inventory, maps, row, services[i], now_ns))
+				return -ENOMEM;
+	}
+	qsort(inventory->replicas, inventory->n_replicas, sizeof(*inventory->replicas),
+	      replica_compare);
+	return 0;
+}
+
+int inventory_new(const struct maps *maps, uint64_t now_ns, struct inventory **ret)
+{
+	struct inventory *inventory = calloc(1, sizeof(*inventory));
+	uint32_t *index_of = calloc(maps->n_services + 1, sizeof(*index_of));
+	int error = -ENOMEM;
+
+	if (inventory && index_of)
+		error = services_read(inventory, maps, index_of);
+	if (!error)
+		error = replicas_read(inventory, maps, index_of, now_ns);
+	free(index_of);
+	if (error) {
+		inventory_free(inventory);
+		return error;
+	}
+	for (size_t i = 0; i < inventory->n_services; i++) {
+		struct inventory_service *service = &inventory->services[i];
+
+		service->panic = service->serving && !service->fit;
+	}
+	*ret = inventory;
+	return 0;
+}
+
+void inventory_free(struct inventory *inventory)
+{
+	if (!inventory)
+		return;
+	for (size_t i = 0; i < inventory->n_replicas; i++)
+		free(inventory->replicas[i].pod);
+	free(inventory->replicas);
+	free(inventory->services);
+	free(inventory);
+}
