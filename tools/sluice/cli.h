@@ -48,8 +48,16 @@ int cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const struct cli *cli, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* Refuses options and any number of words besides argv[0] but min to max. CLI_OK or CLI_USAGE,
+ * after the usage. For commands without options of their own. */
+int cli_args(const struct cli *cli, int argc, char **argv, int min, int max);
+
 /* maps_open() of --bpffs; says on stderr what failed and what to do. CLI_OK or CLI_FAILED. */
 int cli_open_maps(const struct cli *cli, struct maps *ret);
+
+/* From now on SIGINT and SIGTERM do not kill but make the returned descriptor readable, so that
+ * what runs until stopped ends its output properly. -1 after a message on stderr. */
+int cli_catch_stop(void);
 
 /* out_end(), and says on stderr when the output could not be written. Returns CLI_*. */
 int cli_finish(struct cli *cli);

@@ -37,7 +37,7 @@ enum out_type {
 
 struct out_column {
 	const char *key;     /* snake_case, the JSON key; NULL: shown as text only */
-	const char *heading; /* of the text column; NULL: in JSON only */
+	const char *heading; /* of the text column, never narrower than this; NULL: in JSON only */
 	enum out_type type;
 };
 
