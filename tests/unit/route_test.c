@@ -469,9 +469,10 @@ TEST(lost_events_are_mended)
 	follow();
 	CHECK_INT(dropped_events(), 0);
 	/* All of it while the loop stands still: far more than the socket can hold. */
-	CHECK(!system("{ for i in $(seq 8) 9; do for j in $(seq 250); do "
-		      "echo addr add 10.$i.$j.1/24 dev p0; echo addr add fd00:$i:$j::1/64 dev p0 nodad; "
-		      "done; done; } | ip -batch -"));
+	CHECK(!system(
+		"{ for i in $(seq 8) 9; do for j in $(seq 250); do "
+		"echo addr add 10.$i.$j.1/24 dev p0; echo addr add fd00:$i:$j::1/64 dev p0 nodad; "
+		"done; done; } | ip -batch -"));
 	ip("link del old");
 	ip("link add late type veth peer name late2");
 	CHECK(dropped_events() > 0);
