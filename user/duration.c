@@ -53,10 +53,10 @@ static int take_part(const char **text, uint64_t *total_ns)
 			}
 	if (take_unit(text, &unit))
 		return -EINVAL;
-	if (whole > INT64_MAX / unit || whole * unit > INT64_MAX - *total_ns - unit)
+	if (whole > (INT64_MAX - *total_ns) / unit)
 		return -ERANGE;
 	*total_ns += whole * unit + part * unit / scale;
-	return 0;
+	return *total_ns > INT64_MAX ? -ERANGE : 0;
 }
 
 int duration_parse(const char *text, uint64_t *ret_ns)
