@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What is pinned below a bpffs directory: maps in it, programs in progs/, tcx
+ * links in links/. Reads only.
+ */
+#ifndef SLUICE_PINS_H
+#define SLUICE_PINS_H
+
+#include <linux/types.h>
+
+enum pin_kind { PIN_MAP, PIN_PROGRAM, PIN_LINK };
+
+struct pin {
+	enum pin_kind kind;
+	const char *name; /* of the file: the map, the program, or INTERFACE-ingress|egress */
+	const char *path; /* the whole path */
+	__u32 id;
+	__u64 memory_bytes; /* locked by the kernel for it; 0 for links */
+	__u32 program;      /* a link's program */
+	int ifindex;        /* a link's interface; 0 when that is gone */
+	__u32 attach_type;  /* a link's */
+};
+
+typedef void pins_fn(void *context, const struct pin *pin);
+
+/* Calls `fn` for each pinned object: maps, programs, links, each by name. 0; -ENOENT: there is no
+ * such directory; -EPERM or -EACCES: root is needed; -errno. */
+int pins_list(const char *bpffs, pins_fn *fn, void *context);
+
+#endif
