@@ -11,9 +11,9 @@
 #include "maps.h"
 
 struct events {
-	struct sl_event *ring;      /* SL_MAX_EVENTS rows, mapped writable; NULL: only the log */
+	struct sl_event *ring; /* SL_MAX_EVENTS rows, mapped writable; NULL: only the log */
 	struct sl_event_head *head;
-	const struct maps *maps;    /* for service names in the log; NULL: rows by number */
+	const struct maps *maps; /* for service names in the log; NULL: rows by number */
 };
 
 /* Appends one event; `event` needs kind and whatever of service, addr, port, value applies; seq and

@@ -13,18 +13,18 @@
 #include "verdict.h"
 
 struct facts {
-	const char *version;           /* SLUICE_VERSION */
-	const char *node_name;         /* --node-name */
-	const char *bpffs;             /* --bpffs; programs are pinned in BPFFS/progs */
-	const struct maps *maps;       /* NULL until the datapath is loaded */
-	const struct probe_set *probes;/* NULL until there are probes */
-	const char *unready;           /* why /readyz says 503; NULL: ready */
+	const char *version;            /* SLUICE_VERSION */
+	const char *node_name;          /* --node-name */
+	const char *bpffs;              /* --bpffs; programs are pinned in BPFFS/progs */
+	const struct maps *maps;        /* NULL until the datapath is loaded */
+	const struct probe_set *probes; /* NULL until there are probes */
+	const char *unready;            /* why /readyz says 503; NULL: ready */
 
-	uint64_t applied, refused;     /* desired states since the agent started */
-	uint64_t verdicts[VERDICT_KINDS];   /* fields of the input in force */
-	const struct verdicts *ignored;     /* its unsupported and unknown ones; may be NULL */
-	const struct diag *last_refused;    /* NULL: none, or mended since */
-	uint64_t last_refused_ns;           /* CLOCK_REALTIME */
+	uint64_t applied, refused;        /* desired states since the agent started */
+	uint64_t verdicts[VERDICT_KINDS]; /* fields of the input in force */
+	const struct verdicts *ignored;   /* its unsupported and unknown ones; may be NULL */
+	const struct diag *last_refused;  /* NULL: none, or mended since */
+	uint64_t last_refused_ns;         /* CLOCK_REALTIME */
 };
 
 #endif

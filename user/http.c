@@ -20,9 +20,9 @@
 
 #include "addr.h"
 
-#define HTTP_CONNECTIONS 64u
-#define HTTP_IDLE_SECONDS 30u
-#define HTTP_REQUEST_BYTES 16384u
+#define HTTP_CONNECTIONS   64
+#define HTTP_IDLE_SECONDS  30
+#define HTTP_REQUEST_BYTES 16384
 
 struct http {
 	struct MHD_Daemon *daemon;
@@ -156,7 +156,8 @@ static const char *advice(int error)
 {
 	switch (error) {
 	case EADDRINUSE:
-		return "another sluiced or another program listens there: stop it or choose another port";
+		return "another sluiced or another program listens there: stop it or choose "
+		       "another port";
 	case EADDRNOTAVAIL:
 		return "no interface of this node holds that address";
 	case EACCES:
@@ -187,15 +188,18 @@ static int listen_open(const union sl_addr *addr, __be16 port)
 /* `fd` belongs to libmicrohttpd from here on. */
 static int http_start(struct http *http, uv_loop_t *loop, int fd)
 {
+	const struct MHD_OptionItem options[] = {
+		{MHD_OPTION_LISTEN_SOCKET, fd, NULL},
+		{MHD_OPTION_CONNECTION_LIMIT, HTTP_CONNECTIONS, NULL},
+		{MHD_OPTION_CONNECTION_TIMEOUT, HTTP_IDLE_SECONDS, NULL},
+		{MHD_OPTION_CONNECTION_MEMORY_LIMIT, HTTP_REQUEST_BYTES, NULL},
+		{MHD_OPTION_END, 0, NULL},
+	};
 	const union MHD_DaemonInfo *info;
 	int error;
 
 	http->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, http,
-					MHD_OPTION_LISTEN_SOCKET, fd,
-					MHD_OPTION_CONNECTION_LIMIT, HTTP_CONNECTIONS,
-					MHD_OPTION_CONNECTION_TIMEOUT, HTTP_IDLE_SECONDS,
-					MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_REQUEST_BYTES,
-					MHD_OPTION_END);
+					MHD_OPTION_ARRAY, options, MHD_OPTION_END);
 	if (!http->daemon)
 		return -ENOMEM;
 	info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
@@ -221,7 +225,8 @@ int http_new(uv_loop_t *loop, const char *listen, const struct http_handler *han
 
 	if (addr_parse_port(listen, &addr, &port)) {
 		snprintf(error, error_len,
-			 "--listen %s: not ADDR:PORT, such as 127.0.0.1:9911 or [::1]:9911", listen);
+			 "--listen %s: not ADDR:PORT, such as 127.0.0.1:9911 or [::1]:9911",
+			 listen);
 		return -EINVAL;
 	}
 	fd = listen_open(&addr, port);
@@ -241,8 +246,8 @@ int http_new(uv_loop_t *loop, const char *listen, const struct http_handler *han
 	http->context = context;
 	code = http_start(http, loop, fd);
 	if (code) {
-		snprintf(error, error_len, "--listen %s: the HTTP server does not start: %s", listen,
-			 strerror(-code));
+		snprintf(error, error_len, "--listen %s: the HTTP server does not start: %s",
+			 listen, strerror(-code));
 		free(http);
 		return code;
 	}

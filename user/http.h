@@ -13,7 +13,7 @@
 #include "strbuf.h"
 
 struct http_handler {
-	const char *path;         /* "/metrics": compared whole, the query string left aside */
+	const char *path; /* "/metrics": compared whole, the query string left aside */
 	const char *content_type;
 	/* Appends the body and returns the HTTP status. */
 	int (*render)(void *context, struct strbuf *out);

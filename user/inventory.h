@@ -29,11 +29,11 @@ struct inventory_replica {
 	uint32_t service; /* index into services */
 	uint32_t row;     /* in the map replicas */
 	enum sl_replica_state state;
-	bool has_load;    /* load is a fresh report */
+	bool has_load; /* load is a fresh report */
 	struct sl_replica copy;
 	char address[ADDR_STR_LEN];
 	char address_port[ADDR_PORT_STR_LEN];
-	char *pod;        /* namespace/name; "" when unknown */
+	char *pod; /* namespace/name; "" when unknown */
 };
 
 struct inventory {

@@ -18,8 +18,8 @@
 #include "exposition.h"
 #include "metrics_replica.h"
 
-#define IGNORED_MAX 200 /* fields named one by one; the counts hold all */
-#define STATS_PATH "/proc/sys/kernel/bpf_stats_enabled"
+#define IGNORED_MAX  200 /* fields named one by one; the counts hold all */
+#define STATS_PATH   "/proc/sys/kernel/bpf_stats_enabled"
 #define PROGRAMS_MAX 64
 
 static const char *const drop_names[] = {SL_DROP_REASONS(SL_NAME_ROW)};
@@ -66,8 +66,9 @@ static void ignored_render(const struct verdicts *ignored, struct strbuf *out)
 {
 	static const char name[] = "sluice_config_ignored_field";
 
-	exposition_family(out, name, "gauge",
-			  "Fields of the input in force that are not acted upon, and why; always 1.");
+	exposition_family(
+		out, name, "gauge",
+		"Fields of the input in force that are not acted upon, and why; always 1.");
 	for (size_t i = 0; ignored && i < ignored->n && i < IGNORED_MAX; i++) {
 		const struct verdict *verdict = &ignored->list[i];
 
@@ -134,8 +135,8 @@ static void flow_table_render(const struct maps *maps, struct strbuf *out)
 	single(out, "sluice_flows_lingering", "gauge",
 	       "Finished flows that wait for late packets, met by the last whole sweep.",
 	       kernel->lingering);
-	single(out, "sluice_flows_half_open", "gauge",
-	       "Flows that no replica has answered yet.", kernel->half_open);
+	single(out, "sluice_flows_half_open", "gauge", "Flows that no replica has answered yet.",
+	       kernel->half_open);
 	single(out, "sluice_flow_sweeps_total", "counter", "Whole sweeps over the flow table.",
 	       kernel->sweep_count);
 }
@@ -250,7 +251,8 @@ static void programs_render(const char *bpffs, struct strbuf *out)
 	size_t n = programs_read(bpffs, programs);
 
 	single(out, "sluice_program_stats_enabled", "gauge",
-	       "1 while kernel.bpf_stats_enabled=1; without it the run counts and times stand still.",
+	       "1 while kernel.bpf_stats_enabled=1; without it the run counts and times stand "
+	       "still.",
 	       stats_enabled());
 	exposition_family(out, seconds, "counter", "Time spent in a kernel program.");
 	for (size_t i = 0; i < n; i++) {

@@ -152,8 +152,7 @@ static const struct family replica_families[] = {
 	 "Flows at the replica's own interface, whoever steers them; 0 where it is not local.",
 	 replica_owned},
 	{"sluice_replica_weight", "gauge", "Capacity relative to its peers.", replica_weight},
-	{"sluice_replica_picks_total", "counter", "New flows given to the replica.",
-	 replica_picks},
+	{"sluice_replica_picks_total", "counter", "New flows given to the replica.", replica_picks},
 	{"sluice_replica_connect_failures_total", "counter", "Connects that the replica refused.",
 	 replica_connect_failures},
 	{"sluice_replica_ejections_total", "counter", "Times that the replica was ejected.",
@@ -215,8 +214,9 @@ static void load_render(const struct row *rows, size_t n, struct strbuf *out)
 {
 	static const char name[] = "sluice_replica_load";
 
-	exposition_family(out, name, "gauge",
-			  "Requests that the replica says it holds; absent without a fresh report.");
+	exposition_family(
+		out, name, "gauge",
+		"Requests that the replica says it holds; absent without a fresh report.");
 	for (size_t i = 0; i < n; i++)
 		if (rows[i].replica->has_load)
 			exposition_double(out, name, rows[i].labels,

@@ -27,20 +27,35 @@ static uint64_t clock_ns(clockid_t clock)
 	return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* A JSON string of `text`, which may hold anything: names come from outside. */
-static json_t *string_of(const char *text)
+/* ---- a JSON object, member by member; jansson takes NULL for a value or an object it had no
+ * memory for, and leaves that member out ------------------------------------------------------ */
+
+static void set_u64(json_t *object, const char *key, uint64_t value)
+{
+	json_object_set_new(object, key, json_integer(value));
+}
+
+static void set_bool(json_t *object, const char *key, bool value)
+{
+	json_object_set_new(object, key, json_boolean(value));
+}
+
+/* Text may hold anything, since names come from outside; NULL becomes null. */
+static void set_text(json_t *object, const char *key, const char *text)
 {
 	struct strbuf clean = {0};
-	json_t *string;
+	json_t *value = json_null();
 
-	utf8_add_text(&clean, text);
-	string = strbuf_failed(&clean) ? NULL : json_string(clean.data ? clean.data : "");
+	if (text) {
+		utf8_add_text(&clean, text);
+		value = json_string(clean.data ? clean.data : "");
+	}
+	json_object_set_new(object, key, value);
 	strbuf_done(&clean);
-	return string;
 }
 
 /* RFC 3339, UTC, to the second. */
-static json_t *time_of(uint64_t realtime_ns)
+static void set_time(json_t *object, const char *key, uint64_t realtime_ns)
 {
 	time_t seconds = realtime_ns / 1000000000;
 	char text[32];
@@ -48,42 +63,50 @@ static json_t *time_of(uint64_t realtime_ns)
 
 	gmtime_r(&seconds, &tm);
 	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	return json_string(text);
+	set_text(object, key, text);
 }
+
+/* ---- the parts of /status ------------------------------------------------------------------ */
 
 static json_t *last_refused_of(const struct facts *facts)
 {
 	const struct diag *diag = facts->last_refused;
+	json_t *refused = diag ? json_object() : json_null();
 
 	if (!diag)
-		return json_null();
-	return json_pack("{s:o, s:o, s:i, s:o, s:o}", "time", time_of(facts->last_refused_ns),
-			 "file", string_of(diag->file), "line", diag->line,
-			 "field", string_of(diag->field), "reason", string_of(diag->reason));
+		return refused;
+	set_time(refused, "time", facts->last_refused_ns);
+	set_text(refused, "file", diag->file);
+	set_u64(refused, "line", diag->line);
+	set_text(refused, "field", diag->field);
+	set_text(refused, "reason", diag->reason);
+	return refused;
 }
 
 static json_t *config_of(const struct facts *facts)
 {
-	json_t *fields = json_object();
+	json_t *config = json_object(), *fields = json_object();
 
 	for (int kind = 0; kind < VERDICT_KINDS; kind++)
-		json_object_set_new(fields, verdict_kind_names[kind],
-				    json_integer(facts->verdicts[kind]));
-	return json_pack("{s:I, s:I, s:o, s:o}", "applied", (json_int_t)facts->applied,
-			 "refused", (json_int_t)facts->refused, "fields", fields,
-			 "last_refused", last_refused_of(facts));
+		set_u64(fields, verdict_kind_names[kind], facts->verdicts[kind]);
+	set_u64(config, "applied", facts->applied);
+	set_u64(config, "refused", facts->refused);
+	json_object_set_new(config, "fields", fields);
+	json_object_set_new(config, "last_refused", last_refused_of(facts));
+	return config;
 }
 
 static json_t *flow_table_of(const struct maps *maps)
 {
 	const struct sl_kernel *kernel = maps->kernel;
+	json_t *table = json_object();
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I}",
-			 "size", (json_int_t)maps->n_flow_sets * SL_FLOW_WAYS,
-			 "live", (json_int_t)kernel->live,
-			 "lingering", (json_int_t)kernel->lingering,
-			 "half_open", (json_int_t)kernel->half_open,
-			 "spilled", (json_int_t)kernel->spilled);
+	set_u64(table, "size", (uint64_t)maps->n_flow_sets * SL_FLOW_WAYS);
+	set_u64(table, "live", kernel->live);
+	set_u64(table, "lingering", kernel->lingering);
+	set_u64(table, "half_open", kernel->half_open);
+	set_u64(table, "spilled", kernel->spilled);
+	return table;
 }
 
 static json_t *replica_of(const struct inventory_replica *replica)
@@ -91,39 +114,47 @@ static json_t *replica_of(const struct inventory_replica *replica)
 	const struct sl_replica_state_row *state = &replica->copy.state;
 	const struct sl_replica_config *config = &replica->copy.config;
 	json_t *load = replica->has_load ? json_real(config->load / 256.0) : json_null();
+	json_t *json = json_object();
 
-	return json_pack("{s:s, s:i, s:o, s:s, s:i, s:I, s:I, s:o, s:I, s:I, s:I, s:I}",
-			 "address", replica->address, "port", ntohs(config->port),
-			 "pod", string_of(replica->pod), "state", state_names[replica->state],
-			 "weight", config->weight, "inflight", (json_int_t)state->inflight,
-			 "owned", (json_int_t)state->owned, "load", load,
-			 "picks", (json_int_t)state->picks,
-			 "connect_failures", (json_int_t)state->connect_failures,
-			 "ejections", (json_int_t)state->ejections,
-			 "retries", (json_int_t)state->retries);
+	set_text(json, "address", replica->address);
+	set_u64(json, "port", ntohs(config->port));
+	set_text(json, "pod", replica->pod);
+	set_text(json, "state", state_names[replica->state]);
+	set_u64(json, "weight", config->weight);
+	set_u64(json, "inflight", state->inflight);
+	set_u64(json, "owned", state->owned);
+	json_object_set_new(json, "load", load);
+	set_u64(json, "picks", state->picks);
+	set_u64(json, "connect_failures", state->connect_failures);
+	set_u64(json, "ejections", state->ejections);
+	set_u64(json, "retries", state->retries);
+	return json;
 }
 
-/* Services with their replicas, which stand in the order of the services. */
+/* A service with its replicas, the first of which is number *at. */
+static json_t *service_of(const struct inventory *inventory, size_t i, size_t *at)
+{
+	const struct inventory_service *service = &inventory->services[i];
+	json_t *json = json_object(), *replicas = json_array();
+
+	for (; *at < inventory->n_replicas && inventory->replicas[*at].service == i; ++*at)
+		json_array_append_new(replicas, replica_of(&inventory->replicas[*at]));
+	set_text(json, "service", service->name);
+	set_text(json, "service_port", service->port);
+	set_text(json, "mode", service->replace ? "replace" : "overlay");
+	set_u64(json, "inflight", service->inflight);
+	set_bool(json, "panic", service->panic);
+	json_object_set_new(json, "replicas", replicas);
+	return json;
+}
+
 static json_t *services_of(const struct inventory *inventory)
 {
 	json_t *services = json_array();
 	size_t at = 0;
 
-	for (size_t i = 0; i < inventory->n_services; i++) {
-		const struct inventory_service *service = &inventory->services[i];
-		json_t *replicas = json_array();
-
-		for (; at < inventory->n_replicas && inventory->replicas[at].service == i; at++)
-			json_array_append_new(replicas, replica_of(&inventory->replicas[at]));
-		json_array_append_new(
-			services,
-			json_pack("{s:o, s:o, s:s, s:I, s:b, s:o}", "service",
-				  string_of(service->name), "service_port",
-				  string_of(service->port), "mode",
-				  service->replace ? "replace" : "overlay", "inflight",
-				  (json_int_t)service->inflight, "panic", service->panic,
-				  "replicas", replicas));
-	}
+	for (size_t i = 0; i < inventory->n_services; i++)
+		json_array_append_new(services, service_of(inventory, i, &at));
 	return services;
 }
 
@@ -138,9 +169,8 @@ static int maps_add(json_t *status, const struct maps *maps)
 	error = inventory_new(maps, clock_ns(CLOCK_MONOTONIC), &inventory);
 	if (error)
 		return error;
-	json_object_set_new(status, "uptime_seconds",
-			    json_integer(now_ns > started_ns ? (now_ns - started_ns) / 1000000000
-							     : 0));
+	set_u64(status, "uptime_seconds",
+		now_ns > started_ns ? (now_ns - started_ns) / 1000000000 : 0);
 	json_object_set_new(status, "flow_table", flow_table_of(maps));
 	json_object_set_new(status, "services", services_of(inventory));
 	inventory_free(inventory);
@@ -149,15 +179,16 @@ static int maps_add(json_t *status, const struct maps *maps)
 
 int status_render(const struct facts *facts, struct strbuf *out)
 {
-	json_t *unready = facts->unready ? string_of(facts->unready) : json_null();
-	json_t *status = json_pack("{s:o, s:s, s:b, s:o, s:o}", "node",
-				   string_of(facts->node_name), "version", facts->version,
-				   "ready", !facts->unready, "unready", unready, "config",
-				   config_of(facts));
-	int error = status ? 0 : -ENOMEM;
+	json_t *status = json_object();
 	char *text = NULL;
+	int error = 0;
 
-	if (!error && facts->maps)
+	set_text(status, "node", facts->node_name);
+	set_text(status, "version", facts->version);
+	set_bool(status, "ready", !facts->unready);
+	set_text(status, "unready", facts->unready);
+	json_object_set_new(status, "config", config_of(facts));
+	if (facts->maps)
 		error = maps_add(status, facts->maps);
 	if (!error)
 		text = json_dumps(status, JSON_INDENT(2) | JSON_REAL_PRECISION(6));

@@ -65,8 +65,8 @@ static inline bool fake_maps_init(struct fake_maps *fake, uint32_t n_services, u
 	maps->control = &fake->control;
 	maps->kernel = &fake->kernel;
 	maps->event_head = &fake->head;
-	maps->drops_fd = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "fake_drops", 4, 8, SL_DROP_MAX,
-					NULL);
+	maps->drops_fd =
+		bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "fake_drops", 4, 8, SL_DROP_MAX, NULL);
 	maps->counters_fd = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "fake_counters", 4, 8,
 					   SL_COUNT_MAX, NULL);
 	maps->service_names_fd = bpf_map_create(BPF_MAP_TYPE_HASH, "fake_services", 4,

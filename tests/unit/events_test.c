@@ -115,7 +115,10 @@ TEST(long_text_is_cut_between_characters)
 	events_add(&events, &event, "%s", text);
 	CHECK_INT(strlen(events.ring[2].text), 78);
 	CHECK_INT(events.ring[2].text[77], 'a');
-	memcpy(text + 76, "\xe2\x82\xac" "aa", 5); /* its last byte is the last that fits */
+	memcpy(text + 76,
+	       "\xe2\x82\xac"
+	       "aa",
+	       5); /* its last byte is the last that fits */
 	events_add(&events, &event, "%s", text);
 	CHECK_INT(strlen(events.ring[3].text), 79);
 	events_free(&events);
@@ -154,7 +157,7 @@ TEST(panic_and_refusal_are_warnings)
 }
 
 #define WRITERS 4
-#define WRITES 5000
+#define WRITES  5000
 
 static void *write_many(void *context)
 {

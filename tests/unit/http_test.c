@@ -14,7 +14,7 @@
 #include "http.h"
 
 #define DEADLINE_MS 5000
-#define BIG_BYTES (8u << 20)
+#define BIG_BYTES   (8u << 20)
 
 struct bench {
 	uv_loop_t loop;
@@ -373,9 +373,17 @@ static int refuse(const char *text, char *error, size_t len)
 
 TEST(listen_text_is_checked)
 {
-	static const char *const bad[] = {"", "9911", ":9911", "127.0.0.1", "127.0.0.1:",
-					  "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:http",
-					  "localhost:9911", "::1:9911:x", "127.0.0.1:9911 "};
+	static const char *const bad[] = {"",
+					  "9911",
+					  ":9911",
+					  "127.0.0.1",
+					  "127.0.0.1:",
+					  "127.0.0.1:0",
+					  "127.0.0.1:65536",
+					  "127.0.0.1:http",
+					  "localhost:9911",
+					  "::1:9911:x",
+					  "127.0.0.1:9911 "};
 	char error[256];
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -78,8 +78,11 @@ static bool example(struct fake_maps *fake)
 	fake_replica(fake, 5, "[fd00::2]:8000", "default/llm-1", 3, 9);
 	fake_replica(fake, 7, "10.0.0.3:8000", NULL, 9, -1);
 	replica = &fake->replicas[0];
-	replica->state = (struct sl_replica_state_row){.inflight = 5, .owned = 6, .picks = 700,
-						       .connect_failures = 8, .ejections = 9,
+	replica->state = (struct sl_replica_state_row){.inflight = 5,
+						       .owned = 6,
+						       .picks = 700,
+						       .connect_failures = 8,
+						       .ejections = 9,
 						       .retries = 10};
 	replica->config.flags |= SL_REPLICA_HAS_LOAD;
 	replica->config.load = 3 * 256 + 64;
@@ -88,17 +91,20 @@ static bool example(struct fake_maps *fake)
 	fake->replicas[5].config.flags |= SL_REPLICA_SUSPECT;
 	fake->replicas[5].state.inflight = 2;
 	fake->replicas[7].config.flags |= SL_REPLICA_PROBE_DOWN;
-	fake->kernel = (struct sl_kernel){.half_open = 3, .live = 20, .lingering = 4,
-					  .sweep_count = 99};
+	fake->kernel =
+		(struct sl_kernel){.half_open = 3, .live = 20, .lingering = 4, .sweep_count = 99};
 	fake->control.heartbeat_ns = now_ns(CLOCK_MONOTONIC) - 250000000;
 	fake->control.started_ns = 1700000000500000000;
 	fake->head.last = 12;
 	return true;
 }
 
-#define LLM_0 "{service=\"default/llm\",port=\"http\",replica=\"10.0.0.1:8000\",pod=\"default/llm-0\""
-#define LLM_1 "{service=\"default/llm\",port=\"http\",replica=\"[fd00::2]:8000\",pod=\"default/llm-1\""
-#define EMBED_1 "{service=\"ml/embed\",port=\"8080\",replica=\"[fd00::2]:8000\",pod=\"default/llm-1\""
+#define LLM_0                                                                                      \
+	"{service=\"default/llm\",port=\"http\",replica=\"10.0.0.1:8000\",pod=\"default/llm-0\""
+#define LLM_1                                                                                      \
+	"{service=\"default/llm\",port=\"http\",replica=\"[fd00::2]:8000\",pod=\"default/llm-1\""
+#define EMBED_1                                                                                    \
+	"{service=\"ml/embed\",port=\"8080\",replica=\"[fd00::2]:8000\",pod=\"default/llm-1\""
 #define EMBED_2 "{service=\"ml/embed\",port=\"8080\",replica=\"10.0.0.3:8000\",pod=\"\""
 
 TEST(replicas)
@@ -364,9 +370,13 @@ static int loopback_listen(char *ret, size_t len)
 static struct probe_set *probed(uv_loop_t *loop, const struct fake_maps *fake)
 {
 	const struct sl_replica_config *config = &fake->replicas[0].config;
-	struct model_probe probe = {.kind = MODEL_PROBE_TCP, .port = config->port,
-				    .interval_ms = 20, .timeout_ms = 1000, .period_ms = 1000,
-				    .failure_threshold = 3, .success_threshold = 1};
+	struct model_probe probe = {.kind = MODEL_PROBE_TCP,
+				    .port = config->port,
+				    .interval_ms = 20,
+				    .timeout_ms = 1000,
+				    .period_ms = 1000,
+				    .failure_threshold = 3,
+				    .success_threshold = 1};
 	struct probe_target target = {.replica = 0, .addr = config->addr, .probe = &probe};
 	struct probe_set *set = NULL;
 	uint64_t end;
@@ -395,19 +405,23 @@ TEST(probes_and_promtool)
 		SKIP(FAKE_NEEDS);
 	fd = loopback_listen(listen, sizeof(listen));
 	CHECK_INT(addr_parse_port(listen, &fake.replicas[0].config.addr,
-				  &fake.replicas[0].config.port), 0);
+				  &fake.replicas[0].config.port),
+		  0);
 	uv_loop_init(&loop);
 	set = probed(&loop, &fake);
 	facts = facts_of(&fake);
 	facts.probes = set;
 	text = render(&facts);
-	snprintf(line, sizeof(line), "sluice_replica_probe_latency_seconds_count{service="
-		 "\"default/llm\",port=\"http\",replica=\"%s\",pod=\"default/llm-0\"} %llu", listen,
-		 (unsigned long long)probe_set_histogram(set, 0)->total);
+	snprintf(line, sizeof(line),
+		 "sluice_replica_probe_latency_seconds_count{service="
+		 "\"default/llm\",port=\"http\",replica=\"%s\",pod=\"default/llm-0\"} %llu",
+		 listen, (unsigned long long)probe_set_histogram(set, 0)->total);
 	CHECK_LINE(text, line);
-	snprintf(line, sizeof(line), "sluice_replica_probe_latency_seconds_bucket{service="
+	snprintf(line, sizeof(line),
+		 "sluice_replica_probe_latency_seconds_bucket{service="
 		 "\"default/llm\",port=\"http\",replica=\"%s\",pod=\"default/llm-0\",le=\"+Inf\"} "
-		 "%llu", listen, (unsigned long long)probe_set_histogram(set, 0)->total);
+		 "%llu",
+		 listen, (unsigned long long)probe_set_histogram(set, 0)->total);
 	CHECK_LINE(text, line);
 	CHECK(strstr(text, "\nsluice_replica_probes_total{"));
 	CHECK(!strstr(text, "sluice_replica_probes_total" LLM_1)); /* probed by another node */
@@ -421,7 +435,8 @@ TEST(probes_and_promtool)
 	fake_maps_done(&fake);
 }
 
-/* ---- size -------------------------------------------------------------------------------------- */
+/* ---- size --------------------------------------------------------------------------------------
+ */
 
 #define MANY 5000
 

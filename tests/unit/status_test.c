@@ -8,8 +8,11 @@
 
 static struct facts facts_of(const struct fake_maps *fake)
 {
-	return (struct facts){.version = "1.2.3", .node_name = "node-a", .bpffs = "/nonexistent",
-			      .maps = fake ? &fake->maps : NULL, .applied = 3,
+	return (struct facts){.version = "1.2.3",
+			      .node_name = "node-a",
+			      .bpffs = "/nonexistent",
+			      .maps = fake ? &fake->maps : NULL,
+			      .applied = 3,
 			      .verdicts = {[VERDICT_UNSUPPORTED] = 2}};
 }
 
@@ -96,7 +99,9 @@ TEST(unreadable_map_is_500)
 
 TEST(agent_alone)
 {
-	struct diag diag = {.file = "/m/a.yaml", .line = 7, .field = "spec.ports[0].port",
+	struct diag diag = {.file = "/m/a.yaml",
+			    .line = 7,
+			    .field = "spec.ports[0].port",
 			    .reason = "70000 is no port: \xff"};
 	struct facts facts = facts_of(NULL);
 	json_t *json, *config, *refused;
