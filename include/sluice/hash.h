@@ -62,7 +62,10 @@ static inline __attribute__((always_inline)) __u32 sl_index_set_2(__u64 hash)
 static inline __attribute__((always_inline)) __u64 sl_hash_flow(const struct sl_flow_key *key,
 								__u64 seed)
 {
-	return sl_hash_with(&key->client, *(const __u64 *)&key->port, seed);
+	__u64 rest; /* port, protocol, flags, service: one load */
+
+	__builtin_memcpy(&rest, (const __u8 *)key + sizeof(key->client), sizeof(rest));
+	return sl_hash_with(&key->client, rest, seed);
 }
 
 /* Hash of a source-NAT key. */
