@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Owns the reader's view of the pinned maps: read-only descriptors and
- * read-only memory, so nothing here can disturb the datapath. Refuses maps
+ * Owns the reader's view of the pinned maps: read-only memory and read-only
+ * descriptors, so nothing here can disturb the datapath. Refuses maps
  * whose sizes or layout version are not those of abi.h, for reading them would
  * be guessing. Called by the CLI and the agent's metrics.
  */
@@ -72,11 +72,11 @@ static size_t array_rows(const struct maps *maps, size_t i)
 	return arrays[i].count ? *(const __u32 *)((const char *)maps + arrays[i].count) : 1;
 }
 
-/* A descriptor of the map pinned as `name` that can only be read. */
+/* A descriptor of the map pinned as `name`; `flags`: BPF_F_RDONLY or 0. */
 static int open_pin(const char *bpffs, const char *name, size_t key_size, size_t value_size,
-		    struct bpf_map_info *ret_info)
+		    __u32 flags, struct bpf_map_info *ret_info)
 {
-	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = BPF_F_RDONLY);
+	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = flags);
 	__u32 len = sizeof(*ret_info);
 	char path[512];
 	int fd, err;
@@ -103,7 +103,9 @@ static int map_array(const char *bpffs, struct maps *maps, size_t i)
 	void *data;
 	int fd, err = 0;
 
-	fd = open_pin(bpffs, arrays[i].name, sizeof(__u32), arrays[i].value_size, &info);
+	/* mmap() refuses a read-only descriptor (kernel/bpf/syscall.c, bpf_map_mmap: it is no longer
+	 * VM_SHARED); memory mapped with PROT_READ alone never becomes writable all the same. */
+	fd = open_pin(bpffs, arrays[i].name, sizeof(__u32), arrays[i].value_size, 0, &info);
 	if (fd < 0)
 		return fd;
 	if (count ? *count && *count != info.max_entries : info.max_entries != 1) {
@@ -125,7 +127,8 @@ static int map_array(const char *bpffs, struct maps *maps, size_t i)
 static int open_table(const char *bpffs, struct maps *maps, size_t i)
 {
 	struct bpf_map_info info;
-	int fd = open_pin(bpffs, tables[i].name, tables[i].key_size, tables[i].value_size, &info);
+	int fd = open_pin(bpffs, tables[i].name, tables[i].key_size, tables[i].value_size,
+			  BPF_F_RDONLY, &info);
 
 	if (fd < 0)
 		return fd;
