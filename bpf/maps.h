@@ -12,11 +12,12 @@
 #include <bpf/bpf_helpers.h>
 #include <sluice/abi.h>
 
-#define ARRAY(map_name, value_type, entries, map_flags)                                            \
+#define NO_FLAGS 0
+#define ARRAY(map_name, value_type, entries, flag_bits)                                            \
 	struct {                                                                                   \
 		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
 		__uint(max_entries, entries);                                                      \
-		__uint(map_flags, map_flags);                                                      \
+		__uint(map_flags, flag_bits);                                                      \
 		__uint(pinning, LIBBPF_PIN_BY_NAME);                                               \
 		__type(key, __u32);                                                                \
 		__type(value, value_type);                                                         \
@@ -29,7 +30,7 @@ ARRAY(kernel, struct sl_kernel, 1, BPF_F_MMAPABLE);
 /* "Not ours" in a nanosecond. sl_filter_id -> bits. Agent, mapped / programs. 16 KiB. */
 ARRAY(filters, struct sl_filter, SL_FILTER_MAX, BPF_F_MMAPABLE);
 /* (address, port, protocol) -> VIP, replica or source. Agent, mapped / programs. 4 MiB. */
-ARRAY(index, struct sl_index_set, SL_INDEX_SETS, BPF_F_MMAPABLE);
+ARRAY(addr_index, struct sl_index_set, SL_INDEX_SETS, BPF_F_MMAPABLE);
 /* VIP row -> sl_vip. Agent, mapped / programs, CLI. 512 KiB. */
 ARRAY(vips, struct sl_vip, SL_MAX_VIPS, BPF_F_MMAPABLE);
 /* Service-port row -> sl_service. Agent, mapped / programs, CLI. 256 KiB. */
@@ -54,13 +55,13 @@ struct flow_lock {
 	struct bpf_spin_lock lock;
 };
 /* One lock a set of flows, for inserts. Programs. 128 KiB of locks. */
-ARRAY(flow_locks, struct flow_lock, SL_FLOW_SETS, 0);
+ARRAY(flow_locks, struct flow_lock, SL_FLOW_SETS, NO_FLAGS);
 
 struct sweep_timer {
 	struct bpf_timer timer;
 };
 /* The timer of the sweep. Programs. */
-ARRAY(sweep_timers, struct sweep_timer, 1, 0);
+ARRAY(sweep_timers, struct sweep_timer, 1, NO_FLAGS);
 
 /* Flows that found both their sets full. sl_flow_key -> sl_flow. Programs / CLI. LRU: the oldest
  * gives way; outside every count. */
@@ -111,4 +112,5 @@ struct {
 } replica_names SEC(".maps");
 
 #undef ARRAY
+#undef NO_FLAGS
 #endif

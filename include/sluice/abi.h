@@ -56,24 +56,22 @@ union sl_addr {
 /* ---- index: (address, port, protocol) -> what it is ------------------------
  * One table of own sets for VIPs, replicas and source addresses. Written by
  * the agent alone, by plain stores into the mapped array; read lock-free.
- * Bare addresses have port 0 and a protocol of their own, one per kind: an
- * address of this node may be a source and carry node ports as well.
+ * `kind` is part of the key: an address of this node may be a source and carry
+ * node ports as well. Bare addresses have port 0 and protocol 0.
  */
-#define SL_PROTO_SOURCE 0u
-#define SL_PROTO_ADDRESS 255u /* reserved by IANA */
 
 enum sl_index_kind {
 	SL_INDEX_FREE = 0,
 	SL_INDEX_VIP,     /* id: row in vips */
 	SL_INDEX_REPLICA, /* id: row in replicas */
-	SL_INDEX_SOURCE,  /* id: row in sources; port 0, SL_PROTO_SOURCE */
-	SL_INDEX_ADDRESS, /* an address with at least one VIP; port 0, SL_PROTO_ADDRESS; id 0 */
+	SL_INDEX_SOURCE,  /* id: row in sources; port 0, protocol 0 */
+	SL_INDEX_ADDRESS, /* an address with at least one VIP; port 0, protocol 0; id 0 */
 };
 
 struct sl_index_entry {
 	union sl_addr addr;
 	__be16 port;
-	__u8 proto; /* IPPROTO_TCP, IPPROTO_UDP or SL_PROTO_* */
+	__u8 proto; /* IPPROTO_TCP, IPPROTO_UDP or 0 */
 	__u8 kind;  /* enum sl_index_kind; stored last when a row appears, first when it goes */
 	__u32 id;
 	__u64 reserved;

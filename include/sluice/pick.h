@@ -24,20 +24,28 @@ struct sl_cost {
 	__u32 weight; /* 1-65535 */
 };
 
-/* Cost of giving one more flow to `config`, of which `inflight` are open now.
+/* Cost of one more flow for a replica of a service without reports; `inflight` are open now. */
+static inline __attribute__((always_inline)) struct sl_cost
+sl_cost_of_inflight(const struct sl_replica_config *config, __u32 inflight)
+{
+	struct sl_cost cost = {.load = ((__u64)inflight + 1) * SL_LOAD_ONE,
+			       .weight = config->weight ? config->weight : 1};
+
+	return cost;
+}
+
+/* Cost of one more flow for a replica of any service.
  * `now_ns`: CLOCK_MONOTONIC; only looked at when the service has loads. */
 static inline __attribute__((always_inline)) struct sl_cost
 sl_cost_of(const struct sl_service *service, const struct sl_replica_config *config,
 	   __u32 inflight, __u64 now_ns)
 {
-	struct sl_cost cost = {.weight = config->weight ? config->weight : 1};
+	struct sl_cost cost = sl_cost_of_inflight(config, inflight);
 	__s64 age_ns = now_ns - config->report_ns; /* below 0: reported since `now_ns` was read */
 	__u32 inflight_then = 0;
 
-	if (!(service->flags & SL_SERVICE_LOADS)) {
-		cost.load = ((__u64)inflight + 1) * SL_LOAD_ONE;
+	if (!(service->flags & SL_SERVICE_LOADS))
 		return cost;
-	}
 	cost.load = service->mean_load;
 	if (config->flags & SL_REPLICA_HAS_LOAD) {
 		inflight_then = config->inflight_at_report;

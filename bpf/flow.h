@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A flow's life: SYN (counted at the pick) -> OPEN (answered) -> DONE (both FINs,
+ * an RST, or silence) -> FREE after a linger. Each step is one compare-and-swap on
+ * {generation, state}; the one that makes a flow DONE takes it out of its replica's
+ * in-flight count, so that it leaves exactly once whoever sees the end first.
+ */
+#ifndef SLUICE_BPF_FLOW_H
+#define SLUICE_BPF_FLOW_H
+
+#include "count.h"
+#include "parse.h"
+#include "snat.h"
+#include "table.h"
+
+#define FLOW_BOTH_FIN (SL_FLOW_CLIENT_FIN | SL_FLOW_REPLICA_FIN)
+#define CAS_TRIES 8 /* at most two ends and the sweep compete */
+
+static __always_inline __u64 flow_with_phase(__u64 state, enum sl_flow_phase phase)
+{
+	return (state & ~0xfull) | phase;
+}
+
+static __always_inline void half_open_add(int n)
+{
+	__u32 zero = 0;
+	struct sl_kernel *k = bpf_map_lookup_elem(&kernel, &zero);
+
+	if (k)
+		__sync_fetch_and_add(&k->half_open, n);
+}
+
+static __always_inline void inflight_add(__u32 replica, int n)
+{
+	struct sl_replica *r = bpf_map_lookup_elem(&replicas, &replica);
+
+	if (r)
+		__sync_fetch_and_add(&r->state.inflight, n);
+}
+
+/* Books that a flow in `state` is over: called by whoever swapped it to its end. */
+static __always_inline void flow_uncount(__u64 state, __u32 replica)
+{
+	if (SL_FLOW_PHASE(state) == SL_FLOW_SYN)
+		half_open_add(-1);
+	if (SL_FLOW_PHASE(state) == SL_FLOW_SYN || SL_FLOW_PHASE(state) == SL_FLOW_OPEN)
+		inflight_add(replica, -1);
+}
+
+/* Gives back what else a finished flow held. */
+static __always_inline void flow_release(struct sl_flow *flow, __u32 now)
+{
+	union sl_snat_key key = {};
+
+	if (!flow->snat_port)
+		return;
+	key.replica = flow->replica;
+	key.port = flow->snat_port;
+	key.proto = flow->key.proto;
+	key.source = flow->source;
+	snat_release(&key, now);
+}
+
+/* What a packet, or its absence, means for a flow. */
+#define FLOW_ANSWERED 0x1u /* the replica spoke */
+#define FLOW_OVER 0x2u     /* RST, or silence */
+
+static __always_inline __u64 flow_next_state(__u64 state, __u32 flags, __u32 news)
+{
+	state |= flags;
+	if (news & FLOW_OVER || (state & FLOW_BOTH_FIN) == FLOW_BOTH_FIN)
+		return flow_with_phase(state, SL_FLOW_DONE);
+	return news & FLOW_ANSWERED ? flow_with_phase(state, SL_FLOW_OPEN) : state;
+}
+
+/*
+ * Moves the flow in `slot` on, if it still is of the generation of `seen`: adds
+ * `flags` (SL_FLOW_*_FIN) and takes `news` (FLOW_*) into account; books what ends.
+ * Returns the phase from which this call moved it, 0 when there was nothing to do.
+ * A global function: verified by itself.
+ */
+__noinline int flow_advance(__u32 slot, __u64 seen, __u32 flags, __u32 news)
+{
+	struct sl_flow *flow = table_slot(slot);
+	__u64 state, next;
+
+	for (int i = 0; flow && i < CAS_TRIES; i++) {
+		state = READ_ONCE(flow->state);
+		next = flow_next_state(state, flags, news);
+		if (SL_FLOW_GENERATION(state) != SL_FLOW_GENERATION(seen) || next == state ||
+		    (SL_FLOW_PHASE(state) != SL_FLOW_SYN && SL_FLOW_PHASE(state) != SL_FLOW_OPEN))
+			return 0;
+		if (__sync_val_compare_and_swap(&flow->state, state, next) != state)
+			continue;
+		if (SL_FLOW_PHASE(next) == SL_FLOW_DONE) {
+			flow_uncount(state, flow->replica);
+			flow_release(flow, flow->last_seen);
+		} else if (SL_FLOW_PHASE(state) == SL_FLOW_SYN &&
+			   SL_FLOW_PHASE(next) == SL_FLOW_OPEN) {
+			half_open_add(-1);
+		}
+		return SL_FLOW_PHASE(state);
+	}
+	return 0;
+}
+
+/* The same for any flow that was found; one in the spill table has no counts to keep. */
+static __always_inline int flow_ref_advance(const struct flow_ref *ref, __u32 flags, __u32 news)
+{
+	if (likely(!(ref->state & SL_FLOW_SPILLED)))
+		return flow_advance(ref->slot, ref->state, flags, news);
+	WRITE_ONCE(ref->flow->state, flow_next_state(ref->state, flags, news));
+	return 0;
+}
+
+static __always_inline void flow_touch(struct sl_flow *flow, __u32 now)
+{
+	if (flow->last_seen != now)
+		WRITE_ONCE(flow->last_seen, now);
+}
+
+/* A packet of the client's. */
+static __always_inline void flow_track_client(const struct flow_ref *ref, const struct packet *pkt,
+					      __u32 now)
+{
+	flow_touch(ref->flow, now);
+	if (unlikely(pkt->tcp_flags & (TCP_FIN | TCP_RST)))
+		flow_ref_advance(ref, pkt->tcp_flags & TCP_FIN ? SL_FLOW_CLIENT_FIN : 0,
+				 pkt->tcp_flags & TCP_RST ? FLOW_OVER : 0);
+}
+
+/* A packet of the replica's. */
+static __always_inline void flow_track_replica(const struct flow_ref *ref,
+					       const struct packet *pkt, __u32 now)
+{
+	struct sl_replica *replica;
+	int before;
+
+	flow_touch(ref->flow, now);
+	if (likely(!(pkt->tcp_flags & (TCP_FIN | TCP_RST)) &&
+		   SL_FLOW_PHASE(ref->state) != SL_FLOW_SYN))
+		return;
+	before = flow_ref_advance(ref, pkt->tcp_flags & TCP_FIN ? SL_FLOW_REPLICA_FIN : 0,
+				  pkt->tcp_flags & TCP_RST ? FLOW_OVER : FLOW_ANSWERED);
+	if (before != SL_FLOW_SYN || !(pkt->tcp_flags & TCP_RST))
+		return;
+	count(SL_COUNT_CONNECT_FAILURES);
+	replica = bpf_map_lookup_elem(&replicas, &ref->flow->replica);
+	if (replica)
+		__sync_fetch_and_add(&replica->state.connect_failures, 1);
+}
+
+#endif

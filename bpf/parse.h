@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * One look at a packet: Ethernet, IPv4 or IPv6, TCP or UDP, into a small struct
+ * of values and offsets. parse_frame() is pure, so the same lines run under a
+ * fuzzer on the host; parse() adds what only an skb needs. Tags (VLAN), tunnels
+ * and IPv6 extension headers but the fragment header are not ours: FOREIGN.
+ */
+#ifndef SLUICE_BPF_PARSE_H
+#define SLUICE_BPF_PARSE_H
+
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
+#include <sluice/abi.h>
+
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
+#define L3_OFFSET ETH_HLEN
+#define MAX_HEADERS (ETH_HLEN + 60 + sizeof(struct tcphdr)) /* IPv4 with all its options */
+
+enum parse_result {
+	PARSE_OK,
+	PARSE_FOREIGN,   /* not IP, or not TCP and not UDP: nothing of ours */
+	PARSE_FRAGMENT,  /* addresses are valid, ports are not */
+	PARSE_TRUNCATED, /* ends within its own headers; addresses valid if `addressed` */
+};
+
+struct packet {
+	union sl_addr src, dst;
+	__be16 sport, dport;
+	__u8 proto;
+	__u8 tcp_flags; /* 0 for UDP */
+	bool v6;
+	bool addressed;
+	__u16 l4_offset; /* from the start of the frame */
+	__u16 l4_length; /* L4 header and payload, by the IP header, host byte order */
+	__be32 seq, ack; /* TCP only */
+};
+
+static __always_inline void addr_set_v4(union sl_addr *addr, __be32 v4)
+{
+	addr->d[0] = 0;
+	addr->w[2] = SL_V4_MARK;
+	addr->w[3] = v4;
+}
+
+static __always_inline void addr_set_v6(union sl_addr *addr, const struct in6_addr *v6)
+{
+	addr->w[0] = v6->in6_u.u6_addr32[0];
+	addr->w[1] = v6->in6_u.u6_addr32[1];
+	addr->w[2] = v6->in6_u.u6_addr32[2];
+	addr->w[3] = v6->in6_u.u6_addr32[3];
+}
+
+static __always_inline enum parse_result parse_l4(void *data, void *data_end, struct packet *pkt)
+{
+	void *l4 = data + pkt->l4_offset;
+
+	if (pkt->proto == IPPROTO_TCP) {
+		struct tcphdr *tcp = l4;
+
+		if ((void *)(tcp + 1) > data_end)
+			return PARSE_TRUNCATED;
+		pkt->sport = tcp->source;
+		pkt->dport = tcp->dest;
+		pkt->seq = tcp->seq;
+		pkt->ack = tcp->ack_seq;
+		pkt->tcp_flags = ((__u8 *)tcp)[13];
+		return PARSE_OK;
+	}
+	if (pkt->proto == IPPROTO_UDP) {
+		struct udphdr *udp = l4;
+
+		if ((void *)(udp + 1) > data_end)
+			return PARSE_TRUNCATED;
+		pkt->sport = udp->source;
+		pkt->dport = udp->dest;
+		return PARSE_OK;
+	}
+	return PARSE_FOREIGN;
+}
+
+static __always_inline enum parse_result parse_v4(void *data, void *data_end, struct packet *pkt)
+{
+	struct iphdr *ip = data + L3_OFFSET;
+	__u32 header, total;
+
+	if ((void *)(ip + 1) > data_end)
+		return PARSE_TRUNCATED;
+	header = ip->ihl * 4;
+	total = bpf_ntohs(ip->tot_len);
+	if (header < sizeof(*ip) || total < header)
+		return PARSE_FOREIGN;
+	addr_set_v4(&pkt->src, ip->saddr);
+	addr_set_v4(&pkt->dst, ip->daddr);
+	pkt->addressed = true;
+	pkt->proto = ip->protocol;
+	if (ip->frag_off & bpf_htons(0x3fff)) /* more fragments, or an offset */
+		return PARSE_FRAGMENT;
+	pkt->l4_offset = L3_OFFSET + header;
+	pkt->l4_length = total - header;
+	return parse_l4(data, data_end, pkt);
+}
+
+static __always_inline enum parse_result parse_v6(void *data, void *data_end, struct packet *pkt)
+{
+	struct ipv6hdr *ip = data + L3_OFFSET;
+
+	if ((void *)(ip + 1) > data_end)
+		return PARSE_TRUNCATED;
+	addr_set_v6(&pkt->src, &ip->saddr);
+	addr_set_v6(&pkt->dst, &ip->daddr);
+	pkt->addressed = true;
+	pkt->v6 = true;
+	pkt->proto = ip->nexthdr;
+	if (ip->nexthdr == IPPROTO_FRAGMENT)
+		return PARSE_FRAGMENT;
+	pkt->l4_offset = L3_OFFSET + sizeof(*ip);
+	pkt->l4_length = bpf_ntohs(ip->payload_len);
+	return parse_l4(data, data_end, pkt);
+}
+
+/* `pkt` must be zeroed. [data, data_end) is the frame as far as it is linear. */
+static __always_inline enum parse_result parse_frame(void *data, void *data_end, struct packet *pkt)
+{
+	struct ethhdr *eth = data;
+
+	if ((void *)(eth + 1) > data_end)
+		return PARSE_FOREIGN;
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		return parse_v4(data, data_end, pkt);
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+		return parse_v6(data, data_end, pkt);
+	return PARSE_FOREIGN;
+}
+
+#ifdef __bpf__
+/* Parses; when headers lie outside the linear part, pulls them in and parses again. */
+static __always_inline enum parse_result parse(struct __sk_buff *skb, struct packet *pkt)
+{
+	enum parse_result result =
+		parse_frame((void *)(long)skb->data, (void *)(long)skb->data_end, pkt);
+	__u32 want = skb->len < MAX_HEADERS ? skb->len : MAX_HEADERS;
+
+	if (result != PARSE_TRUNCATED || skb->data_end - skb->data >= want ||
+	    bpf_skb_pull_data(skb, want))
+		return result;
+	return parse_frame((void *)(long)skb->data, (void *)(long)skb->data_end, pkt);
+}
+#endif
+
+#endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Which replica takes a new flow (DESIGN 4.2): of up to 32 replicas without load
+ * reports the cheapest of all, from a random start; otherwise the cheapest of
+ * three drawn in proportion to weight. The arithmetic is in sluice/pick.h.
+ *
+ * Three passes, each less demanding: fit replicas; then draining ones too (they
+ * still serve); then all that serve at all, suspect and down ones included
+ * (panic). A replica that does not serve is never picked.
+ */
+#ifndef SLUICE_BPF_PICK_H
+#define SLUICE_BPF_PICK_H
+
+#include <sluice/pick.h>
+
+#include "count.h"
+#include "maps.h"
+#include "verifier.h"
+
+#define PICK_DRAWS 8       /* until three candidates are fit */
+#define PICK_CANDIDATES 3
+#define PICK_CHUNK 32u      /* slots looked at by one pick_first_fit() */
+#define PICK_CHUNKS_MAX 160u /* of these: 5120 replicas */
+#define PICK_NONE (-1)
+
+/* One search: what is looked through, and the cheapest so far. */
+struct search {
+	const struct sl_service *service;
+	__u32 offset;
+	__u32 length;
+	__u32 unfit; /* SL_REPLICA_* that keep a replica out of this pass */
+	__u32 avoid; /* row + 1 of a replica not wanted; 0: none */
+	__u64 now_ns;
+	struct sl_cost best;
+	__s64 found;
+};
+
+/* Compares one replica; false when it is unfit. `by_load`: as the service says, else in-flight. */
+static __always_inline bool search_consider(struct search *search, __u32 row, bool by_load)
+{
+	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &row);
+	struct sl_cost cost;
+	__u32 flags;
+
+	if (!replica)
+		return false;
+	flags = replica->config.flags;
+	if (replica->config.admin & SL_ADMIN_DRAINED)
+		flags |= SL_REPLICA_DRAINING;
+	if (flags & search->unfit || row + 1 == search->avoid)
+		return false;
+	cost = by_load ? sl_cost_of(search->service, &replica->config,
+				    READ_ONCE(replica->state.inflight), search->now_ns) :
+			 sl_cost_of_inflight(&replica->config, READ_ONCE(replica->state.inflight));
+	if (search->found == PICK_NONE || sl_cost_less(cost, search->best)) {
+		search->best = cost;
+		search->found = row;
+	}
+	return true;
+}
+
+/* A number below `n` from 32 random bits, without a division (Lemire 2019). */
+static __always_inline __u32 below(__u32 random, __u32 n)
+{
+	return (__u64)random * n >> 32;
+}
+
+/* Row of the replica `i` slots behind slot `start` of the member list, in a circle; -1: there is
+ * no such slot. Computed from `start` each time: carried from slot to slot, the verifier would
+ * follow every place where the circle may close. */
+static __always_inline __s64 search_slot(const struct search *search, __u32 start, __u32 i)
+{
+	__u32 at = start + i;
+	__u32 row = search->offset + (at < search->length ? at : at - search->length);
+	struct sl_member *member = bpf_map_lookup_elem(&members, &row);
+
+	return member ? (__s64)member->replica : -1;
+}
+
+/* All slots of the member list, from a random one on. */
+static __always_inline void search_scan(struct search *search)
+{
+	__u32 start = below(bpf_get_prandom_u32(), search->length);
+
+	for (__u32 i = 0; i < SL_SCAN_MAX && i < search->length; i++) {
+		__s64 row = search_slot(search, start, i);
+
+		if (row < 0)
+			return;
+		search_consider(search, row, false);
+	}
+}
+
+/* Draws in proportion to weight. */
+static __always_inline void search_draw(struct search *search)
+{
+	__u32 candidates = 0;
+
+	for (int i = 0; i < PICK_DRAWS && candidates < PICK_CANDIDATES; i++) {
+		__u32 row = search->offset + below(bpf_get_prandom_u32(), search->length);
+		struct sl_member *member = bpf_map_lookup_elem(&members, &row);
+
+		if (!member)
+			return;
+		candidates += search_consider(search,
+					      sl_member_draw(member, bpf_get_prandom_u32()), true);
+	}
+}
+
+/* Makes a search over the members of a service; false when it has none. */
+static __always_inline bool search_init(struct search *search, __u32 service_row)
+{
+	__u64 list;
+
+	search->service = bpf_map_lookup_elem(&services, &service_row);
+	search->found = PICK_NONE;
+	if (!search->service)
+		return false;
+	list = READ_ONCE(search->service->members);
+	search->offset = SL_MEMBERS_OFFSET(list);
+	search->length = SL_MEMBERS_LENGTH(list);
+	return search->length;
+}
+
+/* The cheapest replica with none of the flags `unfit`, by scan or by draw. Its row, or PICK_NONE.
+ * A global function: verified by itself, as the next one. */
+__noinline int pick_cheapest(__u32 service_row, __u32 avoid, __u32 unfit)
+{
+	struct search search = {.avoid = avoid, .unfit = unfit};
+
+	if (!search_init(&search, service_row))
+		return PICK_NONE;
+	if (search.service->flags & SL_SERVICE_LOADS)
+		search.now_ns = bpf_ktime_get_ns();
+	else if (search.length <= SL_SCAN_MAX)
+		return search_scan(&search), search.found;
+	search_draw(&search);
+	return search.found;
+}
+
+/* The first fit replica among PICK_CHUNK slots from slot `start` (modulo the length) on. */
+__noinline int pick_first_fit(__u32 service_row, __u32 avoid, __u32 unfit, __u32 start)
+{
+	struct search search = {.avoid = avoid, .unfit = unfit};
+
+	if (!search_init(&search, service_row))
+		return PICK_NONE;
+	start %= search.length;
+	for (__u32 i = 0; i < PICK_CHUNK && i < search.length; i++) {
+		__s64 row = search_slot(&search, start, i);
+
+		if (row < 0 || search_consider(&search, row, false))
+			break;
+	}
+	return search.found;
+}
+
+/* The first fit replica of all, when no draw met one; from a random start. */
+__noinline int pick_any(__u32 service_row, __u32 avoid, __u32 unfit, __u32 length)
+{
+	__u32 start = bpf_get_prandom_u32();
+	int row = PICK_NONE;
+
+	for (__u32 i = 0; i < PICK_CHUNKS_MAX && i * PICK_CHUNK < length; i++) {
+		row = pick_first_fit(service_row, avoid, unfit, start + i * PICK_CHUNK);
+		if (row != PICK_NONE)
+			break;
+	}
+	return row;
+}
+
+static __always_inline int pick_pass(__u32 service_row, __u32 avoid, __u32 unfit, __u32 length)
+{
+	int row = pick_cheapest(service_row, avoid, unfit);
+
+	if (unlikely(row == PICK_NONE) && length > SL_SCAN_MAX)
+		row = pick_any(service_row, avoid, unfit, length);
+	return row;
+}
+
+/* Row of the replica that takes the next flow of a service, or PICK_NONE. `avoid`: row + 1 of a
+ * replica not wanted, 0: none. */
+__noinline int pick_replica(__u32 service_row, __u32 avoid)
+{
+	struct sl_service *service = bpf_map_lookup_elem(&services, &service_row);
+	__u32 length;
+	int row;
+
+	if (!service)
+		return PICK_NONE;
+	length = SL_MEMBERS_LENGTH(READ_ONCE(service->members));
+	row = pick_pass(service_row, avoid, SL_REPLICA_UNFIT, length);
+	if (likely(row != PICK_NONE))
+		return row;
+	row = pick_pass(service_row, avoid, SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING, length);
+	if (row != PICK_NONE)
+		return row;
+	row = pick_pass(service_row, avoid, SL_REPLICA_NOT_SERVING, length);
+	if (row != PICK_NONE)
+		count(SL_COUNT_PANIC_PICKS);
+	return row;
+}
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The programs, and nothing but: which stages run at which hook. Loaded and
+ * attached by user/datapath.c.
+ *
+ *   from_pod     ingress of a pod interface   client in a pod -> replica
+ *   to_pod       egress of a pod interface    replica -> client in that pod
+ *   from_uplink  ingress of the uplink        outside client -> replica;
+ *                                             remote replica -> outside client
+ *   to_uplink    egress of the uplink         local replica -> outside client
+ *   from_fabric  ingress of another device over which replicas are routed
+ *   sweep_arm    run by the agent once after each load: arms the timer
+ *   sweep_now    run by tests: one slice at once; SWEEP_SLICES of them are a pass
+ */
+#include "from_client.h"
+#include "sweep.h"
+#include "to_client.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+static __always_inline int verdict(int stage)
+{
+	return stage == NOT_OURS ? NEXT : stage;
+}
+
+SEC("tc")
+int from_pod(struct __sk_buff *skb)
+{
+	struct packet pkt = {};
+	enum parse_result result = parse(skb, &pkt);
+
+	return verdict(from_client(skb, &pkt, result, SL_HOOK_POD));
+}
+
+SEC("tc")
+int to_pod(struct __sk_buff *skb)
+{
+	struct packet pkt = {};
+	enum parse_result result = parse(skb, &pkt);
+
+	return verdict(to_client(skb, &pkt, result, SL_HOOK_POD));
+}
+
+SEC("tc")
+int from_uplink(struct __sk_buff *skb)
+{
+	struct packet pkt = {};
+	enum parse_result result = parse(skb, &pkt);
+	int stage = from_client(skb, &pkt, result, SL_HOOK_UPLINK);
+
+	if (stage == NOT_OURS)
+		stage = to_client(skb, &pkt, result, SL_HOOK_FABRIC);
+	return verdict(stage);
+}
+
+SEC("tc")
+int to_uplink(struct __sk_buff *skb)
+{
+	struct packet pkt = {};
+	enum parse_result result = parse(skb, &pkt);
+
+	return verdict(to_client(skb, &pkt, result, SL_HOOK_UPLINK));
+}
+
+SEC("tc")
+int from_fabric(struct __sk_buff *skb)
+{
+	struct packet pkt = {};
+	enum parse_result result = parse(skb, &pkt);
+
+	return verdict(to_client(skb, &pkt, result, SL_HOOK_FABRIC));
+}
+
+/* Arms the sweep. A running timer keeps the callback of the program that armed it, so every new
+ * program arms it anew. Returns 0, or a negative errno of the timer helpers. */
+SEC("tc")
+int sweep_arm(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct sweep_timer *timer = bpf_map_lookup_elem(&sweep_timers, &zero);
+	long error;
+
+	if (!timer)
+		return -1;
+	bpf_timer_cancel(&timer->timer);
+	error = bpf_timer_init(&timer->timer, &sweep_timers, CLOCK_MONOTONIC);
+	if (error && error != -16) /* EBUSY: initialised by an earlier program */
+		return error;
+	error = bpf_timer_set_callback(&timer->timer, sweep_tick);
+	if (error)
+		return error;
+	return bpf_timer_start(&timer->timer, 0, 0);
+}
+
+SEC("tc")
+int sweep_now(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct sl_kernel *k = bpf_map_lookup_elem(&kernel, &zero);
+
+	if (k)
+		sweep_slice(k);
+	return 0;
+}

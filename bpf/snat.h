@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Source-NAT ports. An outside client's flow to a remote replica leaves with an
+ * address of this node, so that the answers come back here. A port is unique per
+ * (source address, replica, protocol) and rests 60 s after its flow: the entry
+ * itself is the reservation. Ports are handed out in a circle per replica, so the
+ * one freed longest ago comes first.
+ */
+#ifndef SLUICE_BPF_SNAT_H
+#define SLUICE_BPF_SNAT_H
+
+#include <sluice/hash.h>
+
+#include "config.h"
+#include "maps.h"
+#include "verifier.h"
+
+#define SNAT_TRIES 16
+
+static __always_inline struct sl_snat_set *snat_set(const union sl_snat_key *key)
+{
+	__u32 row = sl_hash_snat(key, seed) & (snat_sets - 1);
+
+	return bpf_map_lookup_elem(&snat, &row);
+}
+
+/* Way `i` of a search, from a start that the verifier does not know (see index_find_in()). */
+static __always_inline __u32 snat_way(const union sl_snat_key *key, __u32 i)
+{
+	__u32 way = bpf_ntohs(key->port) + i;
+
+	opaque(way);
+	return way & (SL_SNAT_WAYS - 1);
+}
+
+/* The entry of `key`, in use or in quarantine; NULL: none. */
+static __always_inline struct sl_snat *snat_find(const union sl_snat_key *key)
+{
+	struct sl_snat_set *set = snat_set(key);
+
+	if (!set)
+		return NULL;
+	for (__u32 i = 0; i < SL_SNAT_WAYS; i++) {
+		struct sl_snat *entry = &set->way[snat_way(key, i)];
+
+		if (entry->key.d == key->d && READ_ONCE(entry->phase) >= SL_SNAT_LIVE)
+			return entry;
+	}
+	return NULL;
+}
+
+static __always_inline bool snat_is_rested(const struct sl_snat *entry, __u32 phase, __u32 now)
+{
+	return phase == SL_SNAT_FREE ||
+	       (phase == SL_SNAT_QUARANTINE && now - entry->freed > SNAT_QUARANTINE_S * hz);
+}
+
+/* Reserves `key` for a flow, unless it is taken or its set is full. */
+static __always_inline bool snat_reserve(const union sl_snat_key *key, __u32 slot, __u32 generation,
+					 __u32 client_ifindex, __u32 now)
+{
+	struct sl_snat_set *set = snat_set(key);
+	int empty = -1;
+	struct sl_snat *entry;
+	__u32 phase;
+
+	if (!set)
+		return false;
+	for (__u32 i = 0; i < SL_SNAT_WAYS; i++) {
+		__u32 way = snat_way(key, i);
+
+		entry = &set->way[way];
+		if (snat_is_rested(entry, READ_ONCE(entry->phase), now))
+			empty = way;
+		else if (entry->key.d == key->d)
+			return false;
+	}
+	if (empty < 0)
+		return false;
+	entry = &set->way[empty & (SL_SNAT_WAYS - 1)];
+	phase = READ_ONCE(entry->phase);
+	if (!snat_is_rested(entry, phase, now) ||
+	    __sync_val_compare_and_swap(&entry->phase, phase, SL_SNAT_CLAIMED) != phase)
+		return false;
+	entry->key.d = key->d;
+	entry->flow = slot;
+	entry->generation = generation;
+	entry->client_ifindex = client_ifindex;
+	__sync_lock_test_and_set(&entry->phase, SL_SNAT_LIVE);
+	return true;
+}
+
+/* Finds and reserves a port for the flow in `slot`; key->port is set by it. The port, network
+ * byte order, or 0: none is free. A global function: verified by itself. */
+__noinline int snat_allocate(union sl_snat_key *key, __u32 slot, __u32 generation,
+			     __u32 client_ifindex, __u32 now)
+{
+	__u32 ports = (__u32)snat_port_max - snat_port_min + 1, row, n;
+	struct sl_replica *replica;
+
+	if (!key)
+		return 0;
+	row = key->replica;
+	replica = bpf_map_lookup_elem(&replicas, &row);
+	if (!replica)
+		return 0;
+	for (int i = 0; i < SNAT_TRIES; i++) {
+		n = __sync_fetch_and_add(&replica->state.snat_cursor, 1);
+		key->port = bpf_htons(snat_port_min + n % ports);
+		if (snat_reserve(key, slot, generation, client_ifindex, now))
+			return key->port;
+	}
+	return 0;
+}
+
+/* The flow that held the port is over. */
+static __always_inline void snat_release(const union sl_snat_key *key, __u32 now)
+{
+	struct sl_snat *entry = snat_find(key);
+
+	if (!entry)
+		return;
+	entry->freed = now;
+	__sync_val_compare_and_swap(&entry->phase, SL_SNAT_LIVE, SL_SNAT_QUARANTINE);
+}
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Expiry: every 10 ms a slice of the flow table and of the source-NAT ports, one
+ * whole pass every two seconds, from a timer of the kernel's own: it goes on with
+ * the agent dead. Half-open flows go fast, silent ones after their service's idle
+ * timeout, finished ones after their linger.
+ */
+#ifndef SLUICE_BPF_SWEEP_H
+#define SLUICE_BPF_SWEEP_H
+
+#include "flow.h"
+
+#define SWEEP_SLICES (SWEEP_PASS_S * 1000 / SWEEP_TICK_MS)
+#define SWEEP_SETS_MAX 4096u /* of a slice: what the verifier will follow */
+#define CLOCK_MONOTONIC 1
+
+/* After how many jiffies of silence a flow in `state` is over. */
+static __always_inline __u32 sweep_timeout(const struct sl_flow *flow, __u64 state)
+{
+	struct sl_service *service = bpf_map_lookup_elem(&services, &flow->key.service);
+	__u32 idle = service && service->idle_ticks ? service->idle_ticks : 7200 * hz;
+	__u32 closed = 0;
+
+	if (SL_FLOW_PHASE(state) == SL_FLOW_SYN)
+		return (flow->key.proto == IPPROTO_UDP ? UDP_UNANSWERED_S : SYN_TIMEOUT_S) * hz;
+	if (state & SL_FLOW_REPLICA_FIN)
+		closed = REPLICA_CLOSED_S * hz;
+	else if (state & SL_FLOW_CLIENT_FIN)
+		closed = CLIENT_CLOSED_S * hz;
+	return closed && closed < idle ? closed : idle;
+}
+
+static __always_inline void sweep_flow(struct sl_flow *flow, __u32 slot, struct sl_kernel *k,
+				       __u32 now)
+{
+	__u64 state = READ_ONCE(flow->state);
+	__s32 age = now - flow->last_seen; /* negative: touched since `now` was read */
+	int before;
+
+	switch (SL_FLOW_PHASE(state)) {
+	case SL_FLOW_DONE:
+		if (age > (__s32)(LINGER_S * hz))
+			__sync_val_compare_and_swap(&flow->state, state,
+						    state & ~0xffffffffull);
+		else
+			k->lingering_now++;
+		break;
+	case SL_FLOW_SYN:
+	case SL_FLOW_OPEN:
+		if (age < 0 || (__u32)age <= sweep_timeout(flow, state)) {
+			k->live_now++;
+			break;
+		}
+		before = flow_advance(slot, state, 0, FLOW_OVER);
+		if (before)
+			count(before == SL_FLOW_SYN ? SL_COUNT_EXPIRED_SYN :
+						      SL_COUNT_EXPIRED_IDLE);
+		break;
+	}
+}
+
+/* One set of flows; a global function: verified by itself. */
+__noinline int sweep_flow_set(__u32 row, __u32 now)
+{
+	struct sl_flow_set *set = bpf_map_lookup_elem(&flows, &row);
+	__u32 zero = 0;
+	struct sl_kernel *k = bpf_map_lookup_elem(&kernel, &zero);
+
+	if (!set || !k)
+		return 0;
+	for (__u32 i = 0; i < SL_FLOW_WAYS; i++)
+		sweep_flow(&set->way[i], row * SL_FLOW_WAYS + i, k, now);
+	return 0;
+}
+
+/* One set of source-NAT ports. */
+__noinline int sweep_snat_set(__u32 row, __u32 now)
+{
+	struct sl_snat_set *set = bpf_map_lookup_elem(&snat, &row);
+
+	if (!set)
+		return 0;
+	for (int i = 0; i < (int)SL_SNAT_WAYS; i++) {
+		struct sl_snat *entry = &set->way[i];
+
+		if (READ_ONCE(entry->phase) == SL_SNAT_QUARANTINE &&
+		    now - entry->freed > SNAT_QUARANTINE_S * hz)
+			__sync_val_compare_and_swap(&entry->phase, SL_SNAT_QUARANTINE,
+						    SL_SNAT_FREE);
+	}
+	return 0;
+}
+
+static __always_inline void sweep_slice(struct sl_kernel *k)
+{
+	__u32 slice_flows = flow_sets / SWEEP_SLICES + 1, slice_snat = snat_sets / SWEEP_SLICES + 1;
+	__u32 now = bpf_jiffies64();
+
+	WRITE_ONCE(k->now, now);
+	for (__u32 i = 0; i < SWEEP_SETS_MAX && i < slice_flows; i++) {
+		sweep_flow_set(k->sweep_cursor, now);
+		if (++k->sweep_cursor < flow_sets)
+			continue;
+		k->sweep_cursor = 0;
+		k->live = k->live_now;
+		k->lingering = k->lingering_now;
+		k->live_now = k->lingering_now = 0;
+		k->sweep_count++;
+	}
+	for (__u32 i = 0; i < SWEEP_SETS_MAX && i < slice_snat; i++) {
+		sweep_snat_set(k->snat_cursor, now);
+		if (++k->snat_cursor >= snat_sets)
+			k->snat_cursor = 0;
+	}
+}
+
+static int sweep_tick(void *map, __u32 *key, struct sweep_timer *timer)
+{
+	__u32 zero = 0;
+	struct sl_kernel *k = bpf_map_lookup_elem(&kernel, &zero);
+
+	if (k)
+		sweep_slice(k);
+	bpf_timer_start(&timer->timer, SWEEP_TICK_MS * 1000000ull, 0);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The flow table, nothing else: sets of 8 entries of one cache line in an array
+ * of our own. An entry may lie in one of two sets. Look-ups take no lock; inserts
+ * hold the spin lock of the key's first set, so that no key is inserted twice,
+ * and claim a slot by compare-and-swap on its state, since another key's inserter
+ * may want the same one. What a flow's states mean is flow.h's business.
+ *
+ * Order of stores: state CLAIMED (next generation), body, state published. The
+ * swaps are full barriers in the BPF memory model; a reader checks the state
+ * before and after it looked.
+ */
+#ifndef SLUICE_BPF_TABLE_H
+#define SLUICE_BPF_TABLE_H
+
+#include <sluice/hash.h>
+
+#include "config.h"
+#include "maps.h"
+#include "verifier.h"
+
+/* Whose packet looks the flow up. */
+enum table_side { SIDE_CLIENT, SIDE_REPLICA };
+
+/* A flow as found: the entry, and its state when it was seen whole. */
+struct flow_ref {
+	struct sl_flow *flow; /* NULL: none */
+	__u64 state;
+	__u32 slot;           /* set * SL_FLOW_WAYS + way; meaningless in the spill table */
+};
+
+static __always_inline __u32 flow_set_1(__u64 hash)
+{
+	return hash & (flow_sets - 1);
+}
+
+static __always_inline __u32 flow_set_2(__u64 hash)
+{
+	return hash >> 32 & (flow_sets - 1);
+}
+
+static __always_inline bool flow_key_equal(const struct sl_flow_key *a, const struct sl_flow_key *b)
+{
+	const __u64 *tail_a = (const __u64 *)&a->port, *tail_b = (const __u64 *)&b->port;
+
+	return *tail_a == *tail_b && a->client.d[1] == b->client.d[1] &&
+	       a->client.d[0] == b->client.d[0];
+}
+
+/* Way `i` of a search that starts at the key's home way: most flows lie there, and one line is read.
+ * (Unknown to the verifier, so that it need not follow each way by itself.) */
+static __always_inline __u32 flow_way(__u64 hash, __u32 i)
+{
+	__u32 way = (__u32)(hash >> 24) + i;
+
+	opaque(way);
+	return way & (SL_FLOW_WAYS - 1);
+}
+
+static __always_inline void table_find_in(__u32 set_row, __u64 hash, const struct sl_flow_key *key,
+					  enum table_side side, __u32 id, struct flow_ref *ret)
+{
+	struct sl_flow_set *set = bpf_map_lookup_elem(&flows, &set_row);
+
+	if (!set)
+		return;
+	for (__u32 i = 0; i < SL_FLOW_WAYS; i++) {
+		__u32 way = flow_way(hash, i);
+		struct sl_flow *flow = &set->way[way];
+		__u64 state = READ_ONCE(flow->state);
+
+		if (SL_FLOW_PHASE(state) < SL_FLOW_SYN || !flow_key_equal(&flow->key, key) ||
+		    (side == SIDE_CLIENT ? flow->vip : flow->replica) != id ||
+		    SL_FLOW_GENERATION(READ_ONCE(flow->state)) != SL_FLOW_GENERATION(state))
+			continue;
+		ret->flow = flow;
+		ret->state = state;
+		ret->slot = set_row * SL_FLOW_WAYS + way;
+		return;
+	}
+}
+
+/* The entry of a slot; NULL: no such slot. */
+static __always_inline struct sl_flow *table_slot(__u32 slot)
+{
+	__u32 row = slot / SL_FLOW_WAYS;
+	struct sl_flow_set *set = bpf_map_lookup_elem(&flows, &row);
+
+	return set ? &set->way[slot & (SL_FLOW_WAYS - 1)] : NULL;
+}
+
+static __always_inline void table_find_spilled(const struct sl_flow_key *key, enum table_side side,
+					       __u32 id, struct flow_ref *ret)
+{
+	__u32 zero = 0;
+	struct sl_kernel *k = bpf_map_lookup_elem(&kernel, &zero);
+	struct sl_flow *flow;
+
+	if (likely(!k || !READ_ONCE(k->spilled)))
+		return;
+	flow = bpf_map_lookup_elem(&spill, key);
+	if (!flow || (side == SIDE_CLIENT ? flow->vip : flow->replica) != id)
+		return;
+	ret->flow = flow;
+	ret->state = READ_ONCE(flow->state);
+}
+
+/* The flow of `key` towards VIP `id` (SIDE_CLIENT) or on replica `id` (SIDE_REPLICA). */
+static __always_inline struct flow_ref table_find(const struct sl_flow_key *key, __u64 hash,
+						  enum table_side side, __u32 id)
+{
+	struct flow_ref ref = {};
+
+	table_find_in(flow_set_1(hash), hash, key, side, id, &ref);
+	if (likely(ref.flow))
+		return ref;
+	table_find_in(flow_set_2(hash), hash, key, side, id, &ref);
+	if (!ref.flow)
+		table_find_spilled(key, side, id, &ref);
+	return ref;
+}
+
+enum insert_result {
+	INSERT_OK,
+	INSERT_EXISTS,    /* another CPU was first: `slot` is its flow */
+	INSERT_COLLISION, /* this client port already leads to that replica, through another VIP */
+	INSERT_FULL,
+};
+
+/* What an insert did. */
+struct insert {
+	__u32 slot;             /* of the flow, for INSERT_OK and INSERT_EXISTS */
+	__u32 replaced_replica; /* whose in-flight count the replaced flow still holds */
+	__u64 replaced;         /* state of the flow that it ended in place; 0: none */
+};
+
+/* Whether nothing will miss this entry any more. */
+static __always_inline bool flow_is_spent(__u64 state, __u32 last_seen, __u32 now)
+{
+	return SL_FLOW_PHASE(state) == SL_FLOW_FREE ||
+	       (SL_FLOW_PHASE(state) == SL_FLOW_DONE && now - last_seen > LINGER_S * hz);
+}
+
+/* Takes the slot for `body`, which becomes its next generation. Under the lock of the key's first set. */
+static __always_inline bool flow_claim(struct sl_flow *flow, __u64 old, const struct sl_flow *body)
+{
+	__u64 next = (old & ~0xffffffffull) + SL_FLOW_GENERATION_ONE;
+
+	if (__sync_val_compare_and_swap(&flow->state, old, next | SL_FLOW_CLAIMED) != old)
+		return false;
+	flow->key = body->key;
+	flow->replica = body->replica;
+	flow->vip = body->vip;
+	flow->isn = body->isn;
+	flow->last_seen = body->last_seen;
+	flow->request = 0;
+	flow->snat_port = 0;
+	flow->hook = body->hook;
+	flow->source = body->source;
+	flow->reserved = 0;
+	__sync_lock_test_and_set(&flow->state, next | SL_FLOW_SYN);
+	return true;
+}
+
+/* Looks for the key in one set: the same flow (its way; -1: none), or one that forbids the
+ * replica (*collides): the replica could not tell the two apart. */
+static __always_inline int table_conflict(struct sl_flow_set *set, __u64 hash,
+					  const struct sl_flow *body, bool *collides)
+{
+	int same = -1;
+
+	for (__u32 i = 0; i < SL_FLOW_WAYS; i++) {
+		__u32 way = flow_way(hash, i);
+		struct sl_flow *flow = &set->way[way];
+
+		if (SL_FLOW_PHASE(READ_ONCE(flow->state)) < SL_FLOW_SYN ||
+		    !flow_key_equal(&flow->key, &body->key))
+			continue;
+		if (flow->vip == body->vip)
+			same = way;
+		else if (flow->replica == body->replica)
+			*collides = true;
+	}
+	return same;
+}
+
+/* Claims a free slot of one set, from the key's home way on. The way, or -1. */
+static __always_inline int table_claim(struct sl_flow_set *set, __u64 hash,
+				       const struct sl_flow *body)
+{
+	for (__u32 i = 0; i < SL_FLOW_WAYS; i++) {
+		__u32 way = flow_way(hash, i);
+		struct sl_flow *flow = &set->way[way];
+		__u64 state = READ_ONCE(flow->state);
+
+		if (flow_is_spent(state, flow->last_seen, body->last_seen) &&
+		    flow_claim(flow, state, body))
+			return way;
+	}
+	return -1;
+}
+
+/* A flow of the same client and VIP is there: this very one, opened by another CPU (same
+ * initial sequence number; UDP: any), or one that the new SYN ends, replaced in place. */
+static __always_inline enum insert_result table_replace(struct sl_flow *same,
+							const struct sl_flow *body, bool collides,
+							struct insert *ret)
+{
+	__u64 state = READ_ONCE(same->state);
+
+	if (SL_FLOW_PHASE(state) != SL_FLOW_DONE && same->isn == body->isn)
+		return INSERT_EXISTS;
+	if (collides)
+		return INSERT_COLLISION;
+	ret->replaced_replica = same->replica;
+	if (!flow_claim(same, state, body))
+		return INSERT_FULL;
+	ret->replaced = state;
+	return INSERT_OK;
+}
+
+/* Inserts `body`, its state SYN in a new generation. enum insert_result, -1 for a NULL. A
+ * global function: verified by itself. */
+__noinline int table_insert(const struct sl_flow *body, struct insert *ret)
+{
+	__u64 hash = body ? sl_hash_flow(&body->key, seed) : 0;
+	__u32 row_1 = flow_set_1(hash), row_2 = flow_set_2(hash), row;
+	struct sl_flow_set *set_1 = bpf_map_lookup_elem(&flows, &row_1);
+	struct sl_flow_set *set_2 = bpf_map_lookup_elem(&flows, &row_2);
+	struct flow_lock *lock = bpf_map_lookup_elem(&flow_locks, &row_1);
+	enum insert_result result = INSERT_FULL;
+	bool collides = false;
+	int way, way_2;
+
+	if (!body || !ret || !set_1 || !set_2 || !lock)
+		return -1;
+	row = row_1;
+	bpf_spin_lock(&lock->lock);
+	way = table_conflict(set_1, hash, body, &collides);
+	way_2 = table_conflict(set_2, hash, body, &collides);
+	if (way >= 0) {
+		result = table_replace(&set_1->way[way & (SL_FLOW_WAYS - 1)], body, collides, ret);
+	} else if (way_2 >= 0) {
+		row = row_2;
+		way = way_2;
+		result = table_replace(&set_2->way[way & (SL_FLOW_WAYS - 1)], body, collides, ret);
+	} else if (collides) {
+		result = INSERT_COLLISION;
+	} else {
+		way = table_claim(set_1, hash, body);
+		if (way < 0) {
+			row = row_2;
+			way = table_claim(set_2, hash, body);
+		}
+		if (way >= 0)
+			result = INSERT_OK;
+	}
+	bpf_spin_unlock(&lock->lock);
+	ret->slot = row * SL_FLOW_WAYS + (way & (SL_FLOW_WAYS - 1));
+	return result;
+}
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Replica -> VIP: what happens to a packet on its way back to a client, top to
+ * bottom. Called at every hook a reply may pass; the flow names the one that
+ * translates it, all others let it pass, so that connection tracking on the way
+ * sees the same addresses in both directions.
+ */
+#ifndef SLUICE_BPF_TO_CLIENT_H
+#define SLUICE_BPF_TO_CLIENT_H
+
+#include "flow.h"
+#include "lookup.h"
+#include "rewrite.h"
+
+/* The flow of this reply among the service-ports that share the replica. */
+static __always_inline struct flow_ref reply_find(const struct packet *pkt, __u32 replica)
+{
+	struct sl_replica_services *shared = bpf_map_lookup_elem(&replica_services, &replica);
+	struct sl_flow_key key = {.client = pkt->dst, .port = pkt->dport, .proto = pkt->proto};
+	struct flow_ref ref = {};
+
+	if (!shared)
+		return ref;
+	for (__u32 i = 0; i < SL_MAX_SHARED && i < shared->n; i++) {
+		key.service = shared->service[i];
+		ref = table_find(&key, sl_hash_flow(&key, seed), SIDE_REPLICA, replica);
+		if (ref.flow)
+			return ref;
+	}
+	return ref;
+}
+
+/* Source becomes the VIP. */
+static __always_inline int reply_from_vip(const struct sl_flow *flow, struct sl_replica *replica,
+					  struct new_end *src)
+{
+	struct sl_vip *vip = bpf_map_lookup_elem(&vips, &flow->vip);
+
+	if (!vip)
+		return -1;
+	src->addr = &vip->addr;
+	src->sum_old = replica->config.addr_sum;
+	src->sum_new = vip->addr_sum;
+	src->port = vip->port;
+	return 0;
+}
+
+/* A reply that came to an address of ours since we had put it there: source NAT undone. */
+static __always_inline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt,
+					   struct sl_replica *replica, __u32 replica_row)
+{
+	__s64 source_row = source_find(&pkt->dst);
+	union sl_snat_key key = {};
+	struct new_end src, dst;
+	struct flow_ref ref;
+	struct sl_snat *entry;
+
+	if (source_row < 0)
+		return NOT_OURS;
+	key.replica = replica_row;
+	key.port = pkt->dport;
+	key.proto = pkt->proto;
+	key.source = source_row;
+	entry = snat_find(&key);
+	if (!entry)
+		return NOT_OURS;
+	ref.slot = entry->flow;
+	ref.flow = table_slot(ref.slot);
+	if (!ref.flow)
+		return NOT_OURS;
+	ref.state = READ_ONCE(ref.flow->state);
+	if (SL_FLOW_PHASE(ref.state) < SL_FLOW_SYN ||
+	    SL_FLOW_GENERATION(ref.state) != entry->generation ||
+	    reply_from_vip(ref.flow, replica, &src))
+		return NOT_OURS;
+	dst.addr = &ref.flow->key.client;
+	dst.sum_old = sl_addr_sum(&pkt->dst);
+	dst.sum_new = sl_addr_sum(&ref.flow->key.client);
+	dst.port = ref.flow->key.port;
+	flow_track_replica(&ref, pkt, bpf_jiffies64());
+	if (rewrite(skb, pkt, &src, &dst))
+		return drop(SL_DROP_CHECKSUM);
+	return bpf_redirect_neigh(entry->client_ifindex, NULL, 0, 0);
+}
+
+static __always_inline int to_client(struct __sk_buff *skb, const struct packet *pkt,
+				     enum parse_result result, enum sl_hook hook)
+{
+	struct sl_replica *replica;
+	struct flow_ref ref;
+	struct new_end src;
+	__u32 row;
+	__s64 found;
+
+	if (unlikely(result != PARSE_OK))
+		return NOT_OURS;
+	found = replica_find(&pkt->src, pkt->sport, pkt->proto);
+	if (likely(found < 0))
+		return NOT_OURS;
+	row = found;
+	replica = bpf_map_lookup_elem(&replicas, &row);
+	if (!replica)
+		return NOT_OURS;
+	if (hook == SL_HOOK_FABRIC)
+		return reply_undo_snat(skb, pkt, replica, row);
+	ref = reply_find(pkt, row);
+	if (!ref.flow || ref.flow->hook != hook || reply_from_vip(ref.flow, replica, &src))
+		return NOT_OURS;
+	flow_track_replica(&ref, pkt, bpf_jiffies64());
+	return rewrite(skb, pkt, &src, NULL) ? drop(SL_DROP_CHECKSUM) : NEXT;
+}
+
+#endif

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The only home of inline assembly and of tricks that exist for the compiler's
+ * or the verifier's sake.
+ */
+#ifndef SLUICE_BPF_VERIFIER_H
+#define SLUICE_BPF_VERIFIER_H
+
+/* Keeps clang from merging or repeating the access. */
+#define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
+#define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
+
+/* Forgets what clang knows of a value, so that the mask behind it is really
+ * applied where the verifier can see it (clang 14 drops `& 7` after a test). */
+#define opaque(x) asm volatile("" : "+r"(x))
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#endif
