@@ -59,28 +59,44 @@ static __always_inline void sweep_flow(struct sl_flow *flow, __u32 slot, struct 
 	}
 }
 
-/* One set of flows; a global function: verified by itself. */
-__noinline int sweep_flow_set(__u32 row, __u32 now)
+/* The next set of flows; a global function: verified by itself. */
+__noinline int sweep_flow_set(__u32 now)
 {
-	struct sl_flow_set *set = bpf_map_lookup_elem(&flows, &row);
 	__u32 zero = 0;
 	struct sl_kernel *k = bpf_map_lookup_elem(&kernel, &zero);
+	struct sl_flow_set *set;
+	__u32 row;
 
-	if (!set || !k)
+	if (!k)
 		return 0;
-	for (__u32 i = 0; i < SL_FLOW_WAYS; i++)
+	row = k->sweep_cursor;
+	set = bpf_map_lookup_elem(&flows, &row);
+	for (__u32 i = 0; set && i < SL_FLOW_WAYS; i++)
 		sweep_flow(&set->way[i], row * SL_FLOW_WAYS + i, k, now);
+	k->sweep_cursor = row + 1;
+	if (row + 1 < flow_sets)
+		return 0;
+	k->sweep_cursor = 0;
+	k->live = k->live_now;
+	k->lingering = k->lingering_now;
+	k->live_now = k->lingering_now = 0;
+	k->sweep_count++;
 	return 0;
 }
 
-/* One set of source-NAT ports. */
-__noinline int sweep_snat_set(__u32 row, __u32 now)
+/* The next set of source-NAT ports. */
+__noinline int sweep_snat_set(__u32 now)
 {
-	struct sl_snat_set *set = bpf_map_lookup_elem(&snat, &row);
+	__u32 zero = 0;
+	struct sl_kernel *k = bpf_map_lookup_elem(&kernel, &zero);
+	struct sl_snat_set *set;
+	__u32 row;
 
-	if (!set)
+	if (!k)
 		return 0;
-	for (int i = 0; i < (int)SL_SNAT_WAYS; i++) {
+	row = k->snat_cursor;
+	set = bpf_map_lookup_elem(&snat, &row);
+	for (__u32 i = 0; set && i < SL_SNAT_WAYS; i++) {
 		struct sl_snat *entry = &set->way[i];
 
 		if (READ_ONCE(entry->phase) == SL_SNAT_QUARANTINE &&
@@ -88,6 +104,7 @@ __noinline int sweep_snat_set(__u32 row, __u32 now)
 			__sync_val_compare_and_swap(&entry->phase, SL_SNAT_QUARANTINE,
 						    SL_SNAT_FREE);
 	}
+	k->snat_cursor = row + 1 < snat_sets ? row + 1 : 0;
 	return 0;
 }
 
@@ -97,21 +114,10 @@ static __always_inline void sweep_slice(struct sl_kernel *k)
 	__u32 now = bpf_jiffies64();
 
 	WRITE_ONCE(k->now, now);
-	for (__u32 i = 0; i < SWEEP_SETS_MAX && i < slice_flows; i++) {
-		sweep_flow_set(k->sweep_cursor, now);
-		if (++k->sweep_cursor < flow_sets)
-			continue;
-		k->sweep_cursor = 0;
-		k->live = k->live_now;
-		k->lingering = k->lingering_now;
-		k->live_now = k->lingering_now = 0;
-		k->sweep_count++;
-	}
-	for (__u32 i = 0; i < SWEEP_SETS_MAX && i < slice_snat; i++) {
-		sweep_snat_set(k->snat_cursor, now);
-		if (++k->snat_cursor >= snat_sets)
-			k->snat_cursor = 0;
-	}
+	for (__u32 i = 0; i < SWEEP_SETS_MAX && i < slice_flows; i++)
+		sweep_flow_set(now);
+	for (__u32 i = 0; i < SWEEP_SETS_MAX && i < slice_snat; i++)
+		sweep_snat_set(now);
 }
 
 static int sweep_tick(void *map, __u32 *key, struct sweep_timer *timer)
