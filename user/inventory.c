@@ -138,8 +138,6 @@ static int replica_add(struct inventory *inventory, const struct maps *maps, uin
 	of->n_replicas++;
 	of->states[replica->state]++;
 	of->inflight += replica->copy.state.inflight;
-	of->serving += !(config->flags & SL_REPLICA_NOT_SERVING);
-	of->fit += !(config->flags & SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING);
 	return 0;
 }
 
@@ -179,6 +177,38 @@ static int replicas_read(struct inventory *inventory, const struct maps *maps,
 	return 0;
 }
 
+/* As the pick sees it (bpf/pick.h): in panic is who has replicas that serve and none of them is
+ * fit, draining ones included. */
+static int panics_read(struct inventory *inventory, const struct maps *maps,
+		       const uint32_t *index_of)
+{
+	struct tally {
+		uint32_t serving, fit;
+	} *tallies = calloc(maps->n_services + 1, sizeof(*tallies));
+
+	if (!tallies)
+		return -ENOMEM;
+	for (uint32_t row = 0; row < maps->n_replicas; row++) {
+		const struct sl_replica_services *list = &maps->replica_services[row];
+		uint32_t flags = maps->replicas[row].config.flags;
+
+		if (!(flags & SL_REPLICA_USED))
+			continue;
+		for (uint32_t i = 0; i < SL_MAX_SHARED && i < list->n; i++) {
+			if (list->service[i] >= maps->n_services)
+				continue;
+			tallies[list->service[i]].serving += !(flags & SL_REPLICA_NOT_SERVING);
+			tallies[list->service[i]].fit +=
+				!(flags & SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING);
+		}
+	}
+	for (uint32_t row = 0; row < maps->n_services; row++)
+		if (index_of[row] != NO_SERVICE && tallies[row].serving && !tallies[row].fit)
+			inventory->services[index_of[row]].panic = true;
+	free(tallies);
+	return 0;
+}
+
 int inventory_new(const struct maps *maps, uint64_t now_ns, struct inventory **ret)
 {
 	struct inventory *inventory = calloc(1, sizeof(*inventory));
@@ -189,15 +219,12 @@ int inventory_new(const struct maps *maps, uint64_t now_ns, struct inventory **r
 		error = services_read(inventory, maps, index_of);
 	if (!error)
 		error = replicas_read(inventory, maps, index_of, now_ns);
+	if (!error)
+		error = panics_read(inventory, maps, index_of);
 	free(index_of);
 	if (error) {
 		inventory_free(inventory);
 		return error;
-	}
-	for (size_t i = 0; i < inventory->n_services; i++) {
-		struct inventory_service *service = &inventory->services[i];
-
-		service->panic = service->serving && !service->fit;
 	}
 	*ret = inventory;
 	return 0;

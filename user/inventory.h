@@ -10,7 +10,7 @@
 #include "addr.h"
 #include "maps.h"
 
-/* A service-port as people know it: its internal and its external variant are one. */
+/* A service-port as people know it: its variants by family and by where clients are, are one. */
 struct inventory_service {
 	char name[SL_NAME_LEN]; /* namespace/name */
 	char port[64];          /* name of the port, or its number */
@@ -19,9 +19,7 @@ struct inventory_service {
 	uint32_t n_replicas;
 	uint32_t states[SL_STATE_MAX]; /* replicas in each */
 	uint64_t inflight;             /* of its replicas, whichever service the flows came by */
-	uint32_t serving;              /* replicas that can be picked at all */
-	uint32_t fit;                  /* those with nothing against them but draining */
-	bool panic;                    /* some serving, none fit: picks go to all that serve */
+	bool panic;                    /* a variant whose picks go to all that serve */
 };
 
 /* A replica behind one service; a shared one appears once for each. */

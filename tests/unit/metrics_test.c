@@ -179,6 +179,24 @@ TEST(panic_is_what_the_pick_does)
 	fake_maps_done(&fake);
 }
 
+/* Each family is picked by itself: the other's health does not help. */
+TEST(panic_of_one_variant)
+{
+	struct fake_maps fake;
+	struct facts facts;
+	char *text;
+
+	if (!example(&fake))
+		SKIP(FAKE_NEEDS);
+	facts = facts_of(&fake);
+	fake.replica_services[0].n = 1; /* healthy, behind service row 3 alone */
+	fake.replica_services[5].service[0] = 4;
+	text = render(&facts);
+	CHECK_LINE(text, "sluice_service_panic{service=\"default/llm\",port=\"http\"} 1");
+	free(text);
+	fake_maps_done(&fake);
+}
+
 TEST(stale_load_is_absent)
 {
 	struct fake_maps fake;
