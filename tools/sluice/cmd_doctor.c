@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * `sluice doctor`: looks at the node once, then lets each field of checks print
+ * its rows. Changes nothing; what it cannot see without root it says so of.
+ */
+#include <errno.h>
+#include <fnmatch.h>
+#include <netlink/socket.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "doctor.h"
+#include "pins.h"
+#include "route_query.h"
+#include "tc_hooks.h"
+
+#define CAP_NET_ADMIN_BIT (1ull << 12) /* linux/capability.h */
+#define CAP_SYS_ADMIN_BIT (1ull << 21)
+#define CAP_BPF_BIT       (1ull << 39)
+
+static const struct out_column columns[] = {
+	{"check", "CHECK", OUT_STRING},
+	{"status", "STATUS", OUT_STATE},
+	{"found", "FOUND", OUT_STRING},
+	{"advice", NULL, OUT_STRING}, /* text has it below the table, where lines may be long */
+	{},
+};
+
+/* ---- rows ------------------------------------------------------------------- */
+
+static void put_row(struct doctor *doctor, const char *check, enum doctor_status status,
+		    const char *found, const char *advice)
+{
+	static const char *const names[] = {"ok", "info", "warn", "fail"};
+	struct out *out = doctor->cli->out;
+
+	doctor->failed |= status == DOCTOR_FAIL;
+	out_string(out, check);
+	out_string(out, names[status]);
+	out_string(out, found);
+	out_string(out, advice);
+	out_row(out);
+}
+
+void doctor_row(struct doctor *doctor, const char *check, enum doctor_status status,
+		const char *advice, const char *format, ...)
+{
+	char *found = NULL;
+	va_list args;
+	int len;
+
+	va_start(args, format);
+	len = vasprintf(&found, format, args);
+	va_end(args);
+	put_row(doctor, check, status, len < 0 ? NULL : found, advice);
+	if (advice)
+		out_note(doctor->cli->out, "%s: %s", check, advice);
+	if (len >= 0)
+		free(found);
+}
+
+/* Without a note: one, of the row `privileges`, is enough for people. */
+void doctor_row_needs_root(struct doctor *doctor, const char *check)
+{
+	put_row(doctor, check, DOCTOR_WARN, "not looked at: it needs root",
+		"run `sluice doctor` as root");
+}
+
+bool doctor_sysctl(const char *name, long *ret)
+{
+	char path[256];
+	FILE *file;
+	bool found;
+
+	snprintf(path, sizeof(path), "/proc/sys/%s", name);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	found = fscanf(file, "%ld", ret) == 1;
+	fclose(file);
+	return found;
+}
+
+/* ---- what there is ------------------------------------------------------------ */
+
+static bool may_probe(void)
+{
+	unsigned long long effective = 0;
+	FILE *file = fopen("/proc/self/status", "re");
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "CapEff: %llx", &effective) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return (effective & CAP_NET_ADMIN_BIT) && (effective & (CAP_BPF_BIT | CAP_SYS_ADMIN_BIT));
+}
+
+static void ignore_change(void *context, enum route_change change, const struct route_link *link)
+{
+}
+
+static void remember_program(void *context, const struct pin *pin)
+{
+	struct doctor *doctor = context;
+	__u32 *grown;
+
+	if (pin->kind != PIN_PROGRAM)
+		return;
+	grown = reallocarray(doctor->programs, doctor->n_programs + 1, sizeof(*grown));
+	if (!grown)
+		return; /* a program less to know as ours */
+	doctor->programs = grown;
+	doctor->programs[doctor->n_programs++] = pin->id;
+}
+
+static bool is_ours(const struct doctor *doctor, __u32 program)
+{
+	for (size_t i = 0; i < doctor->n_programs; i++)
+		if (doctor->programs[i] == program)
+			return true;
+	return false;
+}
+
+struct hook_place {
+	struct doctor *doctor;
+	const struct route_link *link;
+	bool egress;
+};
+
+static void remember_hook(void *context, const struct tc_hook *hook)
+{
+	struct hook_place *place = context;
+	struct doctor *doctor = place->doctor;
+	struct doctor_hook *grown, *added;
+
+	grown = reallocarray(doctor->hooks, doctor->n_hooks + 1, sizeof(*grown));
+	if (!grown) {
+		doctor->hooks_err = -ENOMEM;
+		return;
+	}
+	doctor->hooks = grown;
+	added = &doctor->hooks[doctor->n_hooks++];
+	*added = (struct doctor_hook){
+		.link = place->link,
+		.egress = place->egress,
+		.tcx = hook->tcx,
+		.ours = hook->program && is_ours(doctor, hook->program),
+	};
+	memcpy(added->name, hook->name, sizeof(added->name));
+}
+
+static void read_hooks(struct doctor *doctor)
+{
+	struct nl_sock *sock;
+	int err = route_query_open(&sock);
+
+	if (err) {
+		doctor->hooks_err = err;
+		return;
+	}
+	for (size_t i = 0; !err && i < 2 * doctor->n_links; i++) {
+		struct hook_place place = {doctor, &doctor->links[i / 2], i % 2};
+
+		err = tc_hooks_list(sock, place.link->ifindex, place.egress, remember_hook, &place);
+		if (err == -ENODEV) /* the interface went while we looked */
+			err = 0;
+	}
+	nl_socket_free(sock);
+	if (err)
+		doctor->hooks_err = err;
+}
+
+static int look(struct doctor *doctor)
+{
+	int err;
+
+	doctor->may_probe = may_probe();
+	doctor->maps_err = maps_open(doctor->cli->bpffs, &doctor->maps);
+	err = route_new(&doctor->loop, ignore_change, NULL, &doctor->route);
+	if (err)
+		return cli_error("cannot ask the kernel for its interfaces: %s", strerror(-err));
+	doctor->links = route_links(doctor->route, &doctor->n_links);
+	doctor->uplink = route_default_ifindex(doctor->route);
+	pins_list(doctor->cli->bpffs, remember_program, doctor);
+	read_hooks(doctor);
+	return CLI_OK;
+}
+
+bool doctor_is_pod_link(const struct doctor *doctor, const struct route_link *link)
+{
+	/* As sluiced attaches by default. */
+	static const char *const globs[] = {"veth*", "lxc*", "cali*", "eni*"};
+
+	if (link->ifindex == doctor->uplink)
+		return false;
+	for (size_t i = 0; i < sizeof(globs) / sizeof(globs[0]); i++)
+		if (!fnmatch(globs[i], link->name, 0))
+			return true;
+	for (size_t i = 0; i < doctor->n_hooks; i++)
+		if (doctor->hooks[i].ours && doctor->hooks[i].link == link)
+			return true;
+	return false;
+}
+
+/* ---- the command ---------------------------------------------------------------- */
+
+int cmd_doctor(struct cli *cli, int argc, char **argv)
+{
+	struct doctor doctor = {.cli = cli};
+	int status = cli_args(cli, argc, argv, 0, 0);
+
+	if (status)
+		return status;
+	uv_loop_init(&doctor.loop);
+	status = look(&doctor);
+	if (!status) {
+		out_begin(cli->out, columns);
+		doctor_check_node(&doctor);
+		doctor_check_kernel(&doctor);
+		doctor_check_network(&doctor);
+		doctor_check_firewall(&doctor);
+		doctor_check_hooks(&doctor);
+		doctor_check_agent(&doctor);
+		status = cli_finish(cli);
+	}
+	if (!doctor.maps_err)
+		maps_close(&doctor.maps);
+	route_free(doctor.route);
+	uv_run(&doctor.loop, UV_RUN_DEFAULT);
+	uv_loop_close(&doctor.loop);
+	free(doctor.hooks);
+	free(doctor.programs);
+	return status ? status : doctor.failed ? CLI_FAILED : CLI_OK;
+}

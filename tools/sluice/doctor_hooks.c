@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Who else sits at the hooks, in which order, whether our own links still lead
+ * somewhere, and whether the agent lives. Called by `sluice doctor`.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "doctor.h"
+#include "pins.h"
+#include "strbuf.h"
+
+#define HEARTBEAT_MAX_MS 3000 /* older, and the programs take the agent for dead (DESIGN 4.6) */
+
+/* ---- others at the hooks -------------------------------------------------------- */
+
+static bool is_watched(const struct doctor *doctor, const struct route_link *link)
+{
+	return link->ifindex == doctor->uplink || doctor_is_pod_link(doctor, link);
+}
+
+static bool is_same_program(const struct doctor_hook *a, const struct doctor_hook *b)
+{
+	return a->egress == b->egress && a->tcx == b->tcx && a->ours == b->ours &&
+	       !strcmp(a->name, b->name);
+}
+
+/* How many watched interfaces have this program; 0 when an earlier hook was counted for it. */
+static unsigned count_program(const struct doctor *doctor, size_t first)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < doctor->n_hooks; i++) {
+		const struct doctor_hook *hook = &doctor->hooks[i];
+
+		if (!is_same_program(hook, &doctor->hooks[first]) ||
+		    !is_watched(doctor, hook->link))
+			continue;
+		if (i < first)
+			return 0;
+		n++;
+	}
+	return n;
+}
+
+static void check_others(struct doctor *doctor)
+{
+	struct strbuf others = {};
+	bool clsact = false;
+	unsigned n;
+
+	for (size_t i = 0; i < doctor->n_hooks; i++) {
+		const struct doctor_hook *hook = &doctor->hooks[i];
+
+		if (hook->ours || !is_watched(doctor, hook->link))
+			continue;
+		n = count_program(doctor, i);
+		if (!n)
+			continue;
+		clsact |= !hook->tcx;
+		strbuf_addf(&others, "%s%s (%s %s of %u)", others.len ? ", " : "", hook->name,
+			    hook->tcx ? "tcx" : "clsact", hook->egress ? "egress" : "ingress", n);
+	}
+	if (!others.len)
+		doctor_row(doctor, "other_programs", DOCTOR_OK, NULL, "none at our hooks");
+	else
+		doctor_row(doctor, "other_programs", DOCTOR_INFO,
+			   clsact ? "they see packets after us; with tcx, a clsact program at "
+				    "egress sees the VIP as source of replies"
+				  : "they see packets after us at ingress, before us at egress",
+			   "%s", others.data);
+	strbuf_done(&others);
+}
+
+/* At one hook ours must be first at ingress and last at egress, among programs of its kind. */
+static bool is_misplaced(const struct doctor *doctor, size_t at)
+{
+	const struct doctor_hook *ours = &doctor->hooks[at], *hook;
+
+	for (size_t i = 0; i < doctor->n_hooks; i++) {
+		hook = &doctor->hooks[i];
+		if (hook->ours || hook->link != ours->link || hook->egress != ours->egress ||
+		    hook->tcx != ours->tcx)
+			continue;
+		if (ours->egress ? i > at : i < at)
+			return true;
+	}
+	return false;
+}
+
+static void check_order(struct doctor *doctor)
+{
+	struct strbuf wrong = {};
+	unsigned n = 0;
+
+	for (size_t i = 0; i < doctor->n_hooks; i++) {
+		n += doctor->hooks[i].ours;
+		if (doctor->hooks[i].ours && is_misplaced(doctor, i))
+			strbuf_addf(&wrong, "%s%s %s", wrong.len ? ", " : "",
+				    doctor->hooks[i].link->name,
+				    doctor->hooks[i].egress ? "egress" : "ingress");
+	}
+	if (wrong.len)
+		doctor_row(doctor, "program_order", DOCTOR_WARN,
+			   "someone attached before us at ingress or after us at egress: restart "
+			   "sluiced last",
+			   "out of order at %s", wrong.data);
+	else
+		doctor_row(doctor, "program_order", DOCTOR_OK, NULL,
+			   n ? "ours are first at ingress, last at egress (%u)"
+			     : "%u of our programs attached",
+			   n);
+	strbuf_done(&wrong);
+}
+
+/* ---- our own links ----------------------------------------------------------------- */
+
+static void note_stale(void *context, const struct pin *pin)
+{
+	struct strbuf *paths = context;
+
+	if (pin->kind == PIN_LINK && !pin->ifindex)
+		strbuf_addf(paths, " %s", pin->path);
+}
+
+static void check_stale(struct doctor *doctor)
+{
+	struct strbuf paths = {}, advice = {};
+	int err = pins_list(doctor->cli->bpffs, note_stale, &paths);
+
+	if (err == -EPERM || err == -EACCES) {
+		doctor_row_needs_root(doctor, "stale_links");
+	} else if (paths.len) {
+		strbuf_addf(&advice, "sluiced removes them at its start; by hand: rm%s",
+			    paths.data);
+		doctor_row(doctor, "stale_links", DOCTOR_WARN, advice.data,
+			   "links to interfaces that are gone:%s", paths.data);
+	} else {
+		doctor_row(doctor, "stale_links", DOCTOR_OK, NULL, "none");
+	}
+	strbuf_done(&paths);
+	strbuf_done(&advice);
+}
+
+void doctor_check_hooks(struct doctor *doctor)
+{
+	if (doctor->hooks_err == -EPERM) {
+		doctor_row_needs_root(doctor, "other_programs");
+		doctor_row_needs_root(doctor, "program_order");
+	} else if (doctor->hooks_err) {
+		doctor_row(doctor, "other_programs", DOCTOR_WARN, NULL, "cannot list: %s",
+			   strerror(-doctor->hooks_err));
+	} else {
+		check_others(doctor);
+		check_order(doctor);
+	}
+	check_stale(doctor);
+}
+
+/* ---- the agent ------------------------------------------------------------------------ */
+
+static void check_heartbeat(struct doctor *doctor)
+{
+	const struct sl_control *control = doctor->maps.control;
+	struct timespec now;
+	uint64_t now_ns, age_ms;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	now_ns = now.tv_sec * 1000000000ull + now.tv_nsec;
+	age_ms = now_ns > control->heartbeat_ns ? (now_ns - control->heartbeat_ns) / 1000000 : 0;
+	if (age_ms <= HEARTBEAT_MAX_MS)
+		doctor_row(doctor, "agent", DOCTOR_OK, NULL,
+			   "sluiced (pid %u) was heard %llu ms ago", control->agent_pid,
+			   (unsigned long long)age_ms);
+	else
+		doctor_row(doctor, "agent", DOCTOR_FAIL,
+			   "start sluiced; it takes over what is there without a broken connection",
+			   "sluiced was last heard %llu s ago: the programs steer on, but nobody "
+			   "probes, and new pods are not attached",
+			   (unsigned long long)age_ms / 1000);
+}
+
+void doctor_check_agent(struct doctor *doctor)
+{
+	switch (doctor->maps_err) {
+	case 0:
+		check_heartbeat(doctor);
+		break;
+	case -ENOENT:
+		doctor_row(doctor, "agent", DOCTOR_INFO, NULL,
+			   "sluiced has not run here: nothing is pinned below %s",
+			   doctor->cli->bpffs);
+		break;
+	case -EPROTO:
+		doctor_row(doctor, "agent", DOCTOR_FAIL,
+			   "use the sluice that came with the running sluiced",
+			   "the maps below %s have the layout of another version",
+			   doctor->cli->bpffs);
+		break;
+	case -EPERM:
+	case -EACCES:
+		doctor_row_needs_root(doctor, "agent");
+		break;
+	default:
+		doctor_row(doctor, "agent", DOCTOR_FAIL, NULL, "cannot read the maps below %s: %s",
+			   doctor->cli->bpffs, strerror(-doctor->maps_err));
+	}
+	doctor_row(doctor, "own_clients", DOCTOR_INFO, NULL,
+		   "the node's own clients (hostNetwork pods, processes on the node) and its own "
+		   "calls to a nodePort are not steered by this version");
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Whether the node's network settings let steered packets through: forwarding,
+ * source checks, redirects, MTU, port ranges. Called by `sluice doctor`.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "doctor.h"
+#include "strbuf.h"
+
+/* Source-NAT ports while nothing is loaded that says otherwise. */
+#define SNAT_PORT_MIN 1024
+#define SNAT_PORT_MAX 29999
+/* kube-apiserver's default --service-node-port-range. */
+#define NODE_PORT_MIN 30000
+#define NODE_PORT_MAX 32767
+
+/* net.ipv4.conf.INTERFACE.NAME */
+static long conf(const char *interface, const char *name)
+{
+	char path[128];
+	long value = 0;
+
+	snprintf(path, sizeof(path), "net/ipv4/conf/%s/%s", interface, name);
+	doctor_sysctl(path, &value);
+	return value;
+}
+
+static void check_forwarding(struct doctor *doctor)
+{
+	long v4 = 0, v6 = 0;
+
+	doctor_sysctl("net/ipv4/ip_forward", &v4);
+	doctor_row(doctor, "ip_forward", v4 ? DOCTOR_OK : DOCTOR_FAIL,
+		   v4 ? NULL : "sysctl -w net.ipv4.ip_forward=1", v4 ? "on" : "off");
+	if (!doctor_sysctl("net/ipv6/conf/all/forwarding", &v6))
+		doctor_row(doctor, "ip6_forward", DOCTOR_OK, NULL, "the node has no IPv6");
+	else if (v6)
+		doctor_row(doctor, "ip6_forward", DOCTOR_OK, NULL, "on");
+	else
+		doctor_row(
+			doctor, "ip6_forward", DOCTOR_WARN,
+			"sysctl -w net.ipv6.conf.all.forwarding=1, if Services have IPv6 addresses",
+			"off: only IPv4 is forwarded");
+}
+
+/* Any mode is right: replies are translated at the one hook where their source address is the
+ * one that the route back agrees with. */
+static void check_rp_filter(struct doctor *doctor)
+{
+	unsigned modes[3] = {};
+	long all = conf("all", "rp_filter"), own;
+
+	for (size_t i = 0; i < doctor->n_links; i++) {
+		own = conf(doctor->links[i].name, "rp_filter");
+		own = own > all ? own : all;
+		modes[own < 0 || own > 2 ? 0 : own]++;
+	}
+	doctor_row(doctor, "rp_filter", DOCTOR_OK, NULL,
+		   "interfaces: %u strict, %u loose, %u off; Sluice works in each mode", modes[1],
+		   modes[2], modes[0]);
+}
+
+/* A redirect goes out where a packet leaves by the interface it came by: on bridges between pods,
+ * and on the uplink. It would lead clients around the node that translates for them. */
+static void check_send_redirects(struct doctor *doctor)
+{
+	bool all = conf("all", "send_redirects");
+	struct strbuf names = {}, advice = {};
+	const struct route_link *link;
+
+	strbuf_add(&advice, "sysctl -w net.ipv4.conf.all.send_redirects=0");
+	for (size_t i = 0; i < doctor->n_links; i++) {
+		link = &doctor->links[i];
+		if (link->ifindex != doctor->uplink && strcmp(link->kind, "bridge"))
+			continue;
+		if (!all && !conf(link->name, "send_redirects"))
+			continue;
+		strbuf_addf(&names, "%s%s", names.len ? ", " : "", link->name);
+		strbuf_addf(&advice, " net.ipv4.conf.%s.send_redirects=0", link->name);
+	}
+	if (names.len)
+		doctor_row(doctor, "send_redirects", DOCTOR_WARN, advice.data, "on for %s",
+			   names.data);
+	else
+		doctor_row(doctor, "send_redirects", DOCTOR_OK, NULL, "off where it matters");
+	strbuf_done(&names);
+	strbuf_done(&advice);
+}
+
+static void check_mtu(struct doctor *doctor)
+{
+	unsigned uplink = 0, smallest = 0, largest = 0;
+	const struct route_link *link;
+
+	for (size_t i = 0; i < doctor->n_links; i++) {
+		link = &doctor->links[i];
+		if (link->ifindex == doctor->uplink)
+			uplink = link->mtu;
+		if (!doctor_is_pod_link(doctor, link))
+			continue;
+		if (!smallest || link->mtu < smallest)
+			smallest = link->mtu;
+		if (link->mtu > largest)
+			largest = link->mtu;
+	}
+	if (!uplink || !largest)
+		doctor_row(doctor, "mtu", DOCTOR_OK, NULL, "%s",
+			   uplink ? "no pod interfaces yet" : "no default route, so no uplink");
+	else if (largest > uplink)
+		doctor_row(doctor, "mtu", DOCTOR_WARN,
+			   "give pods the MTU of the uplink or less, in the CNI's configuration",
+			   "uplink %u, pod interfaces up to %u: large packets to other nodes need "
+			   "path MTU discovery",
+			   uplink, largest);
+	else
+		doctor_row(doctor, "mtu", DOCTOR_OK, NULL, "uplink %u, pod interfaces %u-%u",
+			   uplink, smallest, largest);
+}
+
+static bool overlap(unsigned a_min, unsigned a_max, unsigned b_min, unsigned b_max)
+{
+	return a_min <= b_max && b_min <= a_max;
+}
+
+static void check_ports(struct doctor *doctor)
+{
+	unsigned min = SNAT_PORT_MIN, max = SNAT_PORT_MAX, local_min = 32768, local_max = 60999;
+	FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+
+	if (file) {
+		if (fscanf(file, "%u %u", &local_min, &local_max) != 2)
+			local_min = local_max = 0;
+		fclose(file);
+	}
+	if (!doctor->maps_err && doctor->maps.control->snat_port_max) {
+		min = doctor->maps.control->snat_port_min;
+		max = doctor->maps.control->snat_port_max;
+	}
+	if (overlap(min, max, local_min, local_max))
+		doctor_row(doctor, "ports", DOCTOR_FAIL,
+			   "sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\"",
+			   "source NAT uses %u-%u, and so do the node's own clients (%u-%u)", min,
+			   max, local_min, local_max);
+	else if (overlap(min, max, NODE_PORT_MIN, NODE_PORT_MAX))
+		doctor_row(doctor, "ports", DOCTOR_FAIL,
+			   "give source NAT a range outside the nodePort range",
+			   "source NAT uses %u-%u, nodePorts %u-%u", min, max, NODE_PORT_MIN,
+			   NODE_PORT_MAX);
+	else
+		doctor_row(doctor, "ports", DOCTOR_OK, NULL,
+			   "source NAT %u-%u, the node's own clients %u-%u, nodePorts %u-%u", min,
+			   max, local_min, local_max, NODE_PORT_MIN, NODE_PORT_MAX);
+}
+
+void doctor_check_network(struct doctor *doctor)
+{
+	check_forwarding(doctor);
+	check_rp_filter(doctor);
+	check_send_redirects(doctor);
+	check_mtu(doctor);
+	check_ports(doctor);
+}
