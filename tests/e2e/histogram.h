@@ -36,6 +36,14 @@ static inline void histogram_add(struct histogram *histogram, uint64_t us)
 		histogram->max_us = us;
 }
 
+/* The smallest value of a bucket. */
+static inline uint64_t histogram_value(unsigned index)
+{
+	unsigned shift = index < 2 * HISTOGRAM_SUB ? 0 : index / HISTOGRAM_SUB - 1;
+
+	return (uint64_t)(index - shift * HISTOGRAM_SUB) << shift;
+}
+
 /* The value below which `share` (0-1) of all samples lie; 0 without samples. */
 static inline uint64_t histogram_quantile(const struct histogram *histogram, double share)
 {
@@ -43,11 +51,8 @@ static inline uint64_t histogram_quantile(const struct histogram *histogram, dou
 
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
 		seen += histogram->bucket[i];
-		if (seen > wanted) {
-			unsigned shift = i < 2 * HISTOGRAM_SUB ? 0 : i / HISTOGRAM_SUB - 1;
-
-			return (uint64_t)(i - shift * HISTOGRAM_SUB) << shift;
-		}
+		if (seen > wanted)
+			return histogram_value(i);
 	}
 	return histogram->max_us;
 }

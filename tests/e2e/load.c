@@ -67,6 +67,7 @@ static void count_error(struct load *load, const struct conn *conn, enum error_k
 {
 	struct error_record *record = &load->error_log[load->n_error_log];
 
+	load->failed++;
 	load->errors[kind]++;
 	load->recent_errors++;
 	if (load->n_error_log == MAX_ERROR_LOG)

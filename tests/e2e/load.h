@@ -19,6 +19,7 @@
 #define MAX_ERROR_LOG 1000
 #define NAME_LEN 32
 #define HEAD_LEN 1024
+#define GIVE_UP 24 /* failures before the first success: nobody is there */
 
 enum error_kind {
 	ERROR_REFUSED,
@@ -88,7 +89,7 @@ struct load {
 	unsigned *free_slots;
 	unsigned n_conns, n_free, open;
 	uint64_t started_ns, next_ns, begun, ok, aborted, overrun;
-	uint64_t errors[ERROR_KINDS], recent_errors;
+	uint64_t failed, errors[ERROR_KINDS], recent_errors;
 	struct {
 		struct histogram connect, request;
 	} total, recent;
@@ -111,7 +112,7 @@ static void stop_on_signal(int signal)
 
 static inline bool load_is_over(const struct load *load, const struct options *options)
 {
-	if (load_stop)
+	if (load_stop || (!load->ok && load->failed >= GIVE_UP))
 		return true;
 	if (options->count && load->begun >= options->count)
 		return true;
@@ -221,13 +222,28 @@ static void quantiles_print(const char *name, const struct histogram *histogram)
 	       histogram_quantile(histogram, 0.99), histogram->max_us);
 }
 
+/* [[microseconds, requests], ...] of the buckets that are not empty, to be merged by the reader. */
+static void histogram_print(const struct histogram *histogram)
+{
+	const char *comma = "";
+
+	printf("\"histogram\": [");
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		if (!histogram->bucket[i])
+			continue;
+		printf("%s[%lu, %lu]", comma, histogram_value(i), histogram->bucket[i]);
+		comma = ", ";
+	}
+	printf("]");
+}
+
 /* One line about the last second. */
 static inline void load_progress(struct load *load)
 {
 	printf("{\"at_ms\": %lu, \"ok\": %lu, \"errors\": %lu, ",
 	       (now_ns() - load->started_ns) / 1000000, load->recent.request.n,
 	       load->recent_errors);
-	quantiles_print("request_us", &load->recent.request);
+	histogram_print(&load->recent.request);
 	printf("}\n");
 	fflush(stdout);
 	memset(&load->recent, 0, sizeof(load->recent));
@@ -250,13 +266,10 @@ static void error_log_print(const struct load *load, const char *const *names)
 /* The account of the whole run, one line of JSON. */
 static void load_report(const struct load *load, const char *const *names)
 {
-	uint64_t failed = load->overrun;
-
-	for (unsigned i = 0; i < ERROR_KINDS; i++)
-		failed += load->errors[i];
 	printf("{\"duration_s\": %.3f, \"requests\": %lu, \"ok\": %lu, \"aborted\": %lu, ",
 	       (now_ns() - load->started_ns) / 1e9, load->begun, load->ok, load->aborted);
-	printf("\"failed\": %lu, \"overrun\": %lu, \"errors\": {", failed, load->overrun);
+	printf("\"failed\": %lu, \"overrun\": %lu, \"errors\": {",
+	       load->failed + load->overrun, load->overrun);
 	for (unsigned i = 0; i < ERROR_KINDS; i++)
 		printf("%s\"%s\": %lu", i ? ", " : "", names[i], load->errors[i]);
 	printf("}, ");
@@ -268,6 +281,8 @@ static void load_report(const struct load *load, const char *const *names)
 		printf("%s\"%s\": %lu", i ? ", " : "", load->replicas[i].name,
 		       load->replicas[i].requests);
 	printf("}, ");
+	histogram_print(&load->total.request);
+	printf(", ");
 	error_log_print(load, names);
 	printf("}\n");
 }

@@ -5,6 +5,8 @@ import json
 import os
 import re
 
+from case import eventually
+
 PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*$")
 WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 
@@ -82,6 +84,7 @@ class App:
         self.probe = None            # readinessProbe; None: Sluice's default
         self.probe_interval = None   # "50ms"
         self.traffic_policy = None   # of a DestinationRule
+        self.own_pods = True         # whether its file holds the Pods: one app's must
         self.replicas = []
 
     @property
@@ -166,24 +169,30 @@ class App:
     def objects(self):
         rule = [self._destination_rule()] if self.traffic_policy else []
         return [self._service(), self._slice("IPv4"), self._slice("IPv6"),
-                *(self._pod(one) for one in self.replicas), *rule]
+                *(self._pod(one) for one in self.replicas if self.own_pods), *rule]
 
     def write(self):
         """Puts the manifest as it now stands before all agents."""
         self.lab.manifests.put(self.name, self.objects())
 
+    def apply(self, *nodes):
+        """Writes it and waits until these nodes (all, when none is named) steer by it."""
+        self.write()
+        for node in nodes or self.lab.nodes:
+            eventually(lambda: self.applied(node), f"{node.name} applied {self.name}", 15)
+
     def remove(self):
         self.lab.manifests.remove(f"{self.name}.yaml")
 
     def expected(self):
-        """{(ADDRESS, PORT): weight} of what an agent should steer to."""
-        return {(address, port.target): one.weight or 100
+        """{(ADDRESS, PORT, PROTOCOL): weight} of what an agent should steer to."""
+        return {(address, port.target, port.proto): one.weight or 100
                 for one in self.replicas for port in self.ports
                 for address in (one.pod.ip4, one.pod.ip6)}
 
     def applied(self, node):
         """Whether the node's kernel holds exactly this app's replicas and weights."""
-        rows = {(row["address"], row["port"]): row["weight"]
+        rows = {(row["address"], row["port"], row["protocol"]): row["weight"]
                 for row in node.replicas(self.service)}
         return rows == self.expected()
 

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Pins Sluice's maps without agent or programs, for the tests of the CLI; what
+ * is in them stands in tests/lib/pinned.h.
+ *
+ *	pinned DIR create               make and fill them
+ *	pinned DIR append TEXT COUNT    add events to the ring
+ *	pinned DIR layout VERSION       claim to be of another version
+ *	pinned DIR silence SECONDS      the agent's last sign of life was so long ago
+ *	pinned DIR picks ROW COUNT      more picks of one replica
+ *	pinned DIR rows                 print the replica rows as hex, one a line
+ */
+#include <stdlib.h>
+
+#include "../lib/pinned.h"
+
+static int append(const char *dir, const char *text, int count)
+{
+	size_t size = sizeof(struct sl_event) * PINNED_EVENTS;
+	struct sl_event *ring = pinned_open(dir, "events", size);
+	struct sl_event_head *head = pinned_open(dir, "event_head", sizeof(*head));
+	struct sl_event event = {.kind = SL_EVENT_ATTACH};
+
+	if (!ring || !head)
+		return 1;
+	while (count-- > 0)
+		pinned_event(ring, head, event, 0, text);
+	return 0;
+}
+
+static int set_control(const char *dir, const char *what, const char *value)
+{
+	struct sl_control *control = pinned_open(dir, "control", sizeof(*control));
+
+	if (!control)
+		return 1;
+	if (!strcmp(what, "layout"))
+		control->layout = atoi(value);
+	else
+		control->heartbeat_ns = pinned_clock_ns(CLOCK_MONOTONIC) -
+					atoi(value) * 1000000000ull;
+	return 0;
+}
+
+static int use_replicas(const char *dir, int row, int picks)
+{
+	size_t size = sizeof(struct sl_replica) * PINNED_REPLICAS;
+	struct sl_replica *rows = pinned_open(dir, "replicas", size);
+
+	if (!rows)
+		return 1;
+	if (picks) {
+		rows[row].state.picks += picks;
+		return 0;
+	}
+	for (row = 0; row < PINNED_REPLICAS; row++) {
+		for (size_t i = 0; i < sizeof(*rows); i++)
+			printf("%02x", ((unsigned char *)&rows[row])[i]);
+		putchar('\n');
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct pinned pinned;
+
+	if (argc == 3 && !strcmp(argv[2], "create")) {
+		if (!pinned_init(argv[1], &pinned)) {
+			perror("pinned");
+			return 1;
+		}
+		pinned_fill(&pinned);
+		return 0;
+	}
+	if (argc == 5 && !strcmp(argv[2], "append"))
+		return append(argv[1], argv[3], atoi(argv[4]));
+	if (argc == 4 && (!strcmp(argv[2], "layout") || !strcmp(argv[2], "silence")))
+		return set_control(argv[1], argv[2], argv[3]);
+	if (argc == 5 && !strcmp(argv[2], "picks"))
+		return use_replicas(argv[1], atoi(argv[3]), atoi(argv[4]));
+	if (argc == 3 && !strcmp(argv[2], "rows"))
+		return use_replicas(argv[1], 0, 0);
+	fprintf(stderr, "pinned: see the head of tests/e2e/pinned.c\n");
+	return 2;
+}
