@@ -31,7 +31,7 @@ static bool object_kind(int fd, enum pin_kind *ret)
 	static const char *const names[] = {
 		[PIN_MAP] = "anon_inode:bpf-map",
 		[PIN_PROGRAM] = "anon_inode:bpf-prog",
-		[PIN_LINK] = "anon_inode:bpf_link",
+		[PIN_LINK] = "anon_inode:bpf-link",
 	};
 	char path[64], target[64];
 	ssize_t len;

@@ -73,6 +73,8 @@ static int on_filter(struct nl_msg *msg, void *context)
 		return NL_SKIP;
 	hook.priority = TC_H_MAJ(message->tcm_info) >> 16;
 	nla_strlcpy(hook.name, attrs[TCA_KIND], sizeof(hook.name));
+	if (!strcmp(hook.name, "u32") && !TC_U32_KEY(message->tcm_handle))
+		return NL_SKIP; /* a hash table of filters, no filter */
 	if (!strcmp(hook.name, "bpf") && attrs[TCA_OPTIONS] &&
 	    !nla_parse_nested(options, TCA_BPF_MAX, attrs[TCA_OPTIONS], NULL)) {
 		if (options[TCA_BPF_ID])
