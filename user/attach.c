@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Owns the attachments at TC hooks and their pins: BPFFS/links/NAME-ingress and
+ * NAME-egress. Never touches anybody else's program; leaves a qdisc that others
+ * still use. Called by datapath alone.
+ */
+#include "attach.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <netlink/socket.h>
+
+#include "route_query.h"
+#include "tc_hooks.h"
+
+/* Of linux/bpf.h as of 6.6; libbpf 1.1 passes them on unseen. */
+#define F_BEFORE (1u << 3)
+#define F_AFTER (1u << 4)
+
+/* Ours among clsact filters: first at ingress, behind everybody at egress. */
+#define CLSACT_HANDLE 0x51
+#define CLSACT_PRIORITY_FIRST 1
+#define CLSACT_PRIORITY_LAST 0xbfff
+
+const char *const attach_role_names[ATTACH_ROLES] = {
+	[ATTACH_NONE] = "none",
+	[ATTACH_POD] = "pod",
+	[ATTACH_UPLINK] = "uplink",
+	[ATTACH_FABRIC] = "fabric",
+};
+
+static void pin_path(const struct attach *attach, const char *name, bool egress,
+		     char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/%s-%s", attach->links_dir, name,
+		 egress ? "egress" : "ingress");
+}
+
+/* A pinned link that still hangs on its interface; -ENOENT: none. A dead one is unpinned. */
+static int link_open(const char *path)
+{
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+	int fd = bpf_obj_get(path);
+
+	if (fd < 0)
+		return -errno;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) == 0)
+		return fd;
+	close(fd);
+	unlink(path);
+	return -ENOENT;
+}
+
+static int tcx_create(int ifindex, bool egress, int prog_fd)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = egress ? F_AFTER : F_BEFORE);
+	int fd = bpf_link_create(prog_fd, ifindex, egress ? TC_HOOKS_TCX_EGRESS : TC_HOOKS_TCX_INGRESS,
+				 &opts);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int tcx_attach(const struct attach *attach, int ifindex, const char *name, bool egress,
+		      int prog_fd)
+{
+	char path[PATH_MAX];
+	int fd, error = 0;
+
+	pin_path(attach, name, egress, path);
+	fd = link_open(path);
+	if (fd >= 0) {
+		error = bpf_link_update(fd, prog_fd, NULL) ? -errno : 0;
+		close(fd);
+		if (error != -ENOLINK)
+			return error;
+		unlink(path); /* its interface was deleted and came back as another */
+	}
+	fd = tcx_create(ifindex, egress, prog_fd);
+	if (fd < 0)
+		return fd;
+	if (bpf_obj_pin(fd, path)) {
+		error = -errno;
+		bpf_link_detach(fd);
+	}
+	close(fd);
+	return error;
+}
+
+/* Unpinning alone would detach some time later: a new attachment would meet the old one. */
+static int link_remove(const char *path)
+{
+	int fd = bpf_obj_get(path);
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	bpf_link_detach(fd);
+	close(fd);
+	return unlink(path) ? -errno : 0;
+}
+
+static void clsact_hook(int ifindex, bool egress, struct bpf_tc_hook *hook,
+			struct bpf_tc_opts *opts)
+{
+	*hook = (struct bpf_tc_hook){.sz = sizeof(*hook), .ifindex = ifindex,
+				     .attach_point = egress ? BPF_TC_EGRESS : BPF_TC_INGRESS};
+	*opts = (struct bpf_tc_opts){.sz = sizeof(*opts), .handle = CLSACT_HANDLE,
+				     .priority = egress ? CLSACT_PRIORITY_LAST :
+							  CLSACT_PRIORITY_FIRST};
+}
+
+static int clsact_attach(int ifindex, bool egress, int prog_fd)
+{
+	struct bpf_tc_hook hook;
+	struct bpf_tc_opts opts;
+	int error;
+
+	clsact_hook(ifindex, egress, &hook, &opts);
+	error = bpf_tc_hook_create(&hook);
+	if (error && error != -EEXIST)
+		return error;
+	opts.prog_fd = prog_fd;
+	opts.flags = BPF_TC_F_REPLACE;
+	return bpf_tc_attach(&hook, &opts);
+}
+
+/* The id of the program in our place at a hook; 0: none. */
+static __u32 clsact_query(int ifindex, bool egress)
+{
+	struct bpf_tc_hook hook;
+	struct bpf_tc_opts opts;
+
+	clsact_hook(ifindex, egress, &hook, &opts);
+	return bpf_tc_query(&hook, &opts) ? 0 : opts.prog_id;
+}
+
+static int clsact_detach(int ifindex, bool egress)
+{
+	struct bpf_tc_hook hook;
+	struct bpf_tc_opts opts;
+	int error;
+
+	clsact_hook(ifindex, egress, &hook, &opts);
+	error = bpf_tc_detach(&hook, &opts);
+	return error == -ENOENT || error == -EINVAL || error == -ENODEV ? 0 : error;
+}
+
+int attach_hook(const struct attach *attach, int ifindex, const char *name, bool egress, int fd)
+{
+	return attach->tcx ? tcx_attach(attach, ifindex, name, egress, fd) :
+			     clsact_attach(ifindex, egress, fd);
+}
+
+int detach_hook(const struct attach *attach, int ifindex, const char *name, bool egress)
+{
+	char path[PATH_MAX];
+
+	if (!attach->tcx)
+		return clsact_detach(ifindex, egress);
+	pin_path(attach, name, egress, path);
+	return link_remove(path);
+}
+
+/* Whether program `id` is one of ours, of whatever agent's life: by its name. */
+static bool is_our_program(__u32 id)
+{
+	static const char *const names[] = {"from_pod", "to_pod", "from_uplink", "to_uplink",
+					    "from_fabric"};
+	struct bpf_prog_info info = {};
+	__u32 len = sizeof(info);
+	int fd = bpf_prog_get_fd_by_id(id);
+	bool ours = false;
+
+	if (fd < 0)
+		return false;
+	if (!bpf_obj_get_info_by_fd(fd, &info, &len))
+		for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+			ours |= !strcmp(info.name, names[i]);
+	close(fd);
+	return ours;
+}
+
+static void count_clsact(void *context, const struct tc_hook *hook)
+{
+	*(unsigned *)context += !hook->tcx;
+}
+
+/* Our filters on one interface, then its clsact if nobody else uses it. */
+static int clsact_clear(struct nl_sock *sock, int ifindex)
+{
+	unsigned others = 0;
+	struct bpf_tc_hook hook;
+	struct bpf_tc_opts opts;
+	bool ours = false;
+	int error;
+
+	for (int egress = 0; egress < 2; egress++) {
+		__u32 id = clsact_query(ifindex, egress);
+
+		if (!id || !is_our_program(id))
+			continue;
+		ours = true;
+		error = clsact_detach(ifindex, egress);
+		if (error)
+			return error;
+	}
+	if (!ours || tc_hooks_list(sock, ifindex, false, count_clsact, &others) ||
+	    tc_hooks_list(sock, ifindex, true, count_clsact, &others) || others)
+		return 0;
+	clsact_hook(ifindex, false, &hook, &opts);
+	hook.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS;
+	error = bpf_tc_hook_destroy(&hook);
+	return error == -ENOENT || error == -EINVAL ? 0 : error;
+}
+
+static int links_clear(const char *dir)
+{
+	char path[PATH_MAX];
+	struct dirent *entry;
+	DIR *links = opendir(dir);
+	int error = 0;
+
+	if (!links)
+		return errno == ENOENT ? 0 : -errno;
+	while (!error && (entry = readdir(links))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
+		error = link_remove(path);
+	}
+	closedir(links);
+	return error;
+}
+
+int detach_all(const struct attach *attach)
+{
+	struct if_nameindex *links;
+	struct nl_sock *sock;
+	int error = links_clear(attach->links_dir);
+
+	if (error)
+		return error;
+	error = route_query_open(&sock);
+	if (error)
+		return error;
+	links = if_nameindex();
+	for (struct if_nameindex *link = links; !error && link && link->if_index; link++)
+		error = clsact_clear(sock, link->if_index);
+	if_freenameindex(links);
+	nl_socket_free(sock);
+	return error;
+}
+
+bool attach_has_tcx(void)
+{
+	const char *forced = getenv("SLUICE_FORCE_CLSACT");
+
+	return !(forced && !strcmp(forced, "1")) && tc_hooks_have_tcx() == 1;
+}

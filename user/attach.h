@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Puts programs at the TC hooks of an interface: tcx links where the kernel has
+ * them (6.6), pinned so that they outlive the agent and renewed in place; clsact
+ * filters otherwise. We are first at ingress and last at egress.
+ */
+#ifndef SLUICE_ATTACH_H
+#define SLUICE_ATTACH_H
+
+#include <stdbool.h>
+
+enum attach_role {
+	ATTACH_NONE,
+	ATTACH_POD,    /* host side of a pod's interface: both hooks */
+	ATTACH_UPLINK, /* both hooks */
+	ATTACH_FABRIC, /* another device over which replicas are routed: ingress only */
+	ATTACH_ROLES,
+};
+
+extern const char *const attach_role_names[ATTACH_ROLES]; /* "none", "pod", "uplink", "fabric" */
+
+struct attach {
+	const char *links_dir; /* BPFFS/links, there already */
+	bool tcx;
+};
+
+/* Program `fd` at one hook, renewed in place if one of ours is there. 0, or -errno. */
+int attach_hook(const struct attach *attach, int ifindex, const char *name, bool egress, int fd);
+
+/* Takes ours away from one hook; 0 also when there is none or the interface is gone. */
+int detach_hook(const struct attach *attach, int ifindex, const char *name, bool egress);
+
+/* Detaches and unpins every link below links_dir, then removes our clsact filters from every
+ * interface, and each clsact qdisc that is empty then. */
+int detach_all(const struct attach *attach);
+
+/* Whether this kernel has tcx; SLUICE_FORCE_CLSACT=1 in the environment says no (for tests). */
+bool attach_has_tcx(void);
+
+#endif

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Owns the loaded skeleton, the mapped arrays and what is pinned. Refuses maps
+ * of another layout rather than guess. Fills in only what the programs need to
+ * run at all (control row, timer); rows are reconcile's business. Called by
+ * agent and main.
+ */
+#include "datapath.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "pins.h"
+#include "sluice.skel.h"
+
+struct mapping {
+	void *memory;
+	size_t bytes;
+};
+
+#define MAPPINGS 12
+
+struct datapath {
+	struct sluice_bpf *skeleton;
+	struct tables tables;
+	struct attach attach;
+	bool adopted;
+	struct mapping mappings[MAPPINGS];
+	unsigned n_mappings;
+	char links_dir[PATH_MAX];
+};
+
+static int fail(char *error, size_t len, int code, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static int fail(char *error, size_t len, int code, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(error, len, format, args);
+	va_end(args);
+	return code;
+}
+
+/* ---- directories ------------------------------------------------------------------*/
+
+static int make_dir(const char *path)
+{
+	return mkdir(path, 0700) && errno != EEXIST ? -errno : 0;
+}
+
+static int make_dirs(const char *bpffs, char *error, size_t len)
+{
+	static const char *const below[] = {"", "/progs", "/links"};
+	char path[PATH_MAX];
+	struct statfs fs;
+	int code;
+
+	for (unsigned i = 0; i < sizeof(below) / sizeof(below[0]); i++) {
+		snprintf(path, sizeof(path), "%s%s", bpffs, below[i]);
+		code = make_dir(path);
+		if (code)
+			return fail(error, len, code,
+				    "cannot make %s: %s (is a bpffs mounted there? mount -t bpf "
+				    "bpf /sys/fs/bpf)", path, strerror(-code));
+		if (statfs(path, &fs) || fs.f_type != BPF_FS_MAGIC) {
+			if (i == 0)
+				rmdir(path);
+			return fail(error, len, -ENOTSUP,
+				    "%s is not in a bpf file system: mount one (mount -t bpf bpf "
+				    "/sys/fs/bpf) or name another with --bpffs", path);
+		}
+	}
+	return 0;
+}
+
+/* ---- what an earlier agent left -----------------------------------------------------*/
+
+/* Reads the pinned control row. 0, or -ENOENT: there is none; -EPROTO: of another layout. */
+static int control_read(const char *bpffs, struct sl_control *ret)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info), row = 0;
+	char path[PATH_MAX];
+	int fd, code = 0;
+
+	snprintf(path, sizeof(path), "%s/control", bpffs);
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return -errno;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) || info.value_size != sizeof(*ret) ||
+	    bpf_map_lookup_elem(fd, &row, ret))
+		code = -EPROTO;
+	/* 0: an agent died between creating the map and filling it. */
+	else if (ret->layout != SL_LAYOUT_VERSION && ret->layout != 0)
+		code = -EPROTO;
+	close(fd);
+	return code;
+}
+
+/* Jiffies per second: the coarse clock advances once a tick (kernel/time/posix-timers.c). */
+static __u32 kernel_hz(void)
+{
+	struct timespec tick;
+
+	if (clock_getres(CLOCK_MONOTONIC_COARSE, &tick) || tick.tv_nsec <= 0)
+		return 250;
+	return (1000000000 + tick.tv_nsec / 2) / tick.tv_nsec;
+}
+
+/* ---- loading --------------------------------------------------------------------------*/
+
+static int map_array(struct datapath *datapath, struct bpf_map *map, void *ret)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	size_t bytes = (size_t)bpf_map__value_size(map) * bpf_map__max_entries(map);
+	void *memory;
+
+	bytes = (bytes + page - 1) / page * page;
+	memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+	if (memory == MAP_FAILED)
+		return -errno;
+	datapath->mappings[datapath->n_mappings++] = (struct mapping){memory, bytes};
+	*(void **)ret = memory;
+	return 0;
+}
+
+static int map_tables(struct datapath *datapath)
+{
+	struct sluice_bpf *s = datapath->skeleton;
+	struct tables *t = &datapath->tables;
+	int code = map_array(datapath, s->maps.control, &t->control);
+
+	code = code ?: map_array(datapath, s->maps.kernel, &t->kernel);
+	code = code ?: map_array(datapath, s->maps.filters, &t->filters);
+	code = code ?: map_array(datapath, s->maps.addr_index, &t->addr_index);
+	code = code ?: map_array(datapath, s->maps.vips, &t->vips);
+	code = code ?: map_array(datapath, s->maps.services, &t->services);
+	code = code ?: map_array(datapath, s->maps.members, &t->members);
+	code = code ?: map_array(datapath, s->maps.replicas, &t->replicas);
+	code = code ?: map_array(datapath, s->maps.replica_services, &t->replica_services);
+	code = code ?: map_array(datapath, s->maps.sources, &t->sources);
+	code = code ?: map_array(datapath, s->maps.events, &t->events);
+	code = code ?: map_array(datapath, s->maps.event_head, &t->event_head);
+	t->flows_fd = bpf_map__fd(s->maps.flows);
+	t->service_names_fd = bpf_map__fd(s->maps.service_names);
+	t->replica_names_fd = bpf_map__fd(s->maps.replica_names);
+	return code;
+}
+
+static int load(struct datapath *datapath, const struct datapath_options *options,
+		const struct sl_control *control)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .pin_root_path = options->bpffs);
+	struct sluice_bpf *s = sluice_bpf__open_opts(&opts);
+
+	if (!s)
+		return -errno;
+	datapath->skeleton = s;
+	s->rodata->seed = control->seed;
+	s->rodata->hz = control->hz;
+	s->rodata->snat_port_min = options->snat_port_min;
+	s->rodata->snat_port_max = options->snat_port_max;
+	return sluice_bpf__load(s);
+}
+
+static int pin_programs(struct datapath *datapath, const char *bpffs)
+{
+	struct bpf_program *program;
+	char path[PATH_MAX];
+
+	bpf_object__for_each_program(program, datapath->skeleton->obj) {
+		snprintf(path, sizeof(path), "%s/progs/%s", bpffs, bpf_program__name(program));
+		if (unlink(path) && errno != ENOENT)
+			return -errno;
+		if (bpf_obj_pin(bpf_program__fd(program), path))
+			return -errno;
+	}
+	return 0;
+}
+
+static int arm_sweep(struct datapath *datapath)
+{
+	char frame[64] = {}; /* what the kernel wants at least; the program looks at none of it */
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame));
+
+	if (bpf_prog_test_run_opts(bpf_program__fd(datapath->skeleton->progs.sweep_arm), &opts))
+		return -errno;
+	return (int)opts.retval;
+}
+
+static void fill_control(struct sl_control *row, const struct datapath_options *options,
+			 const struct sl_control *control)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	row->agent_pid = getpid();
+	row->seed = control->seed;
+	row->started_ns = now.tv_sec * 1000000000ull + now.tv_nsec;
+	row->hz = control->hz;
+	row->snat_port_min = options->snat_port_min;
+	row->snat_port_max = options->snat_port_max;
+	__atomic_store_n(&row->layout, SL_LAYOUT_VERSION, __ATOMIC_RELEASE);
+}
+
+int datapath_open(const struct datapath_options *options, struct datapath **ret, char *error,
+		  size_t error_len)
+{
+	struct sl_control control = {};
+	struct datapath *datapath;
+	int code = make_dirs(options->bpffs, error, error_len);
+
+	if (code)
+		return code;
+	code = control_read(options->bpffs, &control);
+	if (code == -EPROTO)
+		return fail(error, error_len, code,
+			    "the maps pinned below %s have another layout (of another version of "
+			    "Sluice): run `sluiced --unload --bpffs %s` first; open flows are lost",
+			    options->bpffs, options->bpffs);
+	datapath = calloc(1, sizeof(*datapath));
+	if (!datapath)
+		return fail(error, error_len, -ENOMEM, "out of memory");
+	datapath->adopted = code == 0 && control.layout == SL_LAYOUT_VERSION;
+	if (!datapath->adopted &&
+	    getrandom(&control.seed, sizeof(control.seed), 0) != sizeof(control.seed))
+		control.seed = (uintptr_t)datapath ^ time(NULL);
+	control.hz = kernel_hz();
+	snprintf(datapath->links_dir, sizeof(datapath->links_dir), "%s/links", options->bpffs);
+	datapath->attach.links_dir = datapath->links_dir;
+	datapath->attach.tcx = attach_has_tcx();
+
+	code = load(datapath, options, &control);
+	if (code)
+		fail(error, error_len, code, "the kernel refused the programs or maps: %s%s",
+		     strerror(-code), code == -EPERM ? " (root is needed)" : "");
+	if (!code && ((code = map_tables(datapath)) || (code = pin_programs(datapath, options->bpffs))))
+		fail(error, error_len, code, "cannot map or pin below %s: %s", options->bpffs,
+		     strerror(-code));
+	if (!code) {
+		fill_control(datapath->tables.control, options, &control);
+		code = arm_sweep(datapath);
+		if (code)
+			fail(error, error_len, code, "the kernel refused the sweep's timer: %s",
+			     strerror(-code));
+	}
+	if (code) {
+		datapath_close(datapath);
+		return code;
+	}
+	*ret = datapath;
+	return 0;
+}
+
+void datapath_close(struct datapath *datapath)
+{
+	if (!datapath)
+		return;
+	for (unsigned i = 0; i < datapath->n_mappings; i++)
+		munmap(datapath->mappings[i].memory, datapath->mappings[i].bytes);
+	sluice_bpf__destroy(datapath->skeleton);
+	free(datapath);
+}
+
+struct tables *datapath_tables(struct datapath *datapath)
+{
+	return &datapath->tables;
+}
+
+bool datapath_is_adopted(const struct datapath *datapath)
+{
+	return datapath->adopted;
+}
+
+/* ---- interfaces -------------------------------------------------------------------------*/
+
+struct role_programs {
+	int ingress, egress; /* fds; -1: none at that hook */
+};
+
+static struct role_programs role_programs(const struct datapath *datapath, enum attach_role role)
+{
+	const struct sluice_bpf *s = datapath->skeleton;
+
+	switch (role) {
+	case ATTACH_POD:
+		return (struct role_programs){bpf_program__fd(s->progs.from_pod),
+					      bpf_program__fd(s->progs.to_pod)};
+	case ATTACH_UPLINK:
+		return (struct role_programs){bpf_program__fd(s->progs.from_uplink),
+					      bpf_program__fd(s->progs.to_uplink)};
+	case ATTACH_FABRIC:
+		return (struct role_programs){bpf_program__fd(s->progs.from_fabric), -1};
+	default:
+		return (struct role_programs){-1, -1};
+	}
+}
+
+int datapath_attach(struct datapath *datapath, int ifindex, const char *name, enum attach_role role)
+{
+	struct role_programs programs = role_programs(datapath, role);
+	int code = 0;
+
+	if (programs.egress >= 0) /* replies first: no flow begins that could not be answered */
+		code = attach_hook(&datapath->attach, ifindex, name, true, programs.egress);
+	if (!code && programs.ingress >= 0)
+		code = attach_hook(&datapath->attach, ifindex, name, false, programs.ingress);
+	return code;
+}
+
+int datapath_detach(struct datapath *datapath, int ifindex, const char *name)
+{
+	int code = detach_hook(&datapath->attach, ifindex, name, false);
+
+	return code ?: detach_hook(&datapath->attach, ifindex, name, true);
+}
+
+/* ---- removal ------------------------------------------------------------------------------*/
+
+#define PINS_MAX 64
+
+struct removal {
+	char paths[PINS_MAX][PATH_MAX];
+	unsigned n_paths;
+};
+
+static void removal_note(void *context, const struct pin *pin)
+{
+	struct removal *removal = context;
+
+	if (pin->kind == PIN_LINK || removal->n_paths == PINS_MAX)
+		return;
+	snprintf(removal->paths[removal->n_paths++], PATH_MAX, "%s", pin->path);
+}
+
+static int remove_dirs(const char *bpffs)
+{
+	static const char *const below[] = {"/links", "/progs", ""};
+	char path[PATH_MAX];
+
+	for (unsigned i = 0; i < sizeof(below) / sizeof(below[0]); i++) {
+		snprintf(path, sizeof(path), "%s%s", bpffs, below[i]);
+		if (rmdir(path) && errno != ENOENT)
+			return -errno;
+	}
+	return 0;
+}
+
+int datapath_unload(const char *bpffs, char *error, size_t error_len)
+{
+	struct removal *removal = calloc(1, sizeof(*removal));
+	char links_dir[PATH_MAX];
+	struct attach attach = {.links_dir = links_dir};
+	int code;
+
+	if (!removal)
+		return fail(error, error_len, -ENOMEM, "out of memory");
+	snprintf(links_dir, sizeof(links_dir), "%s/links", bpffs);
+	code = pins_list(bpffs, removal_note, removal);
+	if (code == -ENOENT) {
+		free(removal);
+		return 0;
+	}
+	code = code ?: detach_all(&attach);
+	for (unsigned i = 0; !code && i < removal->n_paths; i++)
+		code = unlink(removal->paths[i]) ? -errno : 0;
+	code = code ?: remove_dirs(bpffs);
+	free(removal);
+	if (code)
+		return fail(error, error_len, code, "cannot remove all of %s: %s%s", bpffs,
+			    strerror(-code), code == -EPERM ? " (root is needed)" : "");
+	return 0;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The kernel's side of Sluice as the agent holds it: programs, maps and links.
+ * Loads them, or adopts what an earlier agent left pinned; attaches programs to
+ * interfaces; takes everything away again. The only module that sees the BPF
+ * skeleton.
+ */
+#ifndef SLUICE_DATAPATH_H
+#define SLUICE_DATAPATH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attach.h"
+#include "tables.h"
+
+struct datapath_options {
+	const char *bpffs;      /* the directory to pin below; made if its parent is a bpffs */
+	uint16_t snat_port_min; /* host byte order, inclusive; never overlapping the ranges of the */
+	uint16_t snat_port_max; /* node's own ports: the caller checks */
+};
+
+struct datapath;
+
+/*
+ * Loads the programs and pins them and their maps, or adopts the maps that are
+ * pinned there: flows, rows and counts go on. Arms the sweep.
+ * 0; -EPROTO: pinned maps of another layout; -EPERM; -ENOTSUP: bpffs is none; -errno. On failure
+ * `error` says what is wrong and what to do, and nothing new is left pinned.
+ */
+int datapath_open(const struct datapath_options *options, struct datapath **ret, char *error,
+		  size_t error_len);
+
+/* Forgets it; all of it goes on in the kernel. NULL is fine. */
+void datapath_close(struct datapath *datapath);
+
+struct tables *datapath_tables(struct datapath *datapath);
+
+/* Whether rows of an earlier agent were adopted. */
+bool datapath_is_adopted(const struct datapath *datapath);
+
+/* Puts the programs of `role` at the interface's hooks, or renews them in place. 0, or -errno. */
+int datapath_attach(struct datapath *datapath, int ifindex, const char *name,
+		    enum attach_role role);
+/* Takes them away. 0 also when the interface is gone already; -errno. */
+int datapath_detach(struct datapath *datapath, int ifindex, const char *name);
+
+/* Removes every program, link, filter, empty qdisc, map and pin below `bpffs`. 0 also when there is
+ * nothing; -errno with `error` set. */
+int datapath_unload(const char *bpffs, char *error, size_t error_len);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The writer's side of the maps, as plain memory: what datapath opens and
+ * reconcile fills. Only the agent has one. Stores that programs may read at the
+ * same moment are single words; the order of stores is the writer's business.
+ */
+#ifndef SLUICE_TABLES_H
+#define SLUICE_TABLES_H
+
+#include <sluice/abi.h>
+
+struct tables {
+	struct sl_control *control;
+	const struct sl_kernel *kernel;
+	struct sl_filter *filters;                    /* SL_FILTER_MAX */
+	struct sl_index_set *addr_index;              /* SL_INDEX_SETS */
+	struct sl_vip *vips;                          /* SL_MAX_VIPS */
+	struct sl_service *services;                  /* SL_MAX_SERVICES */
+	struct sl_member *members;                    /* SL_MAX_MEMBERS */
+	struct sl_replica *replicas;                  /* SL_MAX_REPLICAS; `state` is the kernel's */
+	struct sl_replica_services *replica_services; /* SL_MAX_REPLICAS */
+	struct sl_source *sources;                    /* SL_MAX_SOURCES */
+	struct sl_event *events;                      /* SL_MAX_EVENTS */
+	struct sl_event_head *event_head;
+	int flows_fd;                                 /* too large to keep mapped: see reclaim.c */
+	int service_names_fd, replica_names_fd;
+};
+
+#endif
