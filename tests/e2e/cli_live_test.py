@@ -86,6 +86,7 @@ def event_watch_counts_what_it_lost(shared):
 
 @case
 def event_show_of_a_ring_that_went_round(shared):
+    shared.cli.pinned("append", "burst", "100")
     rows = shared.cli.json("event", "show")
     check_equal(len(rows), 64, "events shown")
     seqs = [row["seq"] for row in rows]

@@ -218,7 +218,8 @@ def wrong_usage_is_status_2(shared):
 def help_explains_every_command(shared):
     text = shared.cli.text("help")
     check_equal(shared.cli.text("--help"), text, "--help")
-    commands = re.findall(r"^  ([a-z]+(?: [a-z]+)?)(?: [-\[A-Z]| {2,}|\n)", text.split("Options")[0], re.M)
+    commands = re.findall(r"^  ([a-z]+(?: [a-z]+)?)(?: [-\[A-Z]| {2,}|\n)",
+                          text.split("Options")[0], re.M)
     check(len(commands) >= 12 and "replica drain" in commands, str(commands))
     for command in commands:
         usage = shared.cli.text(*command.split(), "-h")
@@ -231,7 +232,8 @@ def words_may_be_short_and_options_anywhere(shared):
     long = shared.cli.json("replica", "show", "llm")
     for line in ("r s llm -j", "rep --json sh llm", "-j replica s llm"):
         check_equal(json.loads(shared.cli.text(*line.split())), long, line)
-    check_equal(shared.cli.text("service"), shared.cli.text("service", "show"), "the default command")
+    check_equal(shared.cli.text("service"), shared.cli.text("service", "show"),
+                "the default command")
 
 
 @case

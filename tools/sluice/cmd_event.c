@@ -220,10 +220,12 @@ static int event_watch(struct cli *cli, int argc, char **argv)
 	status = view_open(cli, &view);
 	if (status)
 		return status;
-	stop.fd = cli_catch_stop();
-	if (stop.fd < 0)
-		return CLI_FAILED;
 	watch.next = last_event(&view.maps) + 1;
+	stop.fd = cli_catch_stop();
+	if (stop.fd < 0) {
+		view_close(&view);
+		return CLI_FAILED;
+	}
 	out_begin(cli->out, columns);
 	do {
 		watch_look(&watch, &view, cli->out);

@@ -68,7 +68,7 @@ static bool is_wanted(const struct view *view, const struct sl_flow *flow,
 {
 	__u32 phase = SL_FLOW_PHASE(flow->state);
 
-	if (phase != SL_FLOW_SYN && phase != SL_FLOW_OPEN && !(filter->all && phase == SL_FLOW_DONE))
+	if (phase == SL_FLOW_DONE ? !filter->all : phase != SL_FLOW_SYN && phase != SL_FLOW_OPEN)
 		return false;
 	return view_service_matches(view, view_service_row(view, flow->key.service),
 				    filter->service);
