@@ -17,10 +17,12 @@ struct syn {
 
 static uint32_t sum_words(const void *data, size_t len, uint32_t sum)
 {
-	const uint16_t *word = data;
+	for (size_t i = 0; i + 1 < len; i += 2) {
+		uint16_t word;
 
-	for (size_t i = 0; i < len / 2; i++)
-		sum += word[i];
+		memcpy(&word, (const char *)data + i, sizeof(word));
+		sum += word;
+	}
 	return sum;
 }
 
