@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Kubernetes objects, decoded into what Sluice reads of them: types checked,
+ * values checked as the API server would, every field judged (a note). Fill
+ * with objects_add(), then objects_seal() once; then read. What is steered,
+ * and how, is policy's business. Pure.
+ *
+ * All strings and structs live as long as the objects.
+ */
+#ifndef SLUICE_OBJECTS_H
+#define SLUICE_OBJECTS_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "arena.h"
+#include "model.h"
+#include "verdict.h"
+#include "yaml.h"
+
+enum object_kind {
+	OBJECT_NAMESPACE,
+	OBJECT_SERVICE,
+	OBJECT_SLICE,
+	OBJECT_POD,
+	OBJECT_RULE,  /* DestinationRule */
+	OBJECT_OTHER, /* a kind that Sluice does not use */
+	OBJECT_KINDS,
+};
+
+/* A verdict in waiting: it counts once the object turns out to concern a steered Service. */
+struct object_note {
+	enum verdict_kind kind;
+	bool always; /* it counts whether or not */
+	unsigned line;
+	const char *field;
+	const char *reason;
+	struct object_note *next;
+};
+
+enum object_steer { STEER_UNSET, STEER_ENABLED, STEER_DISABLED };
+
+/* What every object begins with. */
+struct object {
+	enum object_kind kind;
+	unsigned index;        /* among all, once sealed: 0 to objects_count() - 1 */
+	const char *namespace; /* "" for a Namespace */
+	const char *name;
+	const char *title;     /* "Service default/llm" */
+	const char *file;
+	unsigned line;
+	struct object_note *notes, *last_note;
+	unsigned n_notes;
+	enum object_steer steer;     /* label sluice.dev/steer */
+	const char *proxy_name;      /* label service.kubernetes.io/service-proxy-name, or NULL */
+	const char *service_name;    /* label kubernetes.io/service-name, or NULL */
+	unsigned weight;             /* annotation sluice.dev/weight; 0: none */
+	unsigned probe_interval_ms;  /* annotation sluice.dev/probe-interval; 0: none */
+};
+
+struct object_ip {
+	union sl_addr addr;
+	unsigned line;
+	const char *field;
+};
+
+struct object_ips {
+	struct object_ip *list;
+	size_t n;
+};
+
+struct object_port {
+	const char *name; /* "" when it has none */
+	__u16 port;       /* 0: none (an EndpointSlice may leave it out) */
+	__u16 node_port;  /* 0: none */
+	__u8 proto;       /* IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP */
+	unsigned line;
+	const char *field;
+};
+
+struct object_slice;
+struct object_rule;
+
+struct object_service {
+	struct object object;
+	struct object_port *ports;
+	size_t n_ports;
+	struct object_ips cluster_ips, load_balancer_ips, external_ips;
+	bool headless;
+	bool external_name;    /* type: ExternalName */
+	bool takes_node_ports; /* type: NodePort or LoadBalancer */
+	bool ipv4, ipv6;       /* ipFamilies; both false: not said */
+	bool external_local;   /* externalTrafficPolicy: Local */
+	bool internal_local;
+	bool publish_not_ready;
+	bool source_ranges;    /* has loadBalancerSourceRanges */
+	unsigned spec_line;
+	struct object_slice *slices;    /* by objects_seal() */
+	const struct object_rule *rule; /* by objects_seal(); NULL: none */
+};
+
+struct object_container {
+	struct object_port *ports;
+	size_t n_ports;
+	bool has_probe;
+	struct model_probe probe; /* kind NONE: one that Sluice cannot run (exec) */
+};
+
+struct object_pod {
+	struct object object;
+	struct object_container *containers;
+	size_t n_containers;
+};
+
+struct object_endpoint {
+	union sl_addr addr;
+	unsigned line;
+	bool ready, serving, terminating; /* Kubernetes' defaults applied */
+	const char *node, *zone;          /* NULL when absent */
+	const char *pod_namespace, *pod_name; /* targetRef; NULL when it names no Pod */
+	const struct object_pod *pod;     /* by objects_seal(); NULL: not among the objects */
+};
+
+struct object_slice {
+	struct object object;
+	bool ipv6;
+	bool fqdn; /* addressType FQDN: no endpoint is read */
+	struct object_port *ports;
+	size_t n_ports;
+	struct object_endpoint *endpoints;
+	size_t n_endpoints;
+	struct object_slice *next; /* of the same Service */
+};
+
+/* A part of a DestinationRule that Sluice acts upon. */
+struct object_traffic {
+	__u16 port;            /* of portLevelSettings; 0: the whole Service */
+	bool has_idle_timeout;
+	unsigned idle_timeout_ms;
+	unsigned line;
+	const char *field;
+};
+
+struct object_rule {
+	struct object object;
+	const char *host_namespace, *host_name; /* NULL: a host that names no Service of ours */
+	bool selective;                         /* workloadSelector: not for everyone */
+	struct object_traffic traffic;
+	struct object_traffic *ports;
+	size_t n_ports;
+};
+
+struct objects;
+
+int objects_new(struct objects **ret);
+void objects_free(struct objects *objects);
+
+/* Decodes one document (a List is unpacked) that came from `file`. 0, -EINVAL with *diag: the
+ * objects are then good for objects_free() alone; -ENOMEM. */
+int objects_add(struct objects *objects, const struct yaml_node *document, const char *file,
+		struct diag *diag);
+
+/* Sorts the objects, refuses doubles, and ties slices, rules and Pods to what they name. */
+int objects_seal(struct objects *objects, struct diag *diag);
+
+/* The sealed objects of one kind, by namespace and name. */
+struct object *const *objects_of(const struct objects *objects, enum object_kind kind,
+				 size_t *ret_n);
+size_t objects_count(const struct objects *objects);
+/* NULL when there is none. */
+struct object *objects_find(const struct objects *objects, enum object_kind kind,
+			    const char *namespace, const char *name);
+
+#endif

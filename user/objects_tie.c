@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What names what: an EndpointSlice its Service, an endpoint its Pod, a
+ * DestinationRule the Service of its host. One that names nobody is noted and
+ * left out, not refused: objects come and go in any order. Called by
+ * objects_seal().
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "decode.h"
+
+static int note_loose(struct arena *arena, struct object *object, const char *field,
+		      const char *reason)
+{
+	struct object_note note = {.kind = VERDICT_UNSUPPORTED, .always = true, .line = object->line,
+				   .field = field, .reason = reason};
+	int err = object_add_note(arena, object, &note);
+
+	return err == -E2BIG ? 0 : err; /* it has its thousand already */
+}
+
+static void tie_pods(struct objects *objects, struct object_slice *slice)
+{
+	for (size_t i = 0; i < slice->n_endpoints; i++) {
+		struct object_endpoint *endpoint = &slice->endpoints[i];
+
+		if (endpoint->pod_name)
+			endpoint->pod = (const struct object_pod *)objects_find(
+				objects, OBJECT_POD, endpoint->pod_namespace, endpoint->pod_name);
+	}
+}
+
+static int tie_slice(struct objects *objects, struct arena *arena, struct object_slice *slice)
+{
+	struct object *object = &slice->object;
+	struct object_service *service;
+	char reason[512];
+
+	if (!object->service_name)
+		return note_loose(arena, object, "metadata.labels[kubernetes.io/service-name]",
+				  "is missing, so the slice belongs to no Service; add the label");
+	service = (struct object_service *)objects_find(objects, OBJECT_SERVICE, object->namespace,
+							object->service_name);
+	if (!service) {
+		snprintf(reason, sizeof(reason), "Service %s/%s is not in the input: the slice is left out",
+			 object->namespace, object->service_name);
+		return note_loose(arena, object, "metadata.labels[kubernetes.io/service-name]", reason);
+	}
+	slice->next = service->slices;
+	service->slices = slice;
+	tie_pods(objects, slice);
+	return 0;
+}
+
+static int tie_rule(struct objects *objects, struct arena *arena, struct object_rule *rule)
+{
+	struct object_service *service;
+	char reason[512];
+
+	if (!rule->host_name || rule->selective)
+		return 0; /* noted when it was decoded */
+	service = (struct object_service *)objects_find(objects, OBJECT_SERVICE, rule->host_namespace,
+							rule->host_name);
+	if (!service) {
+		snprintf(reason, sizeof(reason), "Service %s/%s is not in the input: the rule is left out",
+			 rule->host_namespace, rule->host_name);
+		return note_loose(arena, &rule->object, "spec.host", reason);
+	}
+	if (service->rule) {
+		snprintf(reason, sizeof(reason), "%s governs this host already: the rule is left out",
+			 service->rule->object.title);
+		return note_loose(arena, &rule->object, "spec.host", reason);
+	}
+	service->rule = rule;
+	return 0;
+}
+
+int objects_tie(struct objects *objects, struct arena *arena)
+{
+	struct object *const *list;
+	size_t n;
+	int err = 0;
+
+	list = objects_of(objects, OBJECT_SLICE, &n);
+	while (n && !err) /* backwards, since each goes to the front of its Service's list */
+		err = tie_slice(objects, arena, (struct object_slice *)list[--n]);
+	list = objects_of(objects, OBJECT_RULE, &n);
+	for (size_t i = 0; i < n && !err; i++)
+		err = tie_rule(objects, arena, (struct object_rule *)list[i]);
+	return err;
+}
