@@ -76,9 +76,10 @@ class Node(Space):
         return self.sluice("replica", "show", *([service] if service else []))
 
     def replica(self, address, port=80):
-        """The row of one replica."""
-        return next(row for row in self.replicas()
-                    if (row["address"], row["port"]) == (address, port))
+        """The row of one replica; of state "absent" when the kernel does not hold it."""
+        absent = {"state": "absent", "inflight": 0, "owned": 0}
+        return next((row for row in self.replicas()
+                     if (row["address"], row["port"]) == (address, port)), absent)
 
     def live_flows(self):
         return [flow for flow in self.sluice("flow", "show") if flow["state"] in LIVE_PHASES]

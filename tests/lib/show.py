@@ -81,7 +81,8 @@ class Run:
         self.spreads, self.drawn, self.total_errors = [], 0, 0
         each = users // len(world.clients)
         self.loads = [Load(space, world.app.target(), connections=each, duration=seconds,
-                           path="/16k", progress=True, timeout_ms=20000, end="client") for space in world.clients]
+                           path="/16k", progress=True, timeout_ms=20000, end="client")
+                      for space in world.clients]
         self.meter = Meter(self.loads)
 
     def go(self):
@@ -115,14 +116,18 @@ class Run:
         ok, errors, p95 = self.meter.take()
         self.total_errors += errors
         rows = self.rows()
-        if not TTY:
-            cells = "  ".join(f"{row['name']}={row['inflight']}" +
-                              ("" if row["state"] in ("ready", "") else f"({row['state']})")
-                              for row in rows)
-            print(f"{second:3d} s  {ok:5d} req/s  p95 {p95:6.0f} ms  errors "
-                  f"{self.total_errors:4d}  in flight: {cells}"
-                  f"{'  <- ' + note if note.startswith(f'{second} ') else ''}", flush=True)
+        if TTY:
+            self.draw_table(rows, f"  {second} s: {ok} requests/s, p95 {p95:.0f} ms, "
+                                  f"{self.total_errors} errors so far", note)
             return
+        cells = "  ".join(f"{row['name']}={row['inflight']}" +
+                          ("" if row["state"] in ("ready", "") else f"({row['state']})")
+                          for row in rows)
+        fresh = f"  <- {note}" if note.startswith(f"{second} ") else ""
+        print(f"{second:3d} s  {ok:5d} req/s  p95 {p95:6.0f} ms  errors {self.total_errors:4d}  "
+              f"in flight: {cells}{fresh}", flush=True)
+
+    def draw_table(self, rows, status, note):
         lines = [f"  {'replica':9} {'node':6} {'req/s it can':>12}  {'state':9} {'picks/s':>8}  "
                  "in flight"]
         for row in rows:
@@ -130,12 +135,10 @@ class Run:
             bar = "#" * min(row["inflight"], 40)
             lines.append(f"  {row['name']:9} {row['node']:6} {row['speed']:>12}  {state} "
                          f"{row['picks']:>8}  {row['inflight']:3d} {bar}")
-        lines.append(f"  {second} s: {ok} requests/s, p95 {p95:.0f} ms, "
-                     f"{self.total_errors} errors so far")
-        lines.append(f"  {paint(note, '1')}")
+        lines += [status, f"  {paint(note, '1')}"]
         if self.drawn:
             print(f"\033[{self.drawn}A", end="")
-        print("\n".join(f"\033[K{line}" for line in lines), flush=True)
+        print("\n".join(f"\033[K{line}" for line in lines) + "\033[J", flush=True)
         self.drawn = len(lines)
 
 
