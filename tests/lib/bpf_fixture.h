@@ -24,12 +24,27 @@
 #define NEXT (-1)
 #define SHOT 2
 #define REDIRECT 7
+/* REDIRECT of a packet that was made shorter: runs without CHECKSUM_COMPLETE, since
+ * bpf_skb_change_tail() falls back to CHECKSUM_NONE and a test run then compares a sum that nobody
+ * keeps up any more. */
+#define TRIMMED 107
+
+/* BPF_F_TEST_SKB_CHECKSUM_COMPLETE, which older headers lack. */
+#define FIXTURE_FLAG_COMPLETE (1u << 2)
 
 #define FIXTURE_HZ 250
 #define FIXTURE_SEED 0x5eed0123456789abull
 
 /* Where a packet passes; the names of the programs. */
-enum fixture_hook { FROM_POD, TO_POD, FROM_UPLINK, TO_UPLINK, FROM_FABRIC, SWEEP_NOW, FIXTURE_HOOKS };
+enum fixture_hook {
+	FROM_POD,
+	TO_POD,
+	FROM_UPLINK,
+	TO_UPLINK,
+	FROM_FABRIC,
+	SWEEP_NOW,
+	FIXTURE_HOOKS,
+};
 
 struct fixture {
 	bool v6;
@@ -89,6 +104,13 @@ int fixture_open(struct fixture *fixture, const struct fixture_options *options)
 void fixture_close(struct fixture *fixture);
 /* Whether BPF_PROG_TEST_RUN can give packets a CHECKSUM_COMPLETE (Linux 6.15). */
 bool fixture_has_complete(void);
+
+/* Ends the program: the setup failed. */
+void fixture_die(const char *what, int error) __attribute__((noreturn));
+
+/* `line` with addresses in place of names. */
+const char *fixture_expand(const struct fixture *fixture, const char *line,
+			   char buf[PACKET_TEXT_LEN]);
 
 /* Rows, as the agent makes them. `flags`: SL_SERVICE_*; "vip:80" or "udp vip:53". */
 __u32 fixture_add_service(struct fixture *fixture, __u32 flags);

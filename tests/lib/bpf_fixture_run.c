@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The fixture of the packet tables: sends packets through the programs, compares
+ * what comes out, and looks at what the tables then hold.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <bpf/bpf.h>
+
+#include "bpf_fixture.h"
+
+static int program_fd(const struct fixture *fixture, enum fixture_hook at)
+{
+	const struct bpf_program *const programs[FIXTURE_HOOKS] = {
+		[FROM_POD] = fixture->skel->progs.from_pod,
+		[TO_POD] = fixture->skel->progs.to_pod,
+		[FROM_UPLINK] = fixture->skel->progs.from_uplink,
+		[TO_UPLINK] = fixture->skel->progs.to_uplink,
+		[FROM_FABRIC] = fixture->skel->progs.from_fabric,
+		[SWEEP_NOW] = fixture->skel->progs.sweep_now,
+	};
+
+	return bpf_program__fd(programs[at]);
+}
+
+void fixture_send(struct fixture *fixture, enum fixture_hook at, const char *line,
+		  struct fixture_result *ret)
+{
+	char text[PACKET_TEXT_LEN];
+	int err;
+
+	if (packet_build(fixture_expand(fixture, line, text), &ret->in))
+		fixture_die(text, EINVAL);
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = ret->in.data, .data_size_in = ret->in.len,
+		    .data_out = ret->out.data, .data_size_out = sizeof(ret->out.data),
+		    .flags = fixture->complete ? FIXTURE_FLAG_COMPLETE : 0, .repeat = 1);
+	err = bpf_prog_test_run_opts(program_fd(fixture, at), &opts);
+	ret->out.len = err ? 0 : opts.data_size_out;
+	ret->verdict = err ? err : (int)opts.retval;
+	if (err)
+		snprintf(ret->text, sizeof(ret->text), "test run: %s", strerror(-err));
+	else
+		packet_format(&ret->out, ret->text);
+}
+
+static bool is_untouched(const struct fixture_result *result)
+{
+	return result->in.len == result->out.len &&
+	       !memcmp(result->in.data, result->out.data, result->in.len);
+}
+
+bool fixture_step(struct fixture *fixture, const struct step *step)
+{
+	char expected[PACKET_TEXT_LEN];
+	int verdict = step->verdict == TRIMMED ? REDIRECT : step->verdict;
+	bool complete = fixture->complete, same;
+	struct fixture_result result;
+
+	fixture->complete = complete && step->verdict != TRIMMED;
+	fixture_send(fixture, step->at, step->in, &result);
+	fixture->complete = complete;
+	if (step->out)
+		same = !strcmp(result.text, fixture_expand(fixture, step->out, expected));
+	else
+		same = verdict == SHOT || is_untouched(&result);
+	if (same && result.verdict == verdict)
+		return true;
+	printf("  [%s%s] %s\n    gave   %d: %s\n    wanted %d: %s\n", fixture->v6 ? "v6" : "v4",
+	       fixture->complete ? ", complete" : "", step->in, result.verdict, result.text,
+	       verdict, step->out ? expected : "(untouched)");
+	return false;
+}
+
+bool fixture_steps(struct fixture *fixture, const struct step *steps, size_t n)
+{
+	bool good = true;
+
+	for (size_t i = 0; i < n; i++)
+		good &= fixture_step(fixture, &steps[i]);
+	return good;
+}
+
+void fixture_sweep(struct fixture *fixture)
+{
+	struct fixture_result result;
+	bool complete = fixture->complete;
+
+	fixture->complete = false;
+	fixture_send(fixture, SWEEP_NOW, "ether 2054 len 28", &result);
+	fixture->complete = complete;
+	if (result.verdict < 0)
+		fixture_die("sweep_now", result.verdict);
+}
+
+/* ---- what the tables hold ----------------------------------------------------------*/
+
+struct sl_flow *fixture_flow(struct fixture *fixture)
+{
+	struct sl_flow *found = NULL;
+
+	for (__u32 i = 0; i < fixture->flow_sets * SL_FLOW_WAYS; i++) {
+		struct sl_flow *flow = &fixture->flows[i / SL_FLOW_WAYS].way[i % SL_FLOW_WAYS];
+
+		if (SL_FLOW_PHASE(flow->state) < SL_FLOW_SYN)
+			continue;
+		if (found)
+			return NULL;
+		found = flow;
+	}
+	return found;
+}
+
+unsigned fixture_count_flows(struct fixture *fixture, enum sl_flow_phase phase)
+{
+	unsigned n = 0;
+
+	for (__u32 i = 0; i < fixture->flow_sets * SL_FLOW_WAYS; i++)
+		n += SL_FLOW_PHASE(fixture->flows[i / SL_FLOW_WAYS].way[i % SL_FLOW_WAYS].state) ==
+		     phase;
+	return n;
+}
+
+unsigned fixture_count_snat(struct fixture *fixture, enum sl_snat_phase phase)
+{
+	unsigned n = 0;
+
+	for (__u32 i = 0; i < fixture->snat_sets * SL_SNAT_WAYS; i++)
+		n += fixture->snat[i / SL_SNAT_WAYS].way[i % SL_SNAT_WAYS].phase == phase;
+	return n;
+}
+
+void fixture_age(struct fixture *fixture, unsigned seconds)
+{
+	for (__u32 i = 0; i < fixture->flow_sets * SL_FLOW_WAYS; i++)
+		fixture->flows[i / SL_FLOW_WAYS].way[i % SL_FLOW_WAYS].last_seen -=
+			seconds * FIXTURE_HZ;
+	for (__u32 i = 0; i < fixture->snat_sets * SL_SNAT_WAYS; i++)
+		fixture->snat[i / SL_SNAT_WAYS].way[i % SL_SNAT_WAYS].freed -=
+			seconds * FIXTURE_HZ;
+}
+
+static uint64_t sum_row(struct bpf_map *map, __u32 row)
+{
+	int n = libbpf_num_possible_cpus();
+	uint64_t values[n], sum = 0;
+
+	if (bpf_map_lookup_elem(bpf_map__fd(map), &row, values))
+		fixture_die(bpf_map__name(map), errno);
+	for (int i = 0; i < n; i++)
+		sum += values[i];
+	return sum;
+}
+
+uint64_t fixture_drops(struct fixture *fixture, enum sl_drop_reason reason)
+{
+	return sum_row(fixture->skel->maps.drops, reason);
+}
+
+uint64_t fixture_counter(struct fixture *fixture, enum sl_counter counter)
+{
+	return sum_row(fixture->skel->maps.counters, counter);
+}
+
+unsigned fixture_count_spilled(struct fixture *fixture)
+{
+	struct sl_flow_key key, *last = NULL;
+	unsigned n = 0;
+
+	while (!bpf_map_get_next_key(bpf_map__fd(fixture->skel->maps.spill), last, &key)) {
+		last = &key;
+		n++;
+	}
+	return n;
+}
