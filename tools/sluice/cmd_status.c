@@ -4,15 +4,10 @@
  * dropped, how much memory do the maps hold. Reads only; exit status 0 says
  * that it could be read, not that all is well.
  */
-#include <dirent.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-#include <bpf/bpf.h>
-
+#include "pins.h"
 #include "view.h"
 
 #define HEARTBEAT_DEAD_NS 3000000000ull /* DESIGN 4.6: older than this, the agent is gone */
@@ -105,50 +100,28 @@ static void put_counts(struct out *out, const char *const *names, const uint64_t
 	out_close(out);
 }
 
-/* What the kernel charges for the map behind `fd`; 0 when it is none, or does not say. */
-static uint64_t map_bytes(int fd)
-{
-	char path[64], line[128];
-	unsigned long long bytes = 0;
-	bool is_map = false;
-	FILE *file;
+struct memory {
+	struct out *out;
+	uint64_t total;
+};
 
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	while (fgets(line, sizeof(line), file)) {
-		is_map |= !strncmp(line, "map_type:", strlen("map_type:"));
-		sscanf(line, "memlock: %llu", &bytes);
-	}
-	fclose(file);
-	return is_map ? bytes : 0;
+static void put_map_bytes(void *context, const struct pin *pin)
+{
+	struct memory *memory = context;
+
+	if (pin->kind != PIN_MAP)
+		return;
+	out_count(memory->out, pin->name, pin->memory_bytes);
+	memory->total += pin->memory_bytes;
 }
 
 static void put_memory(const struct cli *cli, struct out *out)
 {
-	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = BPF_F_RDONLY); /* a link refuses that */
-	struct dirent **entries;
-	uint64_t bytes, total = 0;
-	char path[512];
-	int n, fd;
+	struct memory memory = {.out = out};
 
-	n = scandir(cli->bpffs, &entries, NULL, alphasort);
-	for (int i = 0; i < n; i++) {
-		snprintf(path, sizeof(path), "%s/%s", cli->bpffs, entries[i]->d_name);
-		fd = bpf_obj_get_opts(path, &opts);
-		bytes = fd < 0 ? 0 : map_bytes(fd);
-		if (fd >= 0)
-			close(fd);
-		if (bytes)
-			out_count(out, entries[i]->d_name, bytes);
-		total += bytes;
-		free(entries[i]);
-	}
-	if (n >= 0)
-		free(entries);
+	pins_list(cli->bpffs, put_map_bytes, &memory);
 	out_close(out);
-	out_uint(out, total);
+	out_uint(out, memory.total);
 }
 
 static int show(struct cli *cli, const struct view *view)

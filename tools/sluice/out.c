@@ -34,6 +34,7 @@ struct out {
 	size_t column; /* of the next cell */
 	size_t n_items;/* in the list that is open */
 	size_t n_rows; /* JSON: since out_begin; text: in the block */
+	bool row_begun;    /* JSON: its first key is out */
 	bool heading_done;
 	size_t width[MAX_COLUMNS];
 
@@ -68,13 +69,15 @@ static const char *cell_color(const struct out *out, size_t column, const char *
 	return out->color && out->columns[column].type == OUT_STATE ? state_color(text) : "";
 }
 
-static bool is_last(const struct out *out, size_t column)
+/* The first column from `i` on that text shows. */
+static size_t shown(const struct out *out, size_t i)
 {
-	for (size_t i = column + 1; i < out->n_columns; i++)
-		if (out->columns[i].heading)
-			return false;
-	return true;
+	while (i < out->n_columns && !out->columns[i].heading)
+		i++;
+	return i;
 }
+
+#define FOR_EACH_SHOWN(i) for (size_t i = shown(out, 0); i < out->n_columns; i = shown(out, i + 1))
 
 static void print_cell(struct out *out, size_t column, const char *text, const char *color)
 {
@@ -83,7 +86,7 @@ static void print_cell(struct out *out, size_t column, const char *text, const c
 	int pad = width < out->width[column] ? (int)(out->width[column] - width) : 0;
 
 	fprintf(out->file, "%*s%s%s%s", number ? pad : 0, "", color, text, *color ? COLOR_OFF : "");
-	if (is_last(out, column))
+	if (shown(out, column + 1) == out->n_columns)
 		fputc('\n', out->file);
 	else
 		fprintf(out->file, "%*s", number ? 2 : pad + 2, "");
@@ -105,9 +108,7 @@ static void measure_block(struct out *out)
 	size_t width;
 
 	for (size_t row = 0; row < out->n_rows; row++) {
-		for (size_t i = 0; i < out->n_columns; i++) {
-			if (!out->columns[i].heading)
-				continue;
+		FOR_EACH_SHOWN(i) {
 			width = utf8_width(next_cell(&at));
 			if (width > out->width[i])
 				out->width[i] = width;
@@ -117,10 +118,8 @@ static void measure_block(struct out *out)
 
 static void print_headings(struct out *out)
 {
-	for (size_t i = 0; i < out->n_columns; i++)
-		if (out->columns[i].heading)
-			print_cell(out, i, out->columns[i].heading,
-				   out->color ? COLOR_HEADING : "");
+	FOR_EACH_SHOWN(i)
+		print_cell(out, i, out->columns[i].heading, out->color ? COLOR_HEADING : "");
 	out->heading_done = true;
 }
 
@@ -132,9 +131,7 @@ static void print_block(struct out *out)
 	if (!out->heading_done)
 		print_headings(out);
 	for (size_t row = 0; row < out->n_rows; row++) {
-		for (size_t i = 0; i < out->n_columns; i++) {
-			if (!out->columns[i].heading)
-				continue;
+		FOR_EACH_SHOWN(i) {
 			text = next_cell(&at);
 			print_cell(out, i, text, cell_color(out, i, text));
 		}
@@ -150,9 +147,7 @@ static void print_record(struct out *out)
 		if (out->width[i] > width)
 			width = out->width[i];
 	for (size_t row = 0; row < out->n_rows; row++) {
-		for (size_t i = 0; i < out->n_columns; i++) {
-			if (!out->columns[i].heading)
-				continue;
+		FOR_EACH_SHOWN(i) {
 			text = next_cell(&at);
 			color = cell_color(out, i, text);
 			fprintf(out->file, "%-*s  %s%s%s\n", (int)width, out->columns[i].heading,
@@ -226,6 +221,7 @@ void out_row(struct out *out)
 {
 	assert(out->column == out->n_columns);
 	out->column = 0;
+	out->row_begun = false;
 	out->n_rows++;
 	if (out->json)
 		fputc('}', out->file);
@@ -251,16 +247,28 @@ void out_again(struct out *out)
 	out->heading_done = false;
 }
 
+/* NULL, and remembered, without memory. */
+static char *format_text(struct out *out, const char *format, va_list args)
+{
+	char *text = NULL;
+
+	if (vasprintf(&text, format, args) >= 0)
+		return text;
+	out->error = -ENOMEM;
+	return NULL;
+}
+
 void out_note(struct out *out, const char *format, ...)
 {
-	char text[512];
 	va_list args;
+	char *text;
 
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
+	text = format_text(out, format, args);
 	va_end(args);
-	utf8_add_text(&out->notes, text);
+	utf8_add_text(&out->notes, text ? text : "");
 	strbuf_add(&out->notes, "\n");
+	free(text);
 }
 
 int out_end(struct out *out)
@@ -280,15 +288,6 @@ int out_end(struct out *out)
 
 /* ---- its cells --------------------------------------------------------------------*/
 
-/* JSON may hold this column's key only after a comma, unless it is the row's first one. */
-static bool is_first_key(const struct out *out, size_t column)
-{
-	for (size_t i = 0; i < column; i++)
-		if (out->columns[i].key)
-			return false;
-	return true;
-}
-
 /* One cell: `json` is printed as it is, `text` may hold anything. */
 static void put(struct out *out, const char *json, const char *text)
 {
@@ -296,10 +295,11 @@ static void put(struct out *out, const char *json, const char *text)
 
 	assert(out->column < out->n_columns);
 	if (out->json && column->key) {
-		if (is_first_key(out, out->column))
-			fputs(out->n_rows ? ",\n {" : "\n {", out->file);
-		else
+		if (out->row_begun)
 			fputs(", ", out->file);
+		else
+			fputs(out->n_rows ? ",\n {" : "\n {", out->file);
+		out->row_begun = true;
 		fprintf(out->file, "\"%s\": %s", column->key, json);
 	}
 	if (!out->json && column->heading) {
@@ -332,13 +332,14 @@ void out_string(struct out *out, const char *value)
 
 void out_stringf(struct out *out, const char *format, ...)
 {
-	char text[1024];
 	va_list args;
+	char *text;
 
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
+	text = format_text(out, format, args);
 	va_end(args);
 	out_string(out, text);
+	free(text);
 }
 
 void out_uint(struct out *out, uint64_t value)
