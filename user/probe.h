@@ -25,12 +25,14 @@ struct probe_target {
 };
 
 struct probe_health {
-	bool known;    /* at least one probe was answered, or failed by its numbers */
+	bool known;    /* judged: good success_threshold times, or failed by its numbers, or its very
+			* first answer was bad. Unknown is not down: the caller decides */
 	bool suspect;
 	bool down;
 	uint64_t last_good_ns; /* CLOCK_MONOTONIC; 0: never */
 	uint32_t latency_us;   /* of the last good probe */
 	uint64_t sent, failed; /* probes so far */
+	uint64_t voided;       /* probes that this node could not make (no ports, files, memory) */
 };
 
 /* Latency of good probes, cumulative as Prometheus wants it. */
@@ -43,18 +45,24 @@ struct probe_histogram {
 };
 
 /* Called when known, suspect or down of a target changed; `evidence` is one line for people,
- * such as "http GET /health: 503, 3 of 3". `port_refused`: hard evidence (DESIGN 4.4). */
+ * such as "http GET /health: 503, 3 of 3". `port_refused`: hard evidence (DESIGN 4.4); it may also
+ * come as news about a target that was down already. Comes from the loop, and from
+ * probe_set_sync() for targets without a probe: those are known at once. Must call neither
+ * probe_set_sync() nor probe_set_free(). */
 typedef void probe_change_fn(void *context, __u32 replica, const struct probe_health *health,
 			     bool port_refused, const char *evidence);
 
 struct probe_set;
 
-/* 0, or -errno. */
+/* 0, or -errno. Sockets are kept open, up to about one a target: raise RLIMIT_NOFILE. SIGPIPE must be
+ * ignored (TLS). */
 int probe_set_new(uv_loop_t *loop, probe_change_fn *fn, void *context, struct probe_set **ret);
+/* Stops at once; its handles are closed on the next turn of the loop. NULL is fine. */
 void probe_set_free(struct probe_set *set);
 
-/* Makes the targets exactly these: new ones start at a random phase of their interval, changed
- * ones keep their health, missing ones stop. Copies what it needs. 0, or -ENOMEM. */
+/* Makes the targets exactly these: new ones start at a random phase of their interval, those whose
+ * probe changed keep their health, those whose address changed begin anew, missing ones stop.
+ * Copies what it needs. 0, or -ENOMEM with some of it done: call it again. */
 int probe_set_sync(struct probe_set *set, const struct probe_target *targets, size_t n);
 
 /* NULL when there is no such target. Valid until the next sync. */
