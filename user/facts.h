@@ -10,6 +10,7 @@
 
 #include "maps.h"
 #include "probe.h"
+#include "tables.h"
 #include "verdict.h"
 
 struct facts {
@@ -26,5 +27,11 @@ struct facts {
 	const struct diag *last_refused;  /* NULL: none, or mended since */
 	uint64_t last_refused_ns;         /* CLOCK_REALTIME */
 };
+
+/* The readers' view of what the agent has mapped anyway: each mapped array counts whole as resident
+ * memory, so none is mapped twice. `flows`, `snat`, `spill_fd` are left out (NULL, -1). Valid as
+ * long as `tables`. 0, or -errno; on failure nothing is left open. */
+int facts_open_maps(const struct tables *tables, const char *bpffs, struct maps *ret);
+void facts_close_maps(struct maps *maps);
 
 #endif

@@ -28,8 +28,6 @@ struct fake_maps {
 	struct sl_service *services;
 	struct sl_replica *replicas;
 	struct sl_replica_services *replica_services;
-	struct sl_source *sources;
-	struct sl_snat_set *snat;
 };
 
 static inline void fake_maps_done(struct fake_maps *fake)
@@ -37,8 +35,6 @@ static inline void fake_maps_done(struct fake_maps *fake)
 	free(fake->services);
 	free(fake->replicas);
 	free(fake->replica_services);
-	free(fake->sources);
-	free(fake->snat);
 	close(fake->maps.drops_fd);
 	close(fake->maps.counters_fd);
 	close(fake->maps.service_names_fd);
@@ -53,15 +49,11 @@ static inline bool fake_maps_init(struct fake_maps *fake, uint32_t n_services, u
 	memset(fake, 0, sizeof(*fake));
 	maps->n_services = n_services;
 	maps->n_replicas = n_replicas;
-	maps->n_sources = 4;
-	maps->n_snat_sets = 8;
 	maps->n_flow_sets = 128;
 	maps->services = fake->services = calloc(n_services, sizeof(*fake->services));
 	maps->replicas = fake->replicas = calloc(n_replicas, sizeof(*fake->replicas));
 	maps->replica_services = fake->replica_services =
 		calloc(n_replicas, sizeof(*fake->replica_services));
-	maps->sources = fake->sources = calloc(maps->n_sources, sizeof(*fake->sources));
-	maps->snat = fake->snat = calloc(maps->n_snat_sets, sizeof(*fake->snat));
 	maps->control = &fake->control;
 	maps->kernel = &fake->kernel;
 	maps->event_head = &fake->head;

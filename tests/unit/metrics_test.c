@@ -225,9 +225,6 @@ TEST(datapath)
 	facts = facts_of(&fake);
 	drops = fake_count(fake.maps.drops_fd, SL_DROP_TABLE_FULL, 11);
 	picks = fake_count(fake.maps.counters_fd, SL_COUNT_PICKS, 1000);
-	fake.sources[1].used = 1;
-	fake.snat[2].way[1].phase = fake.snat[7].way[7].phase = SL_SNAT_LIVE;
-	fake.snat[0].way[0].phase = SL_SNAT_QUARANTINE;
 	text = render(&facts);
 	snprintf(line, sizeof(line), "sluice_drops_total{reason=\"table_full\"} %llu",
 		 (unsigned long long)drops);
@@ -245,8 +242,6 @@ TEST(datapath)
 	CHECK_LINE(text, "sluice_flows_lingering 4");
 	CHECK_LINE(text, "sluice_flows_half_open 3");
 	CHECK_LINE(text, "sluice_flow_sweeps_total 99");
-	CHECK_LINE(text, "sluice_snat_ports{phase=\"live\"} 2");
-	CHECK_LINE(text, "sluice_snat_ports{phase=\"quarantine\"} 1");
 	CHECK_LINE(text, "sluice_events_total 12");
 	CHECK_LINE(text, "sluice_agent_start_time_seconds 1700000000.5");
 	CHECK(strtod(strstr(text, "\nsluice_agent_heartbeat_age_seconds ") + 36, NULL) >= 0.25);
