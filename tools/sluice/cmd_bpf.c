@@ -76,7 +76,10 @@ static void show_pin(void *context, const struct pin *pin)
 	out_string(out, kinds[pin->kind]);
 	out_uint(out, pin->id);
 	out_string(out, pin->name);
-	out_uint(out, pin->memory_bytes);
+	if (pin->kind == PIN_LINK)
+		out_null(out);
+	else
+		out_uint(out, pin->memory_bytes);
 	if (pin->kind == PIN_PROGRAM)
 		remember_program(show, pin->id);
 	if (pin->kind == PIN_LINK) {

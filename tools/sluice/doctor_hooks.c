@@ -167,6 +167,11 @@ static void check_heartbeat(struct doctor *doctor)
 	struct timespec now;
 	uint64_t now_ns, age_ms;
 
+	if (!control->heartbeat_ns) {
+		doctor_row(doctor, "agent", DOCTOR_FAIL, "look into the log of sluiced",
+			   "the maps are pinned, but sluiced was never heard");
+		return;
+	}
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	now_ns = now.tv_sec * 1000000000ull + now.tv_nsec;
 	age_ms = now_ns > control->heartbeat_ns ? (now_ns - control->heartbeat_ns) / 1000000 : 0;
