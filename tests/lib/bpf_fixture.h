@@ -42,7 +42,6 @@ enum fixture_hook {
 	FROM_UPLINK,
 	TO_UPLINK,
 	FROM_FABRIC,
-	SWEEP_NOW,
 	FIXTURE_HOOKS,
 };
 
@@ -66,6 +65,7 @@ struct fixture {
 	struct ranges ranges;
 	__u32 n_vips, n_services, n_replicas, n_sources;
 	__u32 flow_sets, snat_sets;
+	uint64_t now_ns; /* the writers' clock: two seconds pass from change to change */
 };
 
 /* What may differ from the usual before the programs are loaded; 0: the usual. */
@@ -134,7 +134,7 @@ bool fixture_steps(struct fixture *fixture, const struct step *steps, size_t n);
 #define STEPS(fixture, steps)                                                                      \
 	CHECK(fixture_steps(fixture, steps, sizeof(steps) / sizeof((steps)[0])))
 
-/* One whole pass of the sweep. */
+/* One whole pass of the sweep, or a few where the table is small. */
 void fixture_sweep(struct fixture *fixture);
 
 /* The only flow in a phase of SYN on; NULL when there is none or more than one. */

@@ -167,14 +167,16 @@ void fixture_publish(struct fixture *fixture, __u32 service)
 				replicas[n] = row;
 				weights[n++] = fixture->replicas[row].config.weight;
 			}
-	err = ranges_alloc(&fixture->ranges, n, 0, &offset);
+	fixture->now_ns += 2000000000ull;
+	err = ranges_alloc(&fixture->ranges, n, fixture->now_ns, &offset);
 	if (!err)
 		err = alias_build(replicas, weights, n, &fixture->members[offset]);
 	if (err)
 		fixture_die("members", err);
 	__atomic_store_n(&fixture->services[service].members,
 			 SL_MEMBERS(offset, n, SL_MEMBERS_GENERATION(old) + 1), __ATOMIC_RELEASE);
-	ranges_free(&fixture->ranges, SL_MEMBERS_OFFSET(old), SL_MEMBERS_LENGTH(old), 0);
+	ranges_free(&fixture->ranges, SL_MEMBERS_OFFSET(old), SL_MEMBERS_LENGTH(old),
+		    fixture->now_ns);
 }
 
 __u32 fixture_simple(struct fixture *fixture, __u32 flags, unsigned n)

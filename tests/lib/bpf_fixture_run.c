@@ -4,12 +4,15 @@
  * what comes out, and looks at what the tables then hold.
  */
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <bpf/bpf.h>
 
 #include "bpf_fixture.h"
+
+#define SWEEPS_PER_PASS 200 /* slices of bpf/sweep.h: a pass of 2 s, a slice each 10 ms */
 
 static int program_fd(const struct fixture *fixture, enum fixture_hook at)
 {
@@ -19,7 +22,6 @@ static int program_fd(const struct fixture *fixture, enum fixture_hook at)
 		[FROM_UPLINK] = fixture->skel->progs.from_uplink,
 		[TO_UPLINK] = fixture->skel->progs.to_uplink,
 		[FROM_FABRIC] = fixture->skel->progs.from_fabric,
-		[SWEEP_NOW] = fixture->skel->progs.sweep_now,
 	};
 
 	return bpf_program__fd(programs[at]);
@@ -84,14 +86,13 @@ bool fixture_steps(struct fixture *fixture, const struct step *steps, size_t n)
 
 void fixture_sweep(struct fixture *fixture)
 {
-	struct fixture_result result;
-	bool complete = fixture->complete;
+	unsigned char frame[ETH_ZLEN] = {0};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame),
+		    .repeat = SWEEPS_PER_PASS);
+	int err = bpf_prog_test_run_opts(bpf_program__fd(fixture->skel->progs.sweep_now), &opts);
 
-	fixture->complete = false;
-	fixture_send(fixture, SWEEP_NOW, "ether 2054 len 28", &result);
-	fixture->complete = complete;
-	if (result.verdict < 0)
-		fixture_die("sweep_now", result.verdict);
+	if (err)
+		fixture_die("sweep_now", err);
 }
 
 /* ---- what the tables hold ----------------------------------------------------------*/
