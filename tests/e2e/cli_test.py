@@ -13,7 +13,7 @@ sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
 from case import case, check, check_equal, main  # noqa: E402
 from cli import setup  # noqa: E402
-from process import built  # noqa: E402
+from process import ROOT, built  # noqa: E402
 
 ADMIN_BYTE = 19  # offset of sl_replica_config.admin
 REPLICA_KEYS = {"service", "service_port", "address", "port", "weight", "state", "inflight",
@@ -214,17 +214,35 @@ def wrong_usage_is_status_2(shared):
     check_equal(done.returncode, 2, "exit status of --bpffs without a value")
 
 
+def commands_of(usage):
+    """The commands that a generated usage lists, as "replica drain" or "status"."""
+    return re.findall(r"^  ([a-z]+(?: [a-z]+)?)(?: [-\[A-Z]| {2,}|\n)",
+                      usage.split("Options")[0], re.M)
+
+
 @case
 def help_explains_every_command(shared):
     text = shared.cli.text("help")
     check_equal(shared.cli.text("--help"), text, "--help")
-    commands = re.findall(r"^  ([a-z]+(?: [a-z]+)?)(?: [-\[A-Z]| {2,}|\n)",
-                          text.split("Options")[0], re.M)
+    commands = commands_of(text)
     check(len(commands) >= 12 and "replica drain" in commands, str(commands))
     for command in commands:
         usage = shared.cli.text(*command.split(), "-h")
         check(usage.startswith(f"Usage: sluice [OPTIONS] {command}"), usage)
         check_equal(shared.cli.text("help", *command.split()), usage, f"help {command}")
+
+
+@case
+def man_page_names_every_command_and_key(shared):
+    with open(f"{ROOT}/man/sluice.8", encoding="utf-8") as page:
+        page = page.read()
+    for command in commands_of(shared.cli.text("help")):
+        check(f"\n.It Nm Cm {command}" in page, f"the man page lacks {command}")
+    words = set(re.findall(r"\w+", page))
+    for line in ("service show", "replica show", "flow show", "event show", "status",
+                 "top -n 1 -d 0.1"):
+        keys = shared.cli.json(*line.split())[0].keys()
+        check(keys <= words, f"{line}: the man page lacks {keys - words}")
 
 
 @case
