@@ -19,7 +19,7 @@ static void probe_done(struct model_probe *probe)
 	free(probe->grpc_service);
 }
 
-static void replica_done(struct model_replica *replica)
+void model_replica_done(struct model_replica *replica)
 {
 	probe_done(&replica->probe);
 	free(replica->pod);
@@ -27,10 +27,10 @@ static void replica_done(struct model_replica *replica)
 	free(replica->zone);
 }
 
-static void service_done(struct model_service *service)
+void model_service_done(struct model_service *service)
 {
 	for (size_t i = 0; i < service->n_replicas; i++)
-		replica_done(&service->replicas[i]);
+		model_replica_done(&service->replicas[i]);
 	free(service->replicas);
 	free(service->vips);
 	free(service->name);
@@ -42,7 +42,7 @@ void model_free(struct model *model)
 	if (!model)
 		return;
 	for (size_t i = 0; i < model->n_services; i++)
-		service_done(&model->services[i]);
+		model_service_done(&model->services[i]);
 	free(model->services);
 	free(model);
 }

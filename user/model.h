@@ -93,6 +93,10 @@ struct model {
 	size_t n_services;
 };
 
+/* Free what the row owns, not the row itself. */
+void model_replica_done(struct model_replica *replica);
+void model_service_done(struct model_service *service);
+
 /* Frees a model and all it owns; NULL is fine. */
 void model_free(struct model *model);
 

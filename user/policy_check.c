@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What Services share: a VIP belongs to one of them; a replica may stand
+ * behind a few, and has one weight and one probe interval whoever leads to it.
+ * Refuses clashes, and more than the datapath's tables hold. Called by policy.c.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy_parts.h"
+
+static int compare_places(const union sl_addr *a, __be16 port_a, __u8 proto_a,
+			  const union sl_addr *b, __be16 port_b, __u8 proto_b)
+{
+	int order = memcmp(a, b, sizeof(*a));
+
+	order = order ? order : (int)ntohs(port_a) - (int)ntohs(port_b);
+	return order ? order : (int)proto_a - (int)proto_b;
+}
+
+static int compare_vips(const void *a, const void *b)
+{
+	const struct model_vip *x = &((const struct policy_vip *)a)->vip;
+	const struct model_vip *y = &((const struct policy_vip *)b)->vip;
+
+	return compare_places(&x->addr, x->port, x->proto, &y->addr, y->port, y->proto);
+}
+
+int policy_check_vips(const struct policy *policy)
+{
+	char text[ADDR_PORT_STR_LEN];
+
+	if (policy->n_vips > SL_MAX_VIPS)
+		return diag_set(policy->diag, NULL, 0, NULL, "%zu VIPs are to be steered, more than %u; "
+				"steer fewer Services", policy->n_vips, SL_MAX_VIPS);
+	if (policy->n_vips)
+		qsort(policy->vips, policy->n_vips, sizeof(*policy->vips), compare_vips);
+	for (size_t i = 1; i < policy->n_vips; i++) {
+		const struct policy_vip *a = &policy->vips[i - 1], *b = &policy->vips[i];
+
+		if (compare_vips(a, b))
+			continue;
+		return diag_set(policy->diag, b->service->object.file, b->line, b->field,
+				"%s %s of %s is a VIP of %s too; give each its own",
+				b->vip.kind == MODEL_VIP_NODE_PORT ? "node port" : "VIP",
+				addr_format_port(&b->vip.addr, b->vip.port, text),
+				b->service->object.title, a->service->object.title);
+	}
+	return 0;
+}
+
+/* One appearance of a replica in the model. */
+struct place {
+	struct model_replica *replica;
+	const struct object_service *service;
+};
+
+static int compare_replicas(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+	const struct model_replica *r = x->replica, *s = y->replica;
+	int order = compare_places(&r->addr, r->port, r->proto, &s->addr, s->port, s->proto);
+
+	if (order)
+		return order;
+	return (x->service->object.index > y->service->object.index) -
+	       (x->service->object.index < y->service->object.index);
+}
+
+static int say_weight(struct policy *policy, const struct place *place, const struct place *first)
+{
+	char text[ADDR_PORT_STR_LEN];
+
+	return policy_say(policy, &place->service->object, VERDICT_UNSUPPORTED,
+			  place->service->object.line, "metadata.annotations[sluice.dev/weight]",
+			  "replica %s has weight %u already, by way of %s; annotate the Pod instead",
+			  addr_format_port(&place->replica->addr, place->replica->port, text),
+			  first->replica->weight, first->service->object.title);
+}
+
+static int say_interval(struct policy *policy, const struct place *place,
+			const struct place *first)
+{
+	char text[ADDR_PORT_STR_LEN];
+
+	return policy_say(policy, &place->service->object, VERDICT_UNSUPPORTED,
+			  place->service->object.line,
+			  "metadata.annotations[sluice.dev/probe-interval]",
+			  "replica %s is probed every %u ms already, by way of %s; annotate the Pod "
+			  "instead", addr_format_port(&place->replica->addr, place->replica->port, text),
+			  first->replica->probe.interval_ms, first->service->object.title);
+}
+
+/* One replica, `n` times: the first Service by name decides. A verdict names the first replica
+ * that this concerns, not each of thousands. */
+static int unite(struct policy *policy, const struct place *places, size_t n, bool *said)
+{
+	const struct place *first = &places[0];
+	int err = 0;
+
+	for (size_t i = 1; i < n && !err; i++) {
+		struct model_replica *replica = places[i].replica;
+		bool weight = replica->weight != first->replica->weight;
+		bool interval = replica->probe.interval_ms != first->replica->probe.interval_ms;
+		bool *once = &said[places[i].service->object.index];
+
+		if (weight && !*once)
+			err = say_weight(policy, &places[i], first);
+		if (interval && !*once && !err)
+			err = say_interval(policy, &places[i], first);
+		*once |= weight || interval;
+		replica->weight = first->replica->weight;
+		replica->probe.interval_ms = first->replica->probe.interval_ms;
+	}
+	return err;
+}
+
+static int refuse_shared(const struct policy *policy, const struct place *last, size_t n)
+{
+	const struct object *object = &last->service->object;
+	char text[ADDR_PORT_STR_LEN];
+
+	return diag_set(policy->diag, object->file, object->line, "spec.ports",
+			"replica %s stands behind %zu service-ports, more than %u; let fewer lead to it",
+			addr_format_port(&last->replica->addr, last->replica->port, text), n,
+			SL_MAX_SHARED);
+}
+
+static int unite_all(struct policy *policy, const struct place *places, size_t n, bool *said)
+{
+	size_t distinct = 0, run;
+	int err = 0;
+
+	for (size_t i = 0; i < n && !err; i += run) {
+		const struct model_replica *replica = places[i].replica;
+
+		for (run = 1; i + run < n; run++) {
+			const struct model_replica *next = places[i + run].replica;
+
+			if (compare_places(&replica->addr, replica->port, replica->proto, &next->addr,
+					   next->port, next->proto))
+				break;
+		}
+		distinct++;
+		err = run > SL_MAX_SHARED ? refuse_shared(policy, &places[i + run - 1], run)
+					  : unite(policy, &places[i], run, said);
+	}
+	if (!err && distinct > SL_MAX_REPLICAS)
+		err = diag_set(policy->diag, NULL, 0, NULL, "%zu replicas are to be steered to, more "
+			       "than %u; steer fewer Services", distinct, SL_MAX_REPLICAS);
+	return err;
+}
+
+int policy_unite_replicas(struct policy *policy)
+{
+	const struct model *model = policy->model;
+	struct place *places;
+	size_t n = 0;
+	bool *said;
+	int err;
+
+	for (size_t i = 0; i < model->n_services; i++)
+		n += model->services[i].n_replicas;
+	if (!n)
+		return 0;
+	places = calloc(n, sizeof(*places));
+	said = calloc(objects_count(policy->objects), sizeof(*said));
+	n = 0;
+	for (size_t i = 0; places && i < model->n_services; i++)
+		for (size_t j = 0; j < model->services[i].n_replicas; j++)
+			places[n++] = (struct place){&model->services[i].replicas[j], policy->origins[i]};
+	if (places)
+		qsort(places, n, sizeof(*places), compare_replicas);
+	err = places && said ? unite_all(policy, places, n, said) : -ENOMEM;
+	free(places);
+	free(said);
+	return err;
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Replicas of a service-port: the endpoints of its slices under the port of
+ * the same name, merged, with weight and probe resolved from Pod and Service.
+ * Refuses more of them than a member list holds. Called by policy.c.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy_parts.h"
+
+#define MAX_REPLICAS 65535u /* SL_MEMBERS has 16 bits for the length */
+#define PROBE_INTERVAL_MS 100
+
+/* An endpoint under one port of its slice. */
+struct candidate {
+	const struct object_endpoint *endpoint;
+	__be16 port;
+};
+
+struct candidates {
+	struct candidate *list;
+	size_t n, capacity;
+};
+
+/* The container whose port it is has the say; else the first that has a probe. */
+static const struct object_container *find_probe(const struct object_pod *pod, __u16 port)
+{
+	const struct object_container *first = NULL;
+
+	for (size_t i = 0; pod && i < pod->n_containers; i++) {
+		const struct object_container *container = &pod->containers[i];
+
+		if (!container->has_probe)
+			continue;
+		first = first ? first : container;
+		for (size_t j = 0; j < container->n_ports; j++)
+			if (container->ports[j].port == port)
+				return container;
+	}
+	return first;
+}
+
+static int copy_text(const char *from, char **ret)
+{
+	*ret = from ? strdup(from) : NULL;
+	return from && !*ret ? -ENOMEM : 0;
+}
+
+/* Deep; a failure leaves what model_replica_done() can free. */
+static int copy_probe(const struct model_probe *from, struct model_probe *to)
+{
+	*to = *from;
+	to->headers = NULL;
+	to->n_headers = 0;
+	to->path = to->host = to->grpc_service = NULL;
+	if (copy_text(from->path, &to->path) || copy_text(from->host, &to->host) ||
+	    copy_text(from->grpc_service, &to->grpc_service))
+		return -ENOMEM;
+	if (!from->n_headers)
+		return 0;
+	to->headers = calloc(from->n_headers, sizeof(*to->headers));
+	if (!to->headers)
+		return -ENOMEM;
+	for (size_t i = 0; i < from->n_headers; i++) {
+		to->n_headers++;
+		if (copy_text(from->headers[i].name, &to->headers[i].name) ||
+		    copy_text(from->headers[i].value, &to->headers[i].value))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int set_probe(const struct object_service *service, const struct object_pod *pod,
+		     struct model_replica *replica)
+{
+	const struct object_container *container = find_probe(pod, ntohs(replica->port));
+	struct model_probe probe = {.timeout_ms = 1000, .period_ms = 1000, .failure_threshold = 3,
+				    .success_threshold = 1};
+
+	if (container && !service->publish_not_ready)
+		probe = container->probe;
+	if (probe.kind == MODEL_PROBE_NONE && !service->publish_not_ready &&
+	    replica->proto == IPPROTO_TCP) {
+		probe.kind = MODEL_PROBE_TCP;
+		probe.port = replica->port;
+	}
+	probe.interval_ms = PROBE_INTERVAL_MS;
+	if (service->object.probe_interval_ms)
+		probe.interval_ms = service->object.probe_interval_ms;
+	if (pod && pod->object.probe_interval_ms)
+		probe.interval_ms = pod->object.probe_interval_ms;
+	return copy_probe(&probe, &replica->probe);
+}
+
+static int copy_pod_name(const struct object_endpoint *endpoint, char **ret)
+{
+	size_t len;
+
+	if (!endpoint->pod_name)
+		return 0;
+	len = strlen(endpoint->pod_namespace) + 1 + strlen(endpoint->pod_name) + 1;
+	*ret = malloc(len);
+	if (!*ret)
+		return -ENOMEM;
+	strcat(strcat(strcpy(*ret, endpoint->pod_namespace), "/"), endpoint->pod_name);
+	return 0;
+}
+
+static int fill_replica(const struct object_service *service, const struct object_port *port,
+			const struct candidate *candidate, struct model_replica *replica)
+{
+	const struct object_endpoint *endpoint = candidate->endpoint;
+	const struct object_pod *pod = endpoint->pod;
+
+	replica->addr = endpoint->addr;
+	replica->port = candidate->port;
+	replica->proto = port->proto;
+	replica->weight = MODEL_WEIGHT_DEFAULT;
+	if (service->object.weight)
+		replica->weight = (__u16)service->object.weight;
+	if (pod && pod->object.weight)
+		replica->weight = (__u16)pod->object.weight;
+	/* publishNotReadyAddresses: readiness is to be disregarded, so nobody asks for it either. */
+	replica->ready = endpoint->ready || service->publish_not_ready;
+	replica->serving = endpoint->serving || service->publish_not_ready;
+	replica->terminating = endpoint->terminating;
+	if (copy_pod_name(endpoint, &replica->pod) || copy_text(endpoint->node, &replica->node) ||
+	    copy_text(endpoint->zone, &replica->zone))
+		return -ENOMEM;
+	return set_probe(service, pod, replica);
+}
+
+static bool is_local(const struct policy *policy, const struct object_endpoint *endpoint)
+{
+	return endpoint->node && policy->options->node_name &&
+	       !strcmp(endpoint->node, policy->options->node_name);
+}
+
+static int add_candidate(struct candidates *candidates, const struct object_endpoint *endpoint,
+			 __u16 port)
+{
+	size_t capacity = candidates->capacity ? candidates->capacity * 2 : 64;
+	struct candidate *list;
+
+	if (candidates->n == candidates->capacity) {
+		list = reallocarray(candidates->list, capacity, sizeof(*list));
+		if (!list)
+			return -ENOMEM;
+		candidates->list = list;
+		candidates->capacity = capacity;
+	}
+	candidates->list[candidates->n++] = (struct candidate){endpoint, htons(port)};
+	return 0;
+}
+
+static int add_slice(const struct policy *policy, const struct object_slice *slice,
+		     const struct object_port *port, bool local, struct candidates *candidates)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < slice->n_ports; i++) {
+		const struct object_port *here = &slice->ports[i];
+
+		if (!here->port || here->proto != port->proto || strcmp(here->name, port->name))
+			continue;
+		for (size_t j = 0; j < slice->n_endpoints && !err; j++)
+			if (!local || is_local(policy, &slice->endpoints[j]))
+				err = add_candidate(candidates, &slice->endpoints[j], here->port);
+	}
+	return err;
+}
+
+/* Of two that are the same, the one fitter for new flows comes first: an endpoint that moves from
+ * slice to slice stands in both for a moment. */
+static unsigned fitness(const struct object_endpoint *endpoint)
+{
+	return endpoint->serving * 2u + !endpoint->terminating;
+}
+
+static int compare_candidates(const void *a, const void *b)
+{
+	const struct candidate *x = a, *y = b;
+	int order = memcmp(&x->endpoint->addr, &y->endpoint->addr, sizeof(union sl_addr));
+
+	if (!order)
+		order = (int)ntohs(x->port) - (int)ntohs(y->port);
+	return order ? order : (int)fitness(y->endpoint) - (int)fitness(x->endpoint);
+}
+
+static void merge(struct candidates *candidates)
+{
+	size_t n = 0;
+
+	if (!candidates->n)
+		return;
+	qsort(candidates->list, candidates->n, sizeof(*candidates->list), compare_candidates);
+	for (size_t i = 0; i < candidates->n; i++) {
+		const struct candidate *last = n ? &candidates->list[n - 1] : NULL;
+		const struct candidate *next = &candidates->list[i];
+
+		if (!last || last->port != next->port ||
+		    !addr_equal(&last->endpoint->addr, &next->endpoint->addr))
+			candidates->list[n++] = *next;
+	}
+	candidates->n = n;
+}
+
+static int build_replicas(const struct object_service *service, const struct object_port *port,
+			  const struct candidates *candidates, struct model_replica **ret)
+{
+	struct model_replica *replicas = calloc(candidates->n + 1, sizeof(*replicas));
+	int err = replicas ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < candidates->n && !err; i++)
+		err = fill_replica(service, port, &candidates->list[i], &replicas[i]);
+	if (!err) {
+		*ret = replicas;
+		return 0;
+	}
+	for (size_t i = 0; replicas && i < candidates->n; i++)
+		model_replica_done(&replicas[i]);
+	free(replicas);
+	return err;
+}
+
+int policy_collect_replicas(const struct policy *policy, const struct object_service *service,
+			    const struct object_port *port, bool ipv6, bool local,
+			    struct model_replica **ret, size_t *ret_n)
+{
+	struct candidates candidates = {0};
+	int err = 0;
+
+	for (const struct object_slice *slice = service->slices; slice && !err; slice = slice->next)
+		if (slice->ipv6 == ipv6)
+			err = add_slice(policy, slice, port, local, &candidates);
+	merge(&candidates);
+	if (!err && candidates.n > MAX_REPLICAS)
+		err = diag_set(policy->diag, service->object.file, port->line, port->field,
+			       "has %zu endpoints, more than %u; split the Service", candidates.n,
+			       MAX_REPLICAS);
+	if (!err)
+		err = build_replicas(service, port, &candidates, ret);
+	if (!err)
+		*ret_n = candidates.n;
+	free(candidates.list);
+	return err;
+}
