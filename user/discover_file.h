@@ -12,12 +12,15 @@
 
 #include "policy.h"
 
+/* Whether a file of this name is read: it ends in .yaml, .yml or .json and is not hidden. */
+bool discover_file_is_manifest(const char *name);
+
 /* Reads DIR. 0 and *ret, or -EINVAL with *diag, or -ENOMEM. `verdicts` is appended to. */
 int discover_file_load(const char *dir, const struct policy_options *options,
 		       struct verdicts *verdicts, struct model **ret, struct diag *diag);
 
 /* Called after each settled change (and once from start): exactly one of `model`
- * (ownership passes to the callee) and `diag` is set. `verdicts` is the caller's. */
+ * (ownership passes to the callee) and `diag` is set. `verdicts` live for the call alone. */
 typedef void discover_file_fn(void *context, struct model *model, const struct verdicts *verdicts,
 			      const struct diag *diag);
 
