@@ -223,30 +223,40 @@ static int clsact_clear(struct nl_sock *sock, int ifindex)
 	return error == -ENOENT || error == -EINVAL ? 0 : error;
 }
 
-static int links_clear(const char *dir)
+int attach_prune(const struct attach *attach, attach_wanted_fn *wanted, void *context)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX], name[IF_NAMESIZE];
 	struct dirent *entry;
-	DIR *links = opendir(dir);
+	DIR *links = opendir(attach->links_dir);
 	int error = 0;
 
 	if (!links)
 		return errno == ENOENT ? 0 : -errno;
 	while (!error && (entry = readdir(links))) {
-		if (entry->d_name[0] == '.')
+		char *suffix = strrchr(entry->d_name, '-');
+
+		if (entry->d_name[0] == '.' || !suffix)
 			continue;
-		snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
+		snprintf(name, sizeof(name), "%.*s", (int)(suffix - entry->d_name), entry->d_name);
+		if (wanted(context, name))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", attach->links_dir, entry->d_name);
 		error = link_remove(path);
 	}
 	closedir(links);
 	return error;
 }
 
+static bool nobody_wants(void *context, const char *name)
+{
+	return false;
+}
+
 int detach_all(const struct attach *attach)
 {
 	struct if_nameindex *links;
 	struct nl_sock *sock;
-	int error = links_clear(attach->links_dir);
+	int error = attach_prune(attach, nobody_wants, NULL);
 
 	if (error)
 		return error;

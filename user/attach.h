@@ -30,6 +30,11 @@ int attach_hook(const struct attach *attach, int ifindex, const char *name, bool
 /* Takes ours away from one hook; 0 also when there is none or the interface is gone. */
 int detach_hook(const struct attach *attach, int ifindex, const char *name, bool egress);
 
+/* Detaches and unpins the links of interfaces that nobody wants any more: left by an earlier agent,
+ * or of interfaces that went while none ran. 0, or -errno. */
+typedef bool attach_wanted_fn(void *context, const char *name);
+int attach_prune(const struct attach *attach, attach_wanted_fn *wanted, void *context);
+
 /* Detaches and unpins every link below links_dir, then removes our clsact filters from every
  * interface, and each clsact qdisc that is empty then. */
 int detach_all(const struct attach *attach);

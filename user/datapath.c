@@ -158,6 +158,7 @@ static int map_tables(struct datapath *datapath)
 	code = code ?: map_array(datapath, s->maps.events, &t->events);
 	code = code ?: map_array(datapath, s->maps.event_head, &t->event_head);
 	t->flows_fd = bpf_map__fd(s->maps.flows);
+	t->spill_fd = bpf_map__fd(s->maps.spill);
 	t->service_names_fd = bpf_map__fd(s->maps.service_names);
 	t->replica_names_fd = bpf_map__fd(s->maps.replica_names);
 	return code;
@@ -329,6 +330,11 @@ int datapath_detach(struct datapath *datapath, int ifindex, const char *name)
 	int code = detach_hook(&datapath->attach, ifindex, name, false);
 
 	return code ?: detach_hook(&datapath->attach, ifindex, name, true);
+}
+
+int datapath_prune(struct datapath *datapath, attach_wanted_fn *wanted, void *context)
+{
+	return attach_prune(&datapath->attach, wanted, context);
 }
 
 /* ---- removal ------------------------------------------------------------------------------*/

@@ -46,6 +46,9 @@ int datapath_attach(struct datapath *datapath, int ifindex, const char *name,
 /* Takes them away. 0 also when the interface is gone already; -errno. */
 int datapath_detach(struct datapath *datapath, int ifindex, const char *name);
 
+/* See attach_prune(). */
+int datapath_prune(struct datapath *datapath, attach_wanted_fn *wanted, void *context);
+
 /* Removes every program, link, filter, empty qdisc, map and pin below `bpffs`. 0 also when there is
  * nothing; -errno with `error` set. */
 int datapath_unload(const char *bpffs, char *error, size_t error_len);

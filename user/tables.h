@@ -23,6 +23,7 @@ struct tables {
 	struct sl_event *events;                      /* SL_MAX_EVENTS */
 	struct sl_event_head *event_head;
 	int flows_fd;                                 /* too large to keep mapped: see reclaim.c */
+	int spill_fd;
 	int service_names_fd, replica_names_fd;
 };
 

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Owns the life of the agent: what is started in which order, the heartbeat,
+ * and an end that leaves the kernel's side as it is. Called by main.
+ */
+#include "agent.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "agent_state.h"
+#include "log.h"
+#include "status.h"
+
+#define HEARTBEAT_MS 500
+#define RECLAIM_MS 100
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+	struct agent *agent = handle->data;
+
+	log_info("%s: leaving; programs and flows stay in the kernel (remove them with "
+		 "`sluiced --unload`)", strsignal(number));
+	uv_stop(&agent->loop);
+}
+
+static void on_heartbeat(uv_timer_t *handle)
+{
+	struct agent *agent = handle->data;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	__atomic_store_n(&datapath_tables(agent->datapath)->control->heartbeat_ns,
+			 now.tv_sec * 1000000000ull + now.tv_nsec, __ATOMIC_RELEASE);
+}
+
+static void on_reclaim(uv_timer_t *handle)
+{
+	struct agent *agent = handle->data;
+
+	reconcile_reclaim(agent->reconcile);
+	if (!reconcile_has_retired(agent->reconcile))
+		uv_timer_stop(handle);
+}
+
+/* Each probe holds a socket. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void start_clocks(struct agent *agent)
+{
+	uv_signal_init(&agent->loop, &agent->sigterm);
+	uv_signal_init(&agent->loop, &agent->sigint);
+	uv_timer_init(&agent->loop, &agent->heartbeat);
+	uv_timer_init(&agent->loop, &agent->reclaim);
+	agent->sigterm.data = agent->sigint.data = agent;
+	agent->heartbeat.data = agent->reclaim.data = agent;
+	uv_signal_start(&agent->sigterm, on_signal, SIGTERM);
+	uv_signal_start(&agent->sigint, on_signal, SIGINT);
+	uv_timer_start(&agent->heartbeat, on_heartbeat, 0, HEARTBEAT_MS);
+	uv_timer_start(&agent->reclaim, on_reclaim, RECLAIM_MS, RECLAIM_MS);
+}
+
+static int start_datapath(struct agent *agent)
+{
+	struct sl_event event = {.kind = SL_EVENT_AGENT_START};
+	char reason[1024] = "";
+	int error = datapath_open(&agent->options->datapath, &agent->datapath, reason,
+				  sizeof(reason));
+
+	if (error) {
+		log_error("%s", reason);
+		return error;
+	}
+	agent->events.ring = datapath_tables(agent->datapath)->events;
+	agent->events.head = datapath_tables(agent->datapath)->event_head;
+	events_add(&agent->events, &event, "%s",
+		   datapath_is_adopted(agent->datapath) ? "adopted flows and rows of an earlier agent" :
+							  "fresh");
+	error = maps_open(agent->options->datapath.bpffs, &agent->maps);
+	if (error)
+		log_error("cannot read the maps below %s: %s", agent->options->datapath.bpffs,
+			  strerror(-error));
+	agent->facts.maps = error ? NULL : &agent->maps;
+	return error;
+}
+
+/* Interfaces before routes (their roles say which replicas are local), both before the model. */
+static int start_modules(struct agent *agent)
+{
+	const struct agent_options *options = agent->options;
+	char reason[512] = "";
+	int error;
+
+	error = interfaces_new(agent->datapath, &agent->events, &options->interfaces,
+			       &agent->interfaces);
+	error = error ?: reconcile_new(datapath_tables(agent->datapath), &agent->events, agent_path,
+				       agent, &agent->reconcile);
+	error = error ?: probe_set_new(&agent->loop, agent_on_health, agent, &agent->probes);
+	error = error ?: route_new(&agent->loop, agent_on_route, agent, &agent->route);
+	if (error) {
+		log_error("cannot start: %s", strerror(-error));
+		return error;
+	}
+	agent->facts.probes = agent->probes;
+	agent_attach_routed(agent);
+	interfaces_prune(agent->interfaces);
+	error = http_new(&agent->loop, options->listen, status_handlers, STATUS_HANDLERS,
+			 &agent->facts, &agent->http, reason, sizeof(reason));
+	if (error) {
+		log_error("%s", reason);
+		return error;
+	}
+	error = discover_file_new(&agent->loop, options->manifests, &agent->policy, agent_on_model,
+				  agent, &agent->discover);
+	if (error)
+		log_error("--manifests %s: %s", options->manifests, strerror(-error));
+	return error;
+}
+
+static void close_handle(uv_handle_t *handle, void *context)
+{
+	if (!uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
+static void stop(struct agent *agent)
+{
+	struct sl_event event = {.kind = SL_EVENT_AGENT_STOP};
+
+	discover_file_free(agent->discover);
+	http_free(agent->http);
+	route_free(agent->route);
+	probe_set_free(agent->probes);
+	uv_walk(&agent->loop, close_handle, NULL);
+	uv_run(&agent->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&agent->loop);
+	reconcile_free(agent->reconcile);
+	interfaces_free(agent->interfaces);
+	if (agent->datapath)
+		events_add(&agent->events, &event, "the programs go on");
+	maps_close(&agent->maps);
+	datapath_close(agent->datapath);
+	model_free(agent->model);
+	verdicts_done(&agent->ignored);
+}
+
+int agent_run(const struct agent_options *options)
+{
+	struct agent agent = {
+		.options = options,
+		.policy = {.node_name = options->node_name,
+			   .external_cidrs = options->external_cidrs,
+			   .n_external_cidrs = options->n_external_cidrs},
+		.facts = {.version = SLUICE_VERSION,
+			  .node_name = options->node_name,
+			  .bpffs = options->datapath.bpffs,
+			  .unready = "no input has been applied yet"},
+	};
+	int error;
+
+	signal(SIGPIPE, SIG_IGN);
+	raise_file_limit();
+	uv_loop_init(&agent.loop);
+	start_clocks(&agent);
+	error = start_datapath(&agent);
+	error = error ?: start_modules(&agent);
+	if (!error) {
+		log_info("sluiced %s on %s: %u pod interfaces, %u uplinks, metrics on %s",
+			 SLUICE_VERSION, options->node_name,
+			 interfaces_count(agent.interfaces, ATTACH_POD),
+			 interfaces_count(agent.interfaces, ATTACH_UPLINK), options->listen);
+		uv_run(&agent.loop, UV_RUN_DEFAULT);
+	}
+	stop(&agent);
+	return error;
+}

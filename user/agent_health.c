@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Owns who is probed from here and how often, and what an answer changes: health
+ * bits in the replica's row, panic of its services in the event ring.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent_state.h"
+#include "log.h"
+
+void agent_on_health(void *context, __u32 replica, const struct probe_health *health,
+		     bool port_refused, const char *evidence)
+{
+	struct agent *agent = context;
+	__u16 bits = 0;
+
+	if (health->down)
+		bits |= SL_REPLICA_PROBE_DOWN;
+	if (health->suspect)
+		bits |= SL_REPLICA_SUSPECT;
+	reconcile_health(agent->reconcile, replica, bits, evidence);
+	agent_check_panic(agent);
+}
+
+/* ---- who is probed ---------------------------------------------------------------------*/
+
+/* Nodes named by the input: each runs an agent that may probe the same replica. */
+static unsigned count_nodes(const struct model *model)
+{
+	const char *nodes[256];
+	unsigned n = 0;
+
+	for (size_t i = 0; i < model->n_services; i++) {
+		const struct model_service *service = &model->services[i];
+
+		for (size_t j = 0; j < service->n_replicas; j++) {
+			const char *node = service->replicas[j].node;
+			unsigned k = 0;
+
+			while (node && k < n && strcmp(nodes[k], node))
+				k++;
+			if (node && k == n && n < sizeof(nodes) / sizeof(nodes[0]))
+				nodes[n++] = node;
+		}
+	}
+	return n ? n : 1;
+}
+
+/* A replica's own node asks at full rate, the others share as many probes among them. */
+static unsigned probe_interval_ms(const struct agent *agent, const struct model_replica *replica,
+				  unsigned peers)
+{
+	if (!replica->node || !strcmp(replica->node, agent->options->node_name))
+		return replica->probe.interval_ms;
+	return replica->probe.interval_ms * (peers > 1 ? peers : 1);
+}
+
+/* The longer interval needs a copy of the probe; `spaced` keeps it until the sync is over. */
+struct target_list {
+	struct probe_target *targets;
+	struct model_probe *spaced;
+	size_t n;
+};
+
+static int compare_targets(const void *a, const void *b)
+{
+	const struct probe_target *left = a, *right = b;
+
+	return left->replica < right->replica ? -1 : left->replica > right->replica;
+}
+
+static void add_target(struct agent *agent, struct target_list *list,
+		       const struct model_replica *replica, unsigned peers)
+{
+	int64_t row = reconcile_find_replica(agent->reconcile, &replica->addr, replica->port,
+					     replica->proto);
+	struct model_probe *probe = &list->spaced[list->n];
+
+	if (row < 0)
+		return;
+	*probe = replica->probe;
+	probe->interval_ms = probe_interval_ms(agent, replica, peers);
+	list->targets[list->n++] =
+		(struct probe_target){.replica = row, .addr = replica->addr, .probe = probe};
+}
+
+/* One target a replica, however many services have it: the first one's probe. */
+static void drop_doubles(struct target_list *list)
+{
+	size_t kept = 0;
+
+	qsort(list->targets, list->n, sizeof(*list->targets), compare_targets);
+	for (size_t i = 0; i < list->n; i++)
+		if (!kept || list->targets[kept - 1].replica != list->targets[i].replica)
+			list->targets[kept++] = list->targets[i];
+	list->n = kept;
+}
+
+int agent_sync_probes(struct agent *agent)
+{
+	unsigned peers = agent->options->peers ? agent->options->peers : count_nodes(agent->model);
+	struct target_list list = {};
+	size_t total = 0;
+	int error;
+
+	for (size_t i = 0; i < agent->model->n_services; i++)
+		total += agent->model->services[i].n_replicas;
+	list.targets = calloc(total + 1, sizeof(*list.targets));
+	list.spaced = calloc(total + 1, sizeof(*list.spaced));
+	error = list.targets && list.spaced ? 0 : -ENOMEM;
+	for (size_t i = 0; !error && i < agent->model->n_services; i++) {
+		const struct model_service *service = &agent->model->services[i];
+
+		for (size_t j = 0; j < service->n_replicas; j++)
+			add_target(agent, &list, &service->replicas[j], peers);
+	}
+	if (!error) {
+		drop_doubles(&list);
+		error = probe_set_sync(agent->probes, list.targets, list.n);
+	}
+	free(list.targets);
+	free(list.spaced);
+	return error;
+}
+
+/* ---- panic ---------------------------------------------------------------------------------*/
+
+/* Some replica serves, and none of those is fit. */
+static bool is_in_panic(const struct agent *agent, const struct sl_service *service)
+{
+	unsigned serving = 0, fit = 0;
+
+	for (__u32 i = 0; i < SL_MEMBERS_LENGTH(service->members); i++) {
+		const struct sl_member *member =
+			&agent->maps.members[SL_MEMBERS_OFFSET(service->members) + i];
+		__u16 flags = agent->maps.replicas[member->replica].config.flags;
+
+		serving += !(flags & SL_REPLICA_NOT_SERVING);
+		fit += !(flags & SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING);
+	}
+	return serving && !fit;
+}
+
+void agent_check_panic(struct agent *agent)
+{
+	for (__u32 row = 0; row < agent->maps.n_services; row++) {
+		const struct sl_service *service = &agent->maps.services[row];
+		struct sl_event event = {.service = row + 1};
+		bool panic = service->flags & SL_SERVICE_USED && is_in_panic(agent, service);
+
+		if (panic == agent->panic[row])
+			continue;
+		agent->panic[row] = panic;
+		event.kind = panic ? SL_EVENT_PANIC : SL_EVENT_PANIC_END;
+		events_add(&agent->events, &event, "%s",
+			   panic ? "no replica is healthy: new flows go to all that serve" :
+				   "a replica is healthy again");
+	}
+}

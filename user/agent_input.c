@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Owns what comes in: models from discovery, links, addresses and routes from
+ * the kernel. Bad input changes nothing: it is said, counted and remembered.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "agent_state.h"
+#include "log.h"
+
+/* ---- models ------------------------------------------------------------------------------*/
+
+static uint64_t realtime_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+static void refuse(struct agent *agent, const struct diag *diag)
+{
+	struct sl_event event = {.kind = SL_EVENT_CONFIG_REFUSED};
+	char text[2048];
+
+	agent->last_refused = *diag;
+	agent->facts.last_refused = &agent->last_refused;
+	agent->facts.last_refused_ns = realtime_ns();
+	agent->facts.refused++;
+	if (!agent->model)
+		agent->facts.unready = "the input was refused";
+	events_add(&agent->events, &event, "%s", diag_format(diag, text, sizeof(text)));
+}
+
+/* Fields that have no effect are named at each change of input, never silently dropped. */
+static void keep_verdicts(struct agent *agent, const struct verdicts *verdicts)
+{
+	verdicts_done(&agent->ignored);
+	memset(agent->facts.verdicts, 0, sizeof(agent->facts.verdicts));
+	for (size_t i = 0; i < verdicts->n; i++) {
+		const struct verdict *verdict = &verdicts->list[i];
+
+		agent->facts.verdicts[verdict->kind]++;
+		if (verdict->kind != VERDICT_UNSUPPORTED && verdict->kind != VERDICT_UNKNOWN)
+			continue;
+		verdicts_add(&agent->ignored, verdict->kind, verdict->file, verdict->line,
+			     verdict->object, verdict->field, verdict->reason);
+		log_warn("%s:%u: %s: %s is %s: %s", verdict->file ? verdict->file : "?",
+			 verdict->line, verdict->object, verdict->field,
+			 verdict_kind_names[verdict->kind], verdict->reason);
+	}
+}
+
+static void apply(struct agent *agent)
+{
+	struct sl_event event = {.kind = SL_EVENT_CONFIG_APPLIED};
+	const union sl_addr *addresses;
+	size_t n, replicas = 0;
+	struct diag diag = {};
+	int error;
+
+	addresses = route_addresses(agent->route, &n);
+	error = reconcile_apply(agent->reconcile, agent->model, addresses, n, diag.reason,
+				sizeof(diag.reason));
+	if (error) {
+		refuse(agent, &diag);
+		return;
+	}
+	agent_attach_routed(agent);
+	if (agent_sync_probes(agent))
+		log_error("out of memory: some replicas are not probed; restart sluiced");
+	agent_check_panic(agent);
+	for (size_t i = 0; i < agent->model->n_services; i++)
+		replicas += agent->model->services[i].n_replicas;
+	agent->facts.applied++;
+	agent->facts.last_refused = NULL;
+	agent->facts.unready = NULL;
+	events_add(&agent->events, &event, "%zu service ports, %zu replicas",
+		   agent->model->n_services, replicas);
+	if (reconcile_has_retired(agent->reconcile) && !uv_is_active((uv_handle_t *)&agent->reclaim))
+		uv_timer_again(&agent->reclaim);
+}
+
+void agent_on_model(void *context, struct model *model, const struct verdicts *verdicts,
+		    const struct diag *diag)
+{
+	struct agent *agent = context;
+
+	if (diag) {
+		refuse(agent, diag);
+		return;
+	}
+	model_free(agent->model);
+	agent->model = model;
+	agent->facts.ignored = &agent->ignored;
+	keep_verdicts(agent, verdicts);
+	apply(agent);
+}
+
+/* ---- links and routes -----------------------------------------------------------------------*/
+
+static const struct route_link *link_by_index(const struct agent *agent, int ifindex)
+{
+	size_t n;
+	const struct route_link *links = route_links(agent->route, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (links[i].ifindex == ifindex)
+			return &links[i];
+	return NULL;
+}
+
+void agent_path(void *context, const union sl_addr *to, struct reconcile_path *ret)
+{
+	struct agent *agent = context;
+	struct route_path path = {};
+	unsigned i = 0;
+
+	if (route_lookup(agent->route, to, &path))
+		return;
+	ret->ifindex = path.ifindex;
+	ret->source = path.source;
+	ret->local = path.local ||
+		     interfaces_role(agent->interfaces, path.ifindex) == ATTACH_POD;
+	if (ret->local || !path.ifindex)
+		return;
+	while (i < agent->n_fabric && agent->fabric[i] != (int)path.ifindex)
+		i++;
+	if (i == agent->n_fabric && i < FABRIC_MAX)
+		agent->fabric[agent->n_fabric++] = path.ifindex;
+}
+
+static void attach_one(struct agent *agent, int ifindex,
+		       int (*attach)(struct interfaces *, const struct route_link *))
+{
+	const struct route_link *link = link_by_index(agent, ifindex);
+	int error = link ? attach(agent->interfaces, link) : 0;
+
+	if (error)
+		log_error("cannot attach to %s: %s", link->name, strerror(-error));
+}
+
+void agent_attach_routed(struct agent *agent)
+{
+	attach_one(agent, route_default_ifindex(agent->route), interfaces_default_uplink);
+	for (unsigned i = 0; i < agent->n_fabric; i++)
+		attach_one(agent, agent->fabric[i], interfaces_fabric);
+	agent->n_fabric = 0;
+}
+
+void agent_on_route(void *context, enum route_change change, const struct route_link *link)
+{
+	struct agent *agent = context;
+	int error = 0;
+
+	switch (change) {
+	case ROUTE_LINK_NEW:
+		error = interfaces_link_new(agent->interfaces, link);
+		if (error)
+			log_error("cannot attach to %s: %s", link->name, strerror(-error));
+		break;
+	case ROUTE_LINK_GONE:
+		interfaces_link_gone(agent->interfaces, link);
+		break;
+	case ROUTE_ADDRESSES:
+		if (agent->model && agent->route)
+			apply(agent); /* node ports are served on all addresses of the node */
+		break;
+	case ROUTE_ROUTES:
+		if (!agent->route)
+			break;
+		reconcile_paths(agent->reconcile);
+		agent_attach_routed(agent);
+		break;
+	}
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Inside the agent: its state, on agent_run()'s stack, and what its files
+ * share. agent.c starts, stops and keeps time; agent_input.c takes in models,
+ * links and routes; agent_health.c deals with probes, health and panic.
+ */
+#ifndef SLUICE_AGENT_STATE_H
+#define SLUICE_AGENT_STATE_H
+
+#include <uv.h>
+
+#include "agent.h"
+#include "discover_file.h"
+#include "facts.h"
+#include "http.h"
+#include "maps.h"
+#include "probe.h"
+#include "reconcile.h"
+#include "route.h"
+
+#define FABRIC_MAX 64 /* devices over which replicas are routed */
+
+struct agent {
+	const struct agent_options *options;
+	uv_loop_t loop;
+	uv_signal_t sigterm, sigint;
+	uv_timer_t heartbeat, reclaim;
+	struct policy_options policy;
+	struct datapath *datapath;
+	struct events events;
+	struct maps maps;
+	struct interfaces *interfaces;
+	struct route *route;
+	struct reconcile *reconcile;
+	struct discover_file *discover;
+	struct probe_set *probes;
+	struct http *http;
+	struct facts facts;
+	struct model *model;        /* in force; NULL before the first */
+	struct verdicts ignored;    /* of the input in force */
+	struct diag last_refused;
+	bool panic[SL_MAX_SERVICES]; /* as last said in an event */
+	int fabric[FABRIC_MAX];      /* devices met while paths were asked for */
+	unsigned n_fabric;
+};
+
+/* agent_input.c */
+void agent_on_model(void *context, struct model *model, const struct verdicts *verdicts,
+		    const struct diag *diag);
+void agent_on_route(void *context, enum route_change change, const struct route_link *link);
+void agent_path(void *context, const union sl_addr *to, struct reconcile_path *ret);
+/* Attaches the default route's interface and the devices that replicas are routed over. */
+void agent_attach_routed(struct agent *agent);
+
+/* agent_health.c */
+void agent_on_health(void *context, __u32 replica, const struct probe_health *health,
+		     bool port_refused, const char *evidence);
+/* Probes exactly the replicas of the model in force. 0, or -ENOMEM. */
+int agent_sync_probes(struct agent *agent);
+/* Says which services entered or left panic. */
+void agent_check_panic(struct agent *agent);
+
+#endif

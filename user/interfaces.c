@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Owns the list of interfaces that carry our programs. A role, once given, stays
+ * until the interface goes or is renamed out of it; uplink beats fabric. Never
+ * takes the loopback. Called by the agent.
+ */
+#include "interfaces.h"
+
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct attached {
+	int ifindex;
+	char name[IF_NAMESIZE];
+	enum attach_role role;
+};
+
+struct interfaces {
+	struct datapath *datapath;
+	struct events *events;
+	struct interfaces_options options;
+	struct attached *list;
+	unsigned n, capacity;
+};
+
+/* Whether `name` matches one of the comma-separated globs. */
+static bool matches(const char *globs, const char *name)
+{
+	char glob[64];
+
+	for (const char *at = globs; at && *at;) {
+		size_t len = strcspn(at, ",");
+
+		snprintf(glob, sizeof(glob), "%.*s", (int)len, at);
+		if (!fnmatch(glob, name, 0))
+			return true;
+		at += len + (at[len] == ',');
+	}
+	return false;
+}
+
+static struct attached *find(const struct interfaces *interfaces, int ifindex)
+{
+	for (unsigned i = 0; i < interfaces->n; i++)
+		if (interfaces->list[i].ifindex == ifindex)
+			return &interfaces->list[i];
+	return NULL;
+}
+
+static void say(struct interfaces *interfaces, enum sl_event_kind kind, const struct attached *at)
+{
+	struct sl_event event = {.kind = kind};
+
+	events_add(interfaces->events, &event, "%s as %s", at->name, attach_role_names[at->role]);
+}
+
+static void forget(struct interfaces *interfaces, struct attached *at)
+{
+	datapath_detach(interfaces->datapath, at->ifindex, at->name);
+	say(interfaces, SL_EVENT_DETACH, at);
+	*at = interfaces->list[--interfaces->n];
+}
+
+static int give_role(struct interfaces *interfaces, const struct route_link *link,
+		     enum attach_role role)
+{
+	struct attached *at;
+	int error;
+
+	if (interfaces->n == interfaces->capacity) {
+		unsigned capacity = interfaces->capacity ? interfaces->capacity * 2 : 32;
+
+		at = realloc(interfaces->list, capacity * sizeof(*at));
+		if (!at)
+			return -ENOMEM;
+		interfaces->list = at;
+		interfaces->capacity = capacity;
+	}
+	error = datapath_attach(interfaces->datapath, link->ifindex, link->name, role);
+	if (error)
+		return error == -ENODEV ? 0 : error; /* gone again already */
+	at = &interfaces->list[interfaces->n++];
+	*at = (struct attached){.ifindex = link->ifindex, .role = role};
+	snprintf(at->name, sizeof(at->name), "%s", link->name);
+	say(interfaces, SL_EVENT_ATTACH, at);
+	return 0;
+}
+
+int interfaces_new(struct datapath *datapath, struct events *events,
+		   const struct interfaces_options *options, struct interfaces **ret)
+{
+	struct interfaces *interfaces = calloc(1, sizeof(*interfaces));
+
+	if (!interfaces)
+		return -ENOMEM;
+	interfaces->datapath = datapath;
+	interfaces->events = events;
+	interfaces->options = *options;
+	*ret = interfaces;
+	return 0;
+}
+
+void interfaces_free(struct interfaces *interfaces)
+{
+	if (!interfaces)
+		return;
+	free(interfaces->list);
+	free(interfaces);
+}
+
+int interfaces_link_new(struct interfaces *interfaces, const struct route_link *link)
+{
+	struct attached *at = find(interfaces, link->ifindex);
+	enum attach_role role = ATTACH_NONE;
+
+	if (at && !strcmp(at->name, link->name))
+		return 0;
+	if (at)
+		forget(interfaces, at);
+	if (matches(interfaces->options.uplinks, link->name))
+		role = ATTACH_UPLINK;
+	else if (matches(interfaces->options.pod_globs, link->name))
+		role = ATTACH_POD;
+	return role == ATTACH_NONE ? 0 : give_role(interfaces, link, role);
+}
+
+void interfaces_link_gone(struct interfaces *interfaces, const struct route_link *link)
+{
+	struct attached *at = find(interfaces, link->ifindex);
+
+	if (at)
+		forget(interfaces, at);
+}
+
+/* A role that follows routes: never takes the place of one that has a name. */
+static int routed_role(struct interfaces *interfaces, const struct route_link *link,
+		       enum attach_role role)
+{
+	struct attached *at = find(interfaces, link->ifindex);
+
+	if (!strcmp(link->name, "lo") || (at && at->role != ATTACH_FABRIC) ||
+	    (at && role == ATTACH_FABRIC))
+		return 0;
+	if (at)
+		forget(interfaces, at);
+	return give_role(interfaces, link, role);
+}
+
+int interfaces_default_uplink(struct interfaces *interfaces, const struct route_link *link)
+{
+	return interfaces->options.uplinks ? 0 : routed_role(interfaces, link, ATTACH_UPLINK);
+}
+
+int interfaces_fabric(struct interfaces *interfaces, const struct route_link *link)
+{
+	return routed_role(interfaces, link, ATTACH_FABRIC);
+}
+
+enum attach_role interfaces_role(const struct interfaces *interfaces, int ifindex)
+{
+	const struct attached *at = find(interfaces, ifindex);
+
+	return at ? at->role : ATTACH_NONE;
+}
+
+unsigned interfaces_count(const struct interfaces *interfaces, enum attach_role role)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < interfaces->n; i++)
+		n += interfaces->list[i].role == role;
+	return n;
+}
+
+static bool is_wanted(void *context, const char *name)
+{
+	const struct interfaces *interfaces = context;
+
+	for (unsigned i = 0; i < interfaces->n; i++)
+		if (!strcmp(interfaces->list[i].name, name))
+			return true;
+	return false;
+}
+
+int interfaces_prune(struct interfaces *interfaces)
+{
+	return datapath_prune(interfaces->datapath, is_wanted, interfaces);
+}

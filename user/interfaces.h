@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Which interface has which role, and the programs at it: pod interfaces by
+ * glob, uplinks by name (or the default route's), fabric devices because a
+ * replica is routed over them. Follows interfaces as they come and go.
+ */
+#ifndef SLUICE_INTERFACES_H
+#define SLUICE_INTERFACES_H
+
+#include <stdbool.h>
+
+#include "datapath.h"
+#include "events.h"
+#include "route.h"
+
+struct interfaces_options {
+	const char *pod_globs; /* "veth*,cali*" */
+	const char *uplinks;   /* "eth0,eth1"; NULL: the interface of the default route */
+};
+
+struct interfaces;
+
+/* 0, or -ENOMEM. `datapath` and the options' strings must outlive it. */
+int interfaces_new(struct datapath *datapath, struct events *events,
+		   const struct interfaces_options *options, struct interfaces **ret);
+/* Leaves the programs where they are. */
+void interfaces_free(struct interfaces *interfaces);
+
+/* An interface appeared or changed: attaches, renames or leaves alone. 0, or -errno. */
+int interfaces_link_new(struct interfaces *interfaces, const struct route_link *link);
+void interfaces_link_gone(struct interfaces *interfaces, const struct route_link *link);
+
+/* The default route's interface, where no --uplinks says otherwise; 0: none. 0, or -errno. */
+int interfaces_default_uplink(struct interfaces *interfaces, const struct route_link *link);
+
+/* A replica is routed over this device. 0, or -errno. */
+int interfaces_fabric(struct interfaces *interfaces, const struct route_link *link);
+
+enum attach_role interfaces_role(const struct interfaces *interfaces, int ifindex);
+unsigned interfaces_count(const struct interfaces *interfaces, enum attach_role role);
+
+/* Takes programs of an earlier agent off interfaces that have no role now. 0, or -errno. */
+int interfaces_prune(struct interfaces *interfaces);
+
+#endif

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * sluiced: reads the command line, checks what must hold before anything is
+ * loaded, and runs the agent (or takes Sluice away). Exit: 0, 1 failed, 2 usage.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/libbpf.h>
+
+#include "agent.h"
+#include "log.h"
+#include "maps.h"
+
+#define DEFAULT_POD_INTERFACES "veth*,lxc*,cali*,eni*"
+#define DEFAULT_LISTEN "127.0.0.1:9911"
+#define SNAT_PORT_MIN 1024
+#define SNAT_PORT_MAX 29999
+#define NODE_PORT_MIN 30000 /* kube-apiserver --service-node-port-range */
+#define NODE_PORT_MAX 32767
+#define EXIT_USAGE 2
+
+static const char usage[] =
+	"usage: sluiced --manifests DIR [OPTION...]\n"
+	"       sluiced --unload [--bpffs DIR]\n"
+	"\n"
+	"Steers new connections to the least-loaded healthy replica, in the kernel.\n"
+	"\n"
+	"  --manifests DIR            Kubernetes objects as YAML or JSON files, watched for changes\n"
+	"  --pod-interfaces GLOB,...  host side of pods (default: " DEFAULT_POD_INTERFACES ")\n"
+	"  --uplinks NAME,...         where outside clients come in (default: the default route's)\n"
+	"  --bpffs DIR                where maps, programs and links are pinned\n"
+	"                             (default: " MAPS_DEFAULT_BPFFS ")\n"
+	"  --listen ADDR:PORT         /metrics, /healthz, /readyz, /status (default: " DEFAULT_LISTEN ")\n"
+	"  --node-name NAME           as in nodeName of endpoints (default: the host's name)\n"
+	"  --peers N                  agents in the cluster: remote replicas are probed N times as\n"
+	"                             seldom (default: the nodes that the manifests name)\n"
+	"  --snat-ports MIN-MAX       source ports towards remote replicas (default: 1024-29999)\n"
+	"  --allow-external-ips CIDR,...   ranges in which externalIPs are served (default: none)\n"
+	"  --log-level error|warn|info|debug    --log-format text|json\n"
+	"  --unload                   remove every program, link, map and qdisc of ours, and exit\n"
+	"  --version  --help\n"
+	"\n"
+	"SIGTERM ends the agent and leaves everything working in the kernel; the next one adopts it.\n"
+	"Not in this version: --kubernetes, --bus, --fast-path.\n"
+	"\n"
+	"Try:  sluice check -f DIR      what would become of these manifests\n"
+	"      sluice doctor            what this node lacks\n"
+	"      sluice replica show      once it runs\n";
+
+enum option_id { OPT_MANIFESTS = 256, OPT_PODS, OPT_UPLINKS, OPT_BPFFS, OPT_LISTEN, OPT_NODE_NAME,
+		 OPT_PEERS, OPT_SNAT, OPT_EXTERNAL, OPT_LOG_LEVEL, OPT_LOG_FORMAT, OPT_UNLOAD,
+		 OPT_VERSION, OPT_HELP, OPT_NOT_YET };
+
+static const struct option long_options[] = {
+	{"manifests", required_argument, NULL, OPT_MANIFESTS},
+	{"pod-interfaces", required_argument, NULL, OPT_PODS},
+	{"uplinks", required_argument, NULL, OPT_UPLINKS},
+	{"bpffs", required_argument, NULL, OPT_BPFFS},
+	{"listen", required_argument, NULL, OPT_LISTEN},
+	{"node-name", required_argument, NULL, OPT_NODE_NAME},
+	{"peers", required_argument, NULL, OPT_PEERS},
+	{"snat-ports", required_argument, NULL, OPT_SNAT},
+	{"allow-external-ips", required_argument, NULL, OPT_EXTERNAL},
+	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
+	{"log-format", required_argument, NULL, OPT_LOG_FORMAT},
+	{"unload", no_argument, NULL, OPT_UNLOAD},
+	{"version", no_argument, NULL, OPT_VERSION},
+	{"help", no_argument, NULL, OPT_HELP},
+	{"kubernetes", no_argument, NULL, OPT_NOT_YET},
+	{"bus", required_argument, NULL, OPT_NOT_YET},
+	{"fast-path", no_argument, NULL, OPT_NOT_YET},
+	{},
+};
+
+struct settings {
+	struct agent_options agent;
+	char node_name[256];
+	enum log_level level;
+	bool json, unload;
+};
+
+static int complain(const char *what, const char *value, const char *help)
+{
+	fprintf(stderr, "sluiced: %s \"%s\": %s\n", what, value, help);
+	return -EINVAL;
+}
+
+static int parse_number(const char *text, unsigned long max, unsigned long *ret)
+{
+	char *end;
+
+	errno = 0;
+	*ret = strtoul(text, &end, 10);
+	return errno || end == text || *end || text[0] == '-' || *ret > max ? -EINVAL : 0;
+}
+
+static int parse_snat_ports(const char *text, struct datapath_options *ret)
+{
+	unsigned min, max;
+	int end = 0;
+
+	if (sscanf(text, "%u-%u%n", &min, &max, &end) != 2 || text[end] || min < 1 ||
+	    max > 65535 || min > max)
+		return -EINVAL;
+	ret->snat_port_min = min;
+	ret->snat_port_max = max;
+	return 0;
+}
+
+static int parse_cidrs(const char *text, struct agent_options *ret)
+{
+	char one[64];
+
+	for (const char *at = text; *at;) {
+		size_t len = strcspn(at, ",");
+		struct addr_cidr *list = realloc(ret->external_cidrs,
+						 (ret->n_external_cidrs + 1) * sizeof(*list));
+
+		if (!list)
+			return -ENOMEM;
+		ret->external_cidrs = list;
+		snprintf(one, sizeof(one), "%.*s", (int)len, at);
+		if (addr_parse_cidr(one, &list[ret->n_external_cidrs]))
+			return -EINVAL;
+		ret->n_external_cidrs++;
+		at += len + (at[len] == ',');
+	}
+	return 0;
+}
+
+/* One option; 1: done, exit 0. */
+static int take_option(int id, const char *name, struct settings *s)
+{
+	unsigned long number;
+
+	switch (id) {
+	case OPT_MANIFESTS:
+		s->agent.manifests = optarg;
+		return 0;
+	case OPT_PODS:
+		s->agent.interfaces.pod_globs = optarg;
+		return 0;
+	case OPT_UPLINKS:
+		s->agent.interfaces.uplinks = optarg;
+		return 0;
+	case OPT_BPFFS:
+		s->agent.datapath.bpffs = optarg;
+		return 0;
+	case OPT_LISTEN:
+		s->agent.listen = optarg;
+		return 0;
+	case OPT_NODE_NAME:
+		s->agent.node_name = optarg;
+		return 0;
+	case OPT_PEERS:
+		if (parse_number(optarg, 100000, &number) || !number)
+			return complain("--peers", optarg, "must be a number from 1");
+		s->agent.peers = number;
+		return 0;
+	case OPT_SNAT:
+		return parse_snat_ports(optarg, &s->agent.datapath) ?
+			       complain("--snat-ports", optarg, "must be MIN-MAX, as in 1024-29999") :
+			       0;
+	case OPT_EXTERNAL:
+		return parse_cidrs(optarg, &s->agent) ?
+			       complain("--allow-external-ips", optarg,
+					"must be CIDRs, as in 192.0.2.0/24,2001:db8::/32") :
+			       0;
+	case OPT_LOG_LEVEL:
+		return log_level_parse(optarg, &s->level) ?
+			       complain("--log-level", optarg,
+					"must be error, warn, info or debug") :
+			       0;
+	case OPT_LOG_FORMAT:
+		s->json = !strcmp(optarg, "json");
+		return s->json || !strcmp(optarg, "text") ?
+			       0 :
+			       complain("--log-format", optarg, "must be text or json");
+	case OPT_UNLOAD:
+		s->unload = true;
+		return 0;
+	case OPT_VERSION:
+		printf("sluiced %s\n", SLUICE_VERSION);
+		return 1;
+	case OPT_HELP:
+		fputs(usage, stdout);
+		return 1;
+	case OPT_NOT_YET:
+		return complain("option", name, "this version has not got it yet");
+	default:
+		return -EINVAL; /* getopt has said why */
+	}
+}
+
+/* 0; 1: nothing more to do; -errno: said why. */
+static int parse_options(int argc, char **argv, struct settings *s)
+{
+	int id, index, result;
+
+	while ((id = getopt_long(argc, argv, "h", long_options, &index)) != -1) {
+		result = take_option(id == 'h' ? OPT_HELP : id,
+				     id == OPT_NOT_YET ? long_options[index].name : "", s);
+		if (result)
+			return result;
+	}
+	if (optind < argc)
+		return complain("argument", argv[optind], "unexpected; see sluiced --help");
+	if (!s->unload && !s->agent.manifests) {
+		fprintf(stderr, "sluiced: name a directory of manifests: --manifests DIR (see "
+				"sluiced --help)\n");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static bool overlap(unsigned a_min, unsigned a_max, unsigned b_min, unsigned b_max)
+{
+	return a_min <= b_max && b_min <= a_max;
+}
+
+/* Source-NAT ports that the node itself might use would mix up two connections. */
+static int check_ports(const struct datapath_options *options)
+{
+	static const char path[] = "/proc/sys/net/ipv4/ip_local_port_range";
+	unsigned min = options->snat_port_min, max = options->snat_port_max, low = 0, high = 0;
+	FILE *file = fopen(path, "re");
+
+	if (!file || fscanf(file, "%u %u", &low, &high) != 2)
+		low = high = 0;
+	if (file)
+		fclose(file);
+	if (high && overlap(min, max, low, high)) {
+		log_error("--snat-ports %u-%u overlaps the node's own ports %u-%u (%s): choose "
+			  "another range, or change that one", min, max, low, high, path);
+		return -EINVAL;
+	}
+	if (overlap(min, max, NODE_PORT_MIN, NODE_PORT_MAX)) {
+		log_error("--snat-ports %u-%u overlaps Kubernetes' node ports %u-%u: choose another "
+			  "range", min, max, NODE_PORT_MIN, NODE_PORT_MAX);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int print_libbpf(enum libbpf_print_level level, const char *format, va_list args)
+{
+	char line[1024];
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	vsnprintf(line, sizeof(line), format, args);
+	line[strcspn(line, "\n")] = '\0';
+	log_debug("%s", line);
+	return 0;
+}
+
+static int unload(const char *bpffs)
+{
+	char error[1024];
+
+	if (datapath_unload(bpffs, error, sizeof(error))) {
+		log_error("%s", error);
+		return EXIT_FAILURE;
+	}
+	log_info("nothing of Sluice is left below %s", bpffs);
+	return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+	struct settings s = {
+		.agent = {.listen = DEFAULT_LISTEN,
+			  .datapath = {.bpffs = MAPS_DEFAULT_BPFFS,
+				       .snat_port_min = SNAT_PORT_MIN,
+				       .snat_port_max = SNAT_PORT_MAX},
+			  .interfaces = {.pod_globs = DEFAULT_POD_INTERFACES}},
+		.level = LOG_LEVEL_INFO,
+	};
+	int result = parse_options(argc, argv, &s);
+
+	if (result)
+		return result > 0 ? EXIT_SUCCESS : EXIT_USAGE;
+	log_init(s.level, s.json);
+	libbpf_set_print(print_libbpf);
+	if (s.unload)
+		return unload(s.agent.datapath.bpffs);
+	if (!s.agent.node_name) {
+		gethostname(s.node_name, sizeof(s.node_name) - 1);
+		s.agent.node_name = s.node_name;
+	}
+	if (check_ports(&s.agent.datapath))
+		return EXIT_FAILURE;
+	result = agent_run(&s.agent);
+	free(s.agent.external_cidrs);
+	return result ? EXIT_FAILURE : EXIT_SUCCESS;
+}

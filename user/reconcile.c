@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Owns which row means which service, VIP and replica, the index and the member
+ * ranges. Order of stores: replica rows, then the member list, then the VIP, so
+ * that a program never meets half a service. Called by the agent.
+ */
+#include "reconcile.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <sluice/hash.h>
+
+#include "addr.h"
+#include "alias.h"
+#include "reconcile_state.h"
+
+#define LOAD_TTL_MS 3000 /* a report older than this is stale (DESIGN 4.2) */
+
+uint64_t reconcile_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+/* FNV-1a over two strings; never 0. */
+uint64_t reconcile_hash(const char *a, const char *b)
+{
+	uint64_t hash = 0xcbf29ce484222325ull;
+
+	for (int i = 0; i < 2; i++) {
+		for (const char *p = i ? b : a; *p; p++)
+			hash = (hash ^ (unsigned char)*p) * 0x100000001b3ull;
+		hash = (hash ^ 0xff) * 0x100000001b3ull;
+	}
+	return hash ? hash : 1;
+}
+
+struct index_key reconcile_key(const union sl_addr *addr, __be16 port, __u8 proto, __u8 kind)
+{
+	return (struct index_key){.addr = *addr, .port = port, .proto = proto, .kind = kind};
+}
+
+/* ---- rows ---------------------------------------------------------------------------*/
+
+int64_t rows_take(struct rows *rows)
+{
+	for (__u32 i = 0; i < rows->n; i++) {
+		if (rows->row[i].used)
+			continue;
+		rows->row[i] = (struct row){.used = true, .seen = true};
+		return i;
+	}
+	return -ENOSPC;
+}
+
+void rows_retire(struct rows *rows, __u32 row, bool retired)
+{
+	if (rows->row[row].retired == retired)
+		return;
+	rows->row[row].retired = retired;
+	rows->row[row].doomed = false;
+	rows->retired += retired ? 1 : -1;
+}
+
+void rows_release(struct rows *rows, __u32 row)
+{
+	rows_retire(rows, row, false);
+	rows->row[row] = (struct row){};
+}
+
+static void rows_unsee(struct rows *rows)
+{
+	for (__u32 i = 0; i < rows->n; i++)
+		rows->row[i].seen = false;
+}
+
+/* ---- warm start -----------------------------------------------------------------------*/
+
+static int adopt_service(struct reconcile *r, __u32 row)
+{
+	struct sl_service *service = &r->tables->services[row];
+	struct sl_service_name name;
+
+	if (!(service->flags & SL_SERVICE_USED))
+		return 0;
+	r->services.row[row].used = true;
+	if (!bpf_map_lookup_elem(r->tables->service_names_fd, &row, &name))
+		r->services.row[row].name = reconcile_hash(name.service, name.port_name) ^
+					    name.port << 8 ^ name.proto << 1 ^ name.external;
+	return ranges_reserve(&r->ranges, SL_MEMBERS_OFFSET(service->members),
+			      SL_MEMBERS_LENGTH(service->members));
+}
+
+static int adopt(struct reconcile *r)
+{
+	int error = 0;
+
+	for (__u32 row = 0; row < r->services.n && !error; row++)
+		error = adopt_service(r, row);
+	for (__u32 row = 0; row < r->vips.n; row++)
+		r->vips.row[row].used = r->tables->vips[row].flags & SL_VIP_USED;
+	for (__u32 row = 0; row < r->replicas.n; row++)
+		r->replicas.row[row].used = r->tables->replicas[row].config.flags & SL_REPLICA_USED;
+	while (r->n_sources < SL_MAX_SOURCES && r->tables->sources[r->n_sources].used)
+		r->n_sources++;
+	return error;
+}
+
+static int rows_init(struct rows *rows, __u32 n)
+{
+	rows->n = n;
+	rows->row = calloc(n, sizeof(*rows->row));
+	return rows->row ? 0 : -ENOMEM;
+}
+
+int reconcile_new(struct tables *tables, struct events *events, reconcile_path_fn *path,
+		  void *context, struct reconcile **ret)
+{
+	struct reconcile *r = calloc(1, sizeof(*r));
+	int error;
+
+	if (!r)
+		return -ENOMEM;
+	r->tables = tables;
+	r->events = events;
+	r->path = path;
+	r->context = context;
+	error = rows_init(&r->services, SL_MAX_SERVICES);
+	error = error ?: rows_init(&r->vips, SL_MAX_VIPS);
+	error = error ?: rows_init(&r->replicas, SL_MAX_REPLICAS);
+	error = error ?: ranges_init(&r->ranges, SL_MAX_MEMBERS);
+	error = error ?: index_init(&r->index, tables->addr_index, tables->filters,
+				    tables->control->seed);
+	error = error ?: adopt(r);
+	if (error) {
+		reconcile_free(r);
+		return error;
+	}
+	*ret = r;
+	return 0;
+}
+
+void reconcile_free(struct reconcile *r)
+{
+	if (!r)
+		return;
+	index_done(&r->index);
+	ranges_done(&r->ranges);
+	free(r->services.row);
+	free(r->vips.row);
+	free(r->replicas.row);
+	free(r);
+}
+
+/* ---- services ---------------------------------------------------------------------------*/
+
+static void service_event(struct reconcile *r, enum sl_event_kind kind, __u32 row)
+{
+	struct sl_event event = {.kind = kind, .service = row + 1};
+
+	if (r->events)
+		events_add(r->events, &event, "%s", "");
+}
+
+static int64_t service_row(struct reconcile *r, const struct model_service *service)
+{
+	uint64_t hash = reconcile_hash(service->name, service->port_name) ^ service->port << 8 ^
+			service->proto << 1 ^ service->external;
+	struct sl_service_name name = {.port = service->port, .proto = service->proto,
+				       .external = service->external};
+	int64_t row;
+
+	for (__u32 i = 0; i < r->services.n; i++) {
+		if (!r->services.row[i].used || r->services.row[i].name != hash)
+			continue;
+		r->services.row[i].seen = true;
+		rows_retire(&r->services, i, false);
+		return i;
+	}
+	row = rows_take(&r->services);
+	if (row < 0)
+		return row;
+	snprintf(name.service, sizeof(name.service), "%s", service->name);
+	snprintf(name.port_name, sizeof(name.port_name), "%s", service->port_name);
+	memset(&r->tables->services[row], 0, sizeof(struct sl_service));
+	if (bpf_map_update_elem(r->tables->service_names_fd, &(__u32){row}, &name, BPF_ANY)) {
+		rows_release(&r->services, row);
+		return -errno;
+	}
+	r->services.row[row].name = hash;
+	service_event(r, SL_EVENT_SERVICE_ADD, row);
+	return row;
+}
+
+/* Publishes a member list; the old one rests a second before its range is given again. */
+static int publish_members(struct reconcile *r, __u32 row, const struct sl_member *list, __u32 n)
+{
+	struct sl_service *service = &r->tables->services[row];
+	__u64 old = service->members, now = reconcile_now_ns();
+	__u32 offset = 0;
+	int error;
+
+	if (SL_MEMBERS_LENGTH(old) == n &&
+	    (!n || !memcmp(&r->tables->members[SL_MEMBERS_OFFSET(old)], list, n * sizeof(*list))))
+		return 0;
+	error = ranges_alloc(&r->ranges, n, now, &offset);
+	if (error)
+		return error;
+	if (n)
+		memcpy(&r->tables->members[offset], list, n * sizeof(*list));
+	__atomic_store_n(&service->members,
+			 SL_MEMBERS(offset, n, SL_MEMBERS_GENERATION(old) + 1), __ATOMIC_RELEASE);
+	return ranges_free(&r->ranges, SL_MEMBERS_OFFSET(old), SL_MEMBERS_LENGTH(old), now);
+}
+
+static int apply_members(struct reconcile *r, const struct model_service *service, __u32 row)
+{
+	size_t n = service->n_replicas;
+	__u32 *replicas = calloc(n + 1, sizeof(*replicas));
+	__u16 *weights = calloc(n + 1, sizeof(*weights));
+	struct sl_member *list = calloc(n + 1, sizeof(*list));
+	int error = replicas && weights && list ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < n && !error; i++) {
+		int64_t replica = reconcile_replica(r, &service->replicas[i], row);
+
+		error = replica < 0 ? replica : 0;
+		replicas[i] = replica;
+		weights[i] = service->replicas[i].weight;
+	}
+	error = error ?: alias_build(replicas, weights, n, list);
+	error = error ?: publish_members(r, row, list, n);
+	free(replicas);
+	free(weights);
+	free(list);
+	return error;
+}
+
+/* ---- VIPs ----------------------------------------------------------------------------------*/
+
+/* The bare address, so that fragments of its packets are known. Shared by all its VIPs: -EEXIST. */
+static int apply_address(struct reconcile *r, const union sl_addr *addr)
+{
+	struct index_key key = reconcile_key(addr, 0, 0, SL_INDEX_ADDRESS);
+	int error = index_add(&r->index, &key, 0, reconcile_now_ns());
+
+	return error == -EEXIST ? 0 : error;
+}
+
+static int apply_vip(struct reconcile *r, const union sl_addr *addr, const struct model_vip *vip,
+		     __u32 service)
+{
+	struct index_key key = reconcile_key(addr, vip->port, vip->proto, SL_INDEX_VIP);
+	struct sl_vip *entry;
+	int64_t found;
+	__u32 row;
+	int error;
+
+	if (index_find(&r->index, &key, &row) == 0) {
+		entry = &r->tables->vips[row];
+		__atomic_store_n(&entry->service, service, __ATOMIC_RELEASE);
+		__atomic_store_n(&entry->flags, SL_VIP_USED, __ATOMIC_RELEASE);
+		rows_retire(&r->vips, row, false);
+		r->vips.row[row].seen = true;
+		return 0;
+	}
+	found = rows_take(&r->vips);
+	if (found < 0)
+		return found;
+	entry = &r->tables->vips[found];
+	*entry = (struct sl_vip){.addr = *addr, .port = vip->port, .proto = vip->proto,
+				 .flags = SL_VIP_USED, .service = service,
+				 .addr_sum = sl_addr_sum(addr)};
+	error = apply_address(r, addr);
+	error = error ?: index_add(&r->index, &key, found, reconcile_now_ns());
+	if (error) {
+		entry->flags = 0;
+		rows_release(&r->vips, found);
+	}
+	return error;
+}
+
+static int apply_vips(struct reconcile *r, const struct model_service *service, __u32 row,
+		      const union sl_addr *addresses, size_t n_addresses)
+{
+	int error = 0;
+
+	for (size_t i = 0; i < service->n_vips && !error; i++) {
+		const struct model_vip *vip = &service->vips[i];
+
+		if (vip->kind != MODEL_VIP_NODE_PORT) {
+			error = apply_vip(r, &vip->addr, vip, row);
+			continue;
+		}
+		for (size_t a = 0; a < n_addresses && !error; a++)
+			if (addr_is_v4(&addresses[a]) == addr_is_v4(&vip->addr))
+				error = apply_vip(r, &addresses[a], vip, row);
+	}
+	return error;
+}
+
+/* ---- the whole -------------------------------------------------------------------------------*/
+
+static int apply_service(struct reconcile *r, const struct model_service *service,
+			 const union sl_addr *addresses, size_t n_addresses)
+{
+	int64_t row = service_row(r, service);
+	struct sl_service *entry;
+	__u32 flags;
+	int error;
+
+	if (row < 0)
+		return row;
+	entry = &r->tables->services[row];
+	flags = entry->flags & SL_SERVICE_LOADS;
+	flags |= SL_SERVICE_USED | (service->replace ? SL_SERVICE_REPLACE : 0);
+	entry->idle_ticks = (uint64_t)service->idle_timeout_ms * r->tables->control->hz / 1000;
+	entry->load_ttl_ms = LOAD_TTL_MS;
+	__atomic_store_n(&entry->flags, flags, __ATOMIC_RELEASE);
+	error = apply_members(r, service, row);
+	return error ?: apply_vips(r, service, row, addresses, n_addresses);
+}
+
+/* What the model no longer has takes no new flows from now on. */
+static void retire_unseen(struct reconcile *r)
+{
+	for (__u32 i = 0; i < r->vips.n; i++) {
+		if (!r->vips.row[i].used || r->vips.row[i].seen)
+			continue;
+		__atomic_store_n(&r->tables->vips[i].flags, SL_VIP_USED | SL_VIP_NO_NEW,
+				 __ATOMIC_RELEASE);
+		rows_retire(&r->vips, i, true);
+	}
+	for (__u32 i = 0; i < r->services.n; i++) {
+		if (!r->services.row[i].used || r->services.row[i].seen ||
+		    r->services.row[i].retired)
+			continue;
+		publish_members(r, i, NULL, 0);
+		rows_retire(&r->services, i, true);
+		service_event(r, SL_EVENT_SERVICE_DEL, i);
+	}
+	for (__u32 i = 0; i < r->replicas.n; i++)
+		if (r->replicas.row[i].used && !r->replicas.row[i].seen &&
+		    !r->replicas.row[i].retired)
+			reconcile_retire_replica(r, i);
+}
+
+int reconcile_apply(struct reconcile *r, const struct model *model,
+		    const union sl_addr *node_addresses, size_t n_node_addresses, char *error,
+		    size_t error_len)
+{
+	int code = 0;
+
+	rows_unsee(&r->services);
+	rows_unsee(&r->vips);
+	rows_unsee(&r->replicas);
+	for (size_t i = 0; i < model->n_services && !code; i++) {
+		const struct model_service *service = &model->services[i];
+
+		code = apply_service(r, service, node_addresses, n_node_addresses);
+		if (code)
+			snprintf(error, error_len, "service %s, port %s: %s", service->name,
+				 service->port_name[0] ? service->port_name : "(unnamed)",
+				 code == -ENOSPC ? "a table is full: fewer services, VIPs or "
+						   "replicas are needed" :
+						   strerror(-code));
+	}
+	if (code)
+		return code; /* nothing is retired for want of having been looked at */
+	retire_unseen(r);
+	r->tables->control->applied++;
+	return 0;
+}
+
+bool reconcile_has_retired(const struct reconcile *r)
+{
+	return r->services.retired || r->vips.retired || r->replicas.retired;
+}

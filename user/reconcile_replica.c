@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Replica rows: what the model, the routes and the probes say of each. A row is
+ * filled before its index entry appears, and its service-port is listed before
+ * any flow can come back through it. Called by reconcile.c and the agent.
+ */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <sluice/hash.h>
+
+#include "addr.h"
+#include "maps.h"
+#include "reconcile_state.h"
+
+#define HEALTH (SL_REPLICA_PROBE_DOWN | SL_REPLICA_SUSPECT)
+
+int64_t reconcile_find_replica(const struct reconcile *r, const union sl_addr *addr, __be16 port,
+			       __u8 proto)
+{
+	struct index_key key = reconcile_key(addr, port, proto, SL_INDEX_REPLICA);
+	__u32 row;
+
+	return index_find(&r->index, &key, &row) ? -ENOENT : (int64_t)row;
+}
+
+static void replica_event(struct reconcile *r, enum sl_event_kind kind, __u32 row,
+			  const char *text)
+{
+	const struct sl_replica *replica = &r->tables->replicas[row];
+	const struct sl_replica_services *services = &r->tables->replica_services[row];
+	struct sl_event event = {
+		.kind = kind,
+		.addr = replica->config.addr,
+		.port = replica->config.port,
+		.service = services->n ? services->service[0] + 1 : 0,
+		.value = maps_replica_state(replica, reconcile_now_ns()),
+	};
+
+	if (r->events)
+		events_add(r->events, &event, "%s", text);
+}
+
+/* Stores new flags; says so when the state that people see changed. */
+static void set_flags(struct reconcile *r, __u32 row, __u16 flags, const char *evidence)
+{
+	struct sl_replica *replica = &r->tables->replicas[row];
+	enum sl_replica_state before = maps_replica_state(replica, reconcile_now_ns());
+
+	if (replica->config.flags == flags)
+		return;
+	__atomic_store_n(&replica->config.flags, flags, __ATOMIC_RELEASE);
+	if (maps_replica_state(replica, reconcile_now_ns()) != before)
+		replica_event(r, SL_EVENT_REPLICA_STATE, row, evidence);
+}
+
+void reconcile_health(struct reconcile *r, __u32 row, __u16 health, const char *evidence)
+{
+	__u16 flags;
+
+	if (row >= r->replicas.n || !r->replicas.row[row].used)
+		return;
+	flags = r->tables->replicas[row].config.flags & ~HEALTH;
+	set_flags(r, row, flags | (health & HEALTH), evidence);
+}
+
+/* ---- the way to it ------------------------------------------------------------------*/
+
+/* Row + 1 of a source address; 0: none given, or no row left (the kernel names the drop). */
+static __u16 source_row(struct reconcile *r, const union sl_addr *addr)
+{
+	struct index_key key = reconcile_key(addr, 0, 0, SL_INDEX_SOURCE);
+	struct sl_source *source;
+	__u32 row;
+
+	if (!addr->d[0] && !addr->d[1])
+		return 0;
+	if (index_find(&r->index, &key, &row) == 0)
+		return row + 1;
+	if (r->n_sources == SL_MAX_SOURCES)
+		return 0;
+	row = r->n_sources;
+	source = &r->tables->sources[row];
+	source->addr = *addr;
+	source->addr_sum = sl_addr_sum(addr);
+	source->used = 1;
+	if (index_add(&r->index, &key, row, reconcile_now_ns()))
+		return 0;
+	r->n_sources++;
+	return row + 1;
+}
+
+static void set_path(struct reconcile *r, __u32 row)
+{
+	struct sl_replica_config *config = &r->tables->replicas[row].config;
+	struct reconcile_path path = {};
+
+	r->path(r->context, &config->addr, &path);
+	config->out_ifindex = path.ifindex;
+	config->source = path.local ? 0 : source_row(r, &path.source);
+	set_flags(r, row,
+		  path.local ? config->flags | SL_REPLICA_LOCAL : config->flags & ~SL_REPLICA_LOCAL,
+		  "route changed");
+}
+
+void reconcile_paths(struct reconcile *r)
+{
+	for (__u32 row = 0; row < r->replicas.n; row++)
+		if (r->replicas.row[row].used)
+			set_path(r, row);
+}
+
+/* ---- which services it belongs to ----------------------------------------------------*/
+
+static void list_remove(struct sl_replica_services *list, __u32 at)
+{
+	list->service[at] = list->service[list->n - 1];
+	__atomic_store_n(&list->n, list->n - 1, __ATOMIC_RELEASE);
+}
+
+/* A service that left stays listed for its open flows, unless the place is needed. */
+static int list_add(struct reconcile *r, struct sl_replica_services *list, __u32 service)
+{
+	for (__u32 i = 0; i < list->n; i++)
+		if (list->service[i] == service)
+			return 0;
+	for (__u32 i = 0; list->n == SL_MAX_SHARED && i < list->n; i++)
+		if (r->services.row[list->service[i]].retired)
+			list_remove(list, i);
+	if (list->n == SL_MAX_SHARED)
+		return -ENOSPC;
+	list->service[list->n] = service;
+	__atomic_store_n(&list->n, list->n + 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+void reconcile_forget_service(struct reconcile *r, __u32 service)
+{
+	for (__u32 row = 0; row < r->replicas.n; row++) {
+		struct sl_replica_services *list = &r->tables->replica_services[row];
+
+		for (__u32 i = 0; r->replicas.row[row].used && i < list->n; i++)
+			if (list->service[i] == service)
+				list_remove(list, i);
+	}
+}
+
+/* ---- the row ----------------------------------------------------------------------------*/
+
+static __u16 model_flags(const struct model_replica *replica)
+{
+	__u16 flags = SL_REPLICA_USED;
+
+	if (!replica->serving)
+		flags |= SL_REPLICA_NOT_SERVING;
+	if (replica->terminating)
+		flags |= SL_REPLICA_DRAINING;
+	return flags;
+}
+
+static void write_name(struct reconcile *r, __u32 row, const struct model_replica *replica)
+{
+	const char *pod = replica->pod ? replica->pod : "", *node = replica->node ? replica->node : "";
+	uint64_t hash = reconcile_hash(pod, node);
+	struct sl_replica_name name = {};
+
+	if (r->replicas.row[row].name == hash)
+		return;
+	snprintf(name.pod, sizeof(name.pod), "%s", pod);
+	snprintf(name.node, sizeof(name.node), "%s", node);
+	if (!bpf_map_update_elem(r->tables->replica_names_fd, &row, &name, BPF_ANY))
+		r->replicas.row[row].name = hash;
+}
+
+static int64_t replica_new(struct reconcile *r, const struct model_replica *replica, __u32 service)
+{
+	struct index_key key =
+		reconcile_key(&replica->addr, replica->port, replica->proto, SL_INDEX_REPLICA);
+	int64_t row = rows_take(&r->replicas);
+	struct sl_replica *entry;
+	int error;
+
+	if (row < 0)
+		return row;
+	entry = &r->tables->replicas[row];
+	memset(entry, 0, sizeof(*entry)); /* free: no program reads it, the kernel's line included */
+	entry->config.addr = replica->addr;
+	entry->config.port = replica->port;
+	entry->config.proto = replica->proto;
+	entry->config.addr_sum = sl_addr_sum(&replica->addr);
+	entry->config.weight = replica->weight;
+	entry->config.flags = model_flags(replica);
+	memset(&r->tables->replica_services[row], 0, sizeof(struct sl_replica_services));
+	list_add(r, &r->tables->replica_services[row], service);
+	error = index_add(&r->index, &key, row, reconcile_now_ns());
+	if (error) {
+		entry->config.flags = 0;
+		rows_release(&r->replicas, row);
+		return error;
+	}
+	set_path(r, row);
+	replica_event(r, SL_EVENT_REPLICA_ADD, row, replica->pod ? replica->pod : "");
+	return row;
+}
+
+int64_t reconcile_replica(struct reconcile *r, const struct model_replica *replica, __u32 service)
+{
+	int64_t row = reconcile_find_replica(r, &replica->addr, replica->port, replica->proto);
+	struct sl_replica_config *config;
+	int error;
+
+	if (row < 0) {
+		row = replica_new(r, replica, service);
+		if (row >= 0)
+			write_name(r, row, replica);
+		return row;
+	}
+	config = &r->tables->replicas[row].config;
+	error = list_add(r, &r->tables->replica_services[row], service);
+	if (error)
+		return error;
+	config->weight = replica->weight;
+	if (r->replicas.row[row].retired) {
+		rows_retire(&r->replicas, row, false);
+		replica_event(r, SL_EVENT_REPLICA_ADD, row, "came back");
+	}
+	r->replicas.row[row].seen = true;
+	set_flags(r, row,
+		  (config->flags & (HEALTH | SL_REPLICA_LOCAL | SL_REPLICA_HAS_LOAD)) |
+			  model_flags(replica),
+		  replica->terminating ? "terminating" : "EndpointSlice");
+	write_name(r, row, replica);
+	return row;
+}
+
+void reconcile_retire_replica(struct reconcile *r, __u32 row)
+{
+	struct sl_replica_config *config = &r->tables->replicas[row].config;
+
+	rows_retire(&r->replicas, row, true);
+	__atomic_store_n(&config->flags, config->flags | SL_REPLICA_NOT_SERVING, __ATOMIC_RELEASE);
+	replica_event(r, SL_EVENT_REPLICA_DEL, row, "no service has it any more");
+}

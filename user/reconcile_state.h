@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Inside reconcile: its state, and what its three files share. reconcile.c
+ * applies a model, reconcile_replica.c keeps replica rows, reconcile_reclaim.c
+ * frees what nobody refers to any more.
+ */
+#ifndef SLUICE_RECONCILE_STATE_H
+#define SLUICE_RECONCILE_STATE_H
+
+#include "index.h"
+#include "ranges.h"
+#include "reconcile.h"
+
+/* What the agent knows of one row besides the row itself. */
+struct row {
+	bool used;
+	bool seen;    /* the model being applied has it */
+	bool retired; /* it had it once; flows may still refer to it */
+	bool met;     /* by the pass of reclaim under way */
+	bool doomed;  /* was retired before that pass began */
+	uint64_t name; /* hash of the names written; 0: none */
+};
+
+struct rows {
+	struct row *row;
+	__u32 n;       /* size of the table */
+	__u32 retired; /* how many are */
+};
+
+struct reconcile {
+	struct tables *tables;
+	struct events *events;
+	reconcile_path_fn *path;
+	void *context;
+	struct index index;
+	struct ranges ranges;
+	struct rows services, vips, replicas;
+	__u32 n_sources;
+	__u32 reclaim_slice;  /* next slice of the flow table to look at */
+	__u32 reclaim_slices; /* 0: no pass under way */
+};
+
+uint64_t reconcile_now_ns(void);
+uint64_t reconcile_hash(const char *a, const char *b);
+
+/* First unused row, marked used and seen; -ENOSPC. */
+int64_t rows_take(struct rows *rows);
+void rows_retire(struct rows *rows, __u32 row, bool retired);
+void rows_release(struct rows *rows, __u32 row);
+
+struct index_key reconcile_key(const union sl_addr *addr, __be16 port, __u8 proto, __u8 kind);
+
+/* Row for a replica of the model, made or brought up to date; -ENOSPC, -errno. */
+int64_t reconcile_replica(struct reconcile *r, const struct model_replica *replica, __u32 service);
+void reconcile_retire_replica(struct reconcile *r, __u32 row);
+
+/* Takes a service-port out of the list of every replica. */
+void reconcile_forget_service(struct reconcile *r, __u32 service);
+
+#endif
