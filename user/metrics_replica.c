@@ -137,6 +137,11 @@ static uint64_t probe_failed(const struct row *row)
 	return row->health->failed;
 }
 
+static uint64_t probe_voided(const struct row *row)
+{
+	return row->health->voided;
+}
+
 static const struct family service_families[] = {
 	{"sluice_service_inflight", "gauge",
 	 "Flows in flight to the replicas of the service, by whichever service they came.",
@@ -164,6 +169,9 @@ static const struct family replica_families[] = {
 static const struct family probe_families[] = {
 	{"sluice_replica_probes_total", "counter", "Probes sent to the replica.", probe_sent},
 	{"sluice_replica_probe_failures_total", "counter", "Probes that failed.", probe_failed},
+	{"sluice_replica_probes_void_total", "counter",
+	 "Probes that ended by a fault of our own and say nothing about the replica.",
+	 probe_voided},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
