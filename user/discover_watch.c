@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Follows a directory of manifests. inotify (through libuv) says that something
+ * changed; when it has been quiet for a moment, the directory is read in libuv's
+ * thread pool, since thousands of replicas take a tenth of a second to parse
+ * and the loop has probes to run. Once a second it looks whether DIR is still
+ * the directory that it watches: one that was replaced, mounted over, or
+ * removed and made anew is followed by name. Called by the agent.
+ *
+ * Not seen: changes of a file outside of DIR that a link in DIR leads to.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "discover_file.h"
+
+#define SETTLE_MS 100    /* quiet for so long: the writer has finished */
+#define POSTPONE_MS 1000 /* never quiet: read nevertheless */
+#define LOOK_MS 1000
+
+struct discover_file {
+	char *dir;
+	const struct policy_options *options;
+	discover_file_fn *fn;
+	void *context;
+	uv_fs_event_t events;
+	uv_timer_t settle, look;
+	unsigned open_handles;
+	bool watching;   /* `events` runs, on the directory of this identity: */
+	dev_t device;
+	ino_t inode;
+	bool changing;   /* `settle` runs, since: */
+	uint64_t since_ms;
+	bool working;    /* `work` is in the pool or on its way back */
+	bool again;      /* it changed meanwhile */
+	bool closing;
+	uv_work_t work;
+	int err;         /* what `work` found: */
+	struct model *model;
+	struct verdicts verdicts;
+	struct diag diag;
+};
+
+static void free_when_idle(struct discover_file *discover)
+{
+	if (discover->open_handles || discover->working)
+		return;
+	free(discover->dir);
+	free(discover);
+}
+
+static void drop_result(struct discover_file *discover)
+{
+	model_free(discover->model);
+	discover->model = NULL;
+	verdicts_done(&discover->verdicts);
+}
+
+static void load(uv_work_t *work)
+{
+	struct discover_file *discover = work->data;
+
+	discover->err = discover_file_load(discover->dir, discover->options, &discover->verdicts,
+					   &discover->model, &discover->diag);
+	if (discover->err && discover->err != -EINVAL)
+		diag_set(&discover->diag, discover->dir, 0, NULL, "%s; free some and touch a manifest",
+			 strerror(-discover->err));
+}
+
+static void postpone(struct discover_file *discover);
+
+static void loaded(uv_work_t *work, int status)
+{
+	struct discover_file *discover = work->data;
+	struct model *model = discover->model;
+
+	discover->model = NULL;
+	if (discover->closing) {
+		model_free(model);
+	} else {
+		discover->fn(discover->context, model, &discover->verdicts,
+			     discover->err ? &discover->diag : NULL);
+		if (discover->again && !discover->closing)
+			postpone(discover);
+	}
+	drop_result(discover);
+	discover->working = false;
+	if (discover->closing)
+		free_when_idle(discover);
+}
+
+static void start_load(struct discover_file *discover)
+{
+	discover->again = discover->working;
+	if (discover->working)
+		return;
+	discover->working = true;
+	discover->work.data = discover;
+	uv_queue_work(discover->settle.loop, &discover->work, load, loaded);
+}
+
+static void on_event(uv_fs_event_t *handle, const char *name, int events, int status)
+{
+	/* "..data" is the link that a mounted ConfigMap swaps. */
+	if (!name || discover_file_is_manifest(name) || !strncmp(name, "..", 2))
+		postpone(handle->data);
+}
+
+/* Watches what DIR is now; whether that is another directory than before, or none. */
+static bool watch(struct discover_file *discover)
+{
+	struct stat st;
+	bool is_there = !stat(discover->dir, &st) && S_ISDIR(st.st_mode);
+
+	if (is_there && discover->watching && st.st_dev == discover->device &&
+	    st.st_ino == discover->inode)
+		return false;
+	if (!is_there && !discover->watching)
+		return false;
+	uv_fs_event_stop(&discover->events);
+	discover->watching = is_there &&
+			     !uv_fs_event_start(&discover->events, on_event, discover->dir, 0);
+	discover->device = is_there ? st.st_dev : 0;
+	discover->inode = is_there ? st.st_ino : 0;
+	return true;
+}
+
+static void on_settled(uv_timer_t *timer)
+{
+	struct discover_file *discover = timer->data;
+
+	discover->changing = false;
+	watch(discover); /* before reading, so that no change falls in between */
+	start_load(discover);
+}
+
+static void postpone(struct discover_file *discover)
+{
+	uint64_t now = uv_now(discover->settle.loop), waited;
+
+	if (!discover->changing)
+		discover->since_ms = now;
+	discover->changing = true;
+	waited = now - discover->since_ms;
+	if (waited + SETTLE_MS <= POSTPONE_MS || !uv_is_active((uv_handle_t *)&discover->settle))
+		uv_timer_start(&discover->settle, on_settled, SETTLE_MS, 0);
+}
+
+static void on_look(uv_timer_t *timer)
+{
+	if (watch(timer->data))
+		postpone(timer->data);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct discover_file *discover = handle->data;
+
+	discover->open_handles--;
+	free_when_idle(discover);
+}
+
+static void init_handles(uv_loop_t *loop, struct discover_file *discover)
+{
+	uv_timer_init(loop, &discover->settle);
+	uv_timer_init(loop, &discover->look);
+	uv_fs_event_init(loop, &discover->events);
+	discover->settle.data = discover->look.data = discover->events.data = discover;
+	discover->open_handles = 3;
+}
+
+int discover_file_new(uv_loop_t *loop, const char *dir, const struct policy_options *options,
+		      discover_file_fn *fn, void *context, struct discover_file **ret)
+{
+	struct discover_file *discover;
+	struct stat st;
+
+	if (stat(dir, &st))
+		return -errno;
+	if (!S_ISDIR(st.st_mode))
+		return -ENOTDIR;
+	discover = calloc(1, sizeof(*discover));
+	if (!discover)
+		return -ENOMEM;
+	discover->dir = strdup(dir);
+	if (!discover->dir) {
+		free(discover);
+		return -ENOMEM;
+	}
+	discover->options = options;
+	discover->fn = fn;
+	discover->context = context;
+	init_handles(loop, discover);
+	watch(discover);
+	uv_timer_start(&discover->look, on_look, LOOK_MS, LOOK_MS);
+	start_load(discover);
+	*ret = discover;
+	return 0;
+}
+
+void discover_file_free(struct discover_file *discover)
+{
+	if (!discover)
+		return;
+	discover->closing = true;
+	uv_cancel((uv_req_t *)&discover->work); /* fails where it runs or there is none */
+	uv_close((uv_handle_t *)&discover->settle, on_closed);
+	uv_close((uv_handle_t *)&discover->look, on_closed);
+	uv_close((uv_handle_t *)&discover->events, on_closed);
+}
