@@ -120,6 +120,8 @@ __u32 fixture_add_replica(struct fixture *fixture, __u32 service, const char *re
 			  __u16 weight);
 /* An own address for source NAT; returns its row. */
 __u32 fixture_add_source(struct fixture *fixture, const char *addr);
+/* Moves a replica to another node: outside clients reach it with this source address. */
+void fixture_make_remote(struct fixture *fixture, __u32 replica, __u32 source);
 /* Builds the alias table anew after weights were changed. */
 void fixture_publish(struct fixture *fixture, __u32 service);
 /* One service with vip:80, and `n` local replicas r1:8000, r2:8000 ... of weight 100. */

@@ -153,6 +153,12 @@ __u32 fixture_add_replica(struct fixture *fixture, __u32 service, const char *re
 	return row;
 }
 
+void fixture_make_remote(struct fixture *fixture, __u32 replica, __u32 source)
+{
+	fixture->replicas[replica].config.flags &= ~SL_REPLICA_LOCAL;
+	fixture->replicas[replica].config.source = source + 1;
+}
+
 void fixture_publish(struct fixture *fixture, __u32 service)
 {
 	static __u32 replicas[MAX_LIST];
