@@ -47,20 +47,6 @@ static __always_inline void flow_uncount(__u64 state, __u32 replica)
 		inflight_add(replica, -1);
 }
 
-/* Gives back what else a finished flow held. */
-static __always_inline void flow_release(struct sl_flow *flow, __u32 now)
-{
-	union sl_snat_key key = {};
-
-	if (!flow->snat_port)
-		return;
-	key.replica = flow->replica;
-	key.port = flow->snat_port;
-	key.proto = flow->key.proto;
-	key.source = flow->source;
-	snat_release(&key, now);
-}
-
 /* What a packet, or its absence, means for a flow. */
 #define FLOW_ANSWERED 0x1u /* the replica spoke */
 #define FLOW_OVER 0x2u     /* RST, or silence */
@@ -82,7 +68,9 @@ static __always_inline __u64 flow_next_state(__u64 state, __u32 flags, __u32 new
 __noinline int flow_advance(__u32 slot, __u64 seen, __u32 flags, __u32 news)
 {
 	struct sl_flow *flow = table_slot(slot);
+	union sl_snat_key snat_key;
 	__u64 state, next;
+	__u32 replica, seen_last;
 
 	for (int i = 0; flow && i < CAS_TRIES; i++) {
 		state = READ_ONCE(flow->state);
@@ -90,11 +78,16 @@ __noinline int flow_advance(__u32 slot, __u64 seen, __u32 flags, __u32 news)
 		if (SL_FLOW_GENERATION(state) != SL_FLOW_GENERATION(seen) || next == state ||
 		    (SL_FLOW_PHASE(state) != SL_FLOW_SYN && SL_FLOW_PHASE(state) != SL_FLOW_OPEN))
 			return 0;
+		/* Read before the swap: a finished entry may be another flow's at once. */
+		snat_key = flow_snat_key(flow);
+		replica = flow->replica;
+		seen_last = flow->last_seen;
 		if (__sync_val_compare_and_swap(&flow->state, state, next) != state)
 			continue;
 		if (SL_FLOW_PHASE(next) == SL_FLOW_DONE) {
-			flow_uncount(state, flow->replica);
-			flow_release(flow, flow->last_seen);
+			flow_uncount(state, replica);
+			if (snat_key.d)
+				snat_release(&snat_key, seen_last);
 		} else if (SL_FLOW_PHASE(state) == SL_FLOW_SYN &&
 			   SL_FLOW_PHASE(next) == SL_FLOW_OPEN) {
 			half_open_add(-1);

@@ -51,20 +51,6 @@ static __always_inline bool half_open_is_full(void)
 	return k && READ_ONCE(k->half_open) >= flow_sets * SL_FLOW_WAYS / 2;
 }
 
-/* Gives a flow that needs one its source-NAT port. */
-static __always_inline bool client_snat(const struct flow_ref *ref, __u32 client_ifindex, __u32 now)
-{
-	union sl_snat_key key = {};
-	__be16 port;
-
-	key.replica = ref->flow->replica;
-	key.proto = ref->flow->key.proto;
-	key.source = ref->flow->source;
-	port = snat_allocate(&key, ref->slot, SL_FLOW_GENERATION(ref->state), client_ifindex, now);
-	WRITE_ONCE(ref->flow->snat_port, port);
-	return port;
-}
-
 /* Where replies will be translated, and with which source the flow leaves. */
 static __always_inline bool client_route(struct sl_flow *body, const struct sl_replica *replica,
 					 enum sl_hook hook)
@@ -79,45 +65,81 @@ static __always_inline bool client_route(struct sl_flow *body, const struct sl_r
 	return true;
 }
 
-/* A flow opened, or why not. */
-struct opened {
-	struct flow_ref ref; /* .flow NULL: not opened */
-	enum sl_drop_reason reason;
-	bool no_room;        /* the table's fault: somebody else may still serve it */
+/* A flow to be opened: in: body (key, vip, isn, last_seen), where its packet came in, whether
+ * nobody else serves it; out: where it went, or why it went nowhere. */
+struct opening {
+	struct sl_flow body;
+	__u32 ifindex;
+	__u8 hook;    /* enum sl_hook */
+	__u8 replace; /* bool */
+	__u16 reason; /* enum sl_drop_reason */
+	__u32 slot;
+};
+
+enum open_result {
+	OPEN_OK,
+	OPEN_SPILLED, /* lies in the spill table */
+	OPEN_NO_ROOM, /* the table's fault: somebody else may still serve it */
+	OPEN_REFUSED,
 };
 
 /* Keeps a flow for which there is no room outside the table and outside every count. */
-static __always_inline void client_spill(struct sl_flow *body, struct opened *ret)
+static __always_inline enum open_result client_spill(struct opening *o)
 {
 	__u32 zero = 0;
 	struct sl_kernel *k = bpf_map_lookup_elem(&kernel, &zero);
 
-	if (!k || body->hook == SL_HOOK_FABRIC) /* a source-NAT port needs a slot to point to */
-		return;
-	body->state = SL_FLOW_GENERATION_ONE | SL_FLOW_SPILLED | SL_FLOW_SYN;
-	if (bpf_map_update_elem(&spill, &body->key, body, BPF_ANY))
-		return;
+	if (!k || !o->replace || o->body.hook == SL_HOOK_FABRIC) /* that needs a slot to point to */
+		return OPEN_NO_ROOM;
+	o->body.state = SL_FLOW_GENERATION_ONE | SL_FLOW_SPILLED | SL_FLOW_SYN;
+	if (bpf_map_update_elem(&spill, &o->body.key, &o->body, BPF_ANY))
+		return OPEN_NO_ROOM;
 	__sync_fetch_and_add(&k->spilled, 1);
 	count(SL_COUNT_SPILLS);
-	ret->ref.flow = bpf_map_lookup_elem(&spill, &body->key);
-	ret->ref.state = body->state;
+	return OPEN_SPILLED;
 }
 
 /* Books what a successful insert left to do: the flow it replaced, the counts of the new one. */
-static __always_inline void client_book(struct sl_replica *replica, const struct insert *insert)
+static __always_inline void client_book(struct sl_replica *replica, const struct insert *insert,
+					__u32 now)
 {
 	if (insert->replaced)
 		flow_uncount(insert->replaced, insert->replaced_replica);
+	if (insert->replaced_snat.d)
+		snat_release(&insert->replaced_snat, now);
 	half_open_add(1);
 	__sync_fetch_and_add(&replica->state.picks, 1);
 	count(SL_COUNT_PICKS);
 }
 
-/* One attempt: picks, counts at the pick so that a burst of SYNs spreads, inserts. */
-static __always_inline enum insert_result client_try(struct sl_flow *body, __u32 avoid,
-						     __u32 ifindex, enum sl_hook hook,
-						     struct opened *ret)
+/* Whether this client port leads to the replica already, through another service that shares it:
+ * the replica could not tell the two apart. A global function: verified by itself. */
+__noinline int client_is_taken(const struct sl_flow *body)
 {
+	struct sl_replica_services *shared;
+	struct sl_flow_key key;
+	__u32 row;
+
+	if (!body)
+		return 0;
+	row = body->replica;
+	shared = bpf_map_lookup_elem(&replica_services, &row);
+	if (!shared || shared->n < 2)
+		return 0;
+	key = body->key;
+	for (__u32 i = 0; i < SL_MAX_SHARED && i < shared->n; i++) {
+		key.service = shared->service[i];
+		if (key.service != body->key.service &&
+		    table_find(&key, sl_hash_flow(&key, seed), SIDE_REPLICA, row).flow)
+			return 1;
+	}
+	return 0;
+}
+
+/* One attempt: picks, counts at the pick so that a burst of SYNs spreads, inserts. */
+static __always_inline enum insert_result client_try(struct opening *o, __u32 avoid)
+{
+	struct sl_flow *body = &o->body;
 	int row = pick_replica(body->key.service, avoid);
 	struct insert insert = {};
 	struct sl_replica *replica;
@@ -125,61 +147,75 @@ static __always_inline enum insert_result client_try(struct sl_flow *body, __u32
 
 	body->replica = row;
 	replica = row < 0 ? NULL : bpf_map_lookup_elem(&replicas, &body->replica);
-	if (!replica) {
-		ret->reason = avoid ? SL_DROP_COLLISION : SL_DROP_NO_REPLICA;
+	o->reason = avoid ? SL_DROP_COLLISION : SL_DROP_NO_REPLICA;
+	if (!replica)
+		return INSERT_NOTHING;
+	o->reason = SL_DROP_SNAT_NO_SOURCE;
+	if (!client_route(body, replica, o->hook))
+		return INSERT_NOTHING;
+	o->reason = SL_DROP_HALF_OPEN;
+	if (half_open_is_full())
 		return INSERT_FULL;
-	}
-	if (!client_route(body, replica, hook)) {
-		ret->reason = SL_DROP_SNAT_NO_SOURCE;
-		return INSERT_FULL;
-	}
-	if (half_open_is_full()) {
-		ret->reason = SL_DROP_HALF_OPEN;
-		ret->no_room = true;
-		return INSERT_FULL;
-	}
+	o->reason = SL_DROP_COLLISION;
+	if (client_is_taken(body))
+		return INSERT_COLLISION;
 	__sync_fetch_and_add(&replica->state.inflight, 1);
 	result = table_insert(body, &insert);
 	if (result == INSERT_OK)
-		client_book(replica, &insert);
+		client_book(replica, &insert, body->last_seen);
 	else
 		__sync_fetch_and_add(&replica->state.inflight, -1);
-	ret->reason = result == INSERT_COLLISION ? SL_DROP_COLLISION : SL_DROP_TABLE_FULL;
-	ret->no_room = result == INSERT_FULL;
-	if (result != INSERT_OK && result != INSERT_EXISTS)
-		return result;
-
-	ret->ref.slot = insert.slot;
-	ret->ref.flow = table_slot(insert.slot);
-	if (!ret->ref.flow)
-		return result;
-	ret->ref.state = READ_ONCE(ret->ref.flow->state);
-	if (result == INSERT_OK && body->hook == SL_HOOK_FABRIC &&
-	    !client_snat(&ret->ref, ifindex, body->last_seen)) {
-		flow_advance(insert.slot, ret->ref.state, 0, FLOW_OVER);
-		ret->ref.flow = NULL;
-		ret->reason = SL_DROP_SNAT_EXHAUSTED;
-	}
+	if (result == INSERT_FULL)
+		o->reason = SL_DROP_TABLE_FULL;
+	o->slot = insert.slot;
 	return result;
 }
 
-/* Opens a flow for a SYN, or for the first datagram of a conversation. */
-static __always_inline struct opened client_open(struct __sk_buff *skb, const struct packet *pkt,
-						 const struct sl_flow_key *key, __u32 vip,
-						 bool replace, enum sl_hook hook, __u32 now)
+/* Gives a flow that needs one its source-NAT port; without one it ends at once. */
+static __always_inline enum open_result client_snat(struct opening *o)
 {
-	struct sl_flow body = {.key = *key, .vip = vip, .isn = pkt->seq, .last_seen = now};
-	struct opened opened = {};
-	__u32 avoid = 0;
+	struct sl_flow *flow = table_slot(o->slot);
+	union sl_snat_key key = {};
+	__u64 state;
+	__be16 port;
 
-	for (int i = 0; i < 2; i++) {
-		if (client_try(&body, avoid, skb->ifindex, hook, &opened) != INSERT_COLLISION)
-			break;
-		avoid = body.replica + 1;
+	if (!flow)
+		return OPEN_REFUSED;
+	state = READ_ONCE(flow->state);
+	key.replica = o->body.replica;
+	key.proto = o->body.key.proto;
+	key.source = o->body.source;
+	port = snat_allocate(&key, o->slot, SL_FLOW_GENERATION(state), o->ifindex,
+			     o->body.last_seen);
+	WRITE_ONCE(flow->snat_port, port);
+	if (port)
+		return OPEN_OK;
+	flow_advance(o->slot, state, 0, FLOW_OVER);
+	o->reason = SL_DROP_SNAT_EXHAUSTED;
+	return OPEN_REFUSED;
+}
+
+/* Opens a flow for a SYN, or for the first datagram of a conversation: enum open_result. A
+ * global function: verified by itself. */
+__noinline int client_open(struct opening *o)
+{
+	enum insert_result result;
+
+	if (!o)
+		return OPEN_REFUSED;
+	result = client_try(o, 0);
+	if (result == INSERT_COLLISION)
+		result = client_try(o, o->body.replica + 1);
+	switch (result) {
+	case INSERT_OK:
+		return o->body.hook == SL_HOOK_FABRIC ? client_snat(o) : OPEN_OK;
+	case INSERT_EXISTS:
+		return OPEN_OK;
+	case INSERT_FULL:
+		return client_spill(o);
+	default:
+		return OPEN_REFUSED;
 	}
-	if (!opened.ref.flow && opened.no_room && replace)
-		client_spill(&body, &opened);
-	return opened;
 }
 
 /* Whether a SYN begins something new although a flow of its client and VIP is there. */
@@ -199,7 +235,7 @@ static __always_inline bool client_reopens(const struct flow_ref *ref, const str
 /* A packet to a VIP's address of which no port is known. */
 static __always_inline int client_unreadable(const struct packet *pkt, enum parse_result result)
 {
-	if (!pkt->addressed || !is_vip_address(&pkt->dst))
+	if (result == PARSE_FOREIGN || !pkt->addressed || !is_vip_address(&pkt->dst))
 		return NOT_OURS;
 	return drop(result == PARSE_FRAGMENT ? SL_DROP_FRAGMENT : SL_DROP_TRUNCATED);
 }
@@ -214,17 +250,64 @@ static __always_inline int client_unknown(struct __sk_buff *skb, const struct pa
 	return NEXT;
 }
 
+/* A packet that has no flow, or is to begin another one: NEXT and *ref, or what is to become of it. */
+static __always_inline int client_begin(struct __sk_buff *skb, const struct packet *pkt,
+					const struct sl_flow_key *key, const struct sl_vip *vip,
+					__u32 vip_row, enum sl_hook hook, bool opens, __u32 now,
+					struct flow_ref *ref)
+{
+	struct opening o = {
+		.body = {.key = *key, .vip = vip_row, .isn = pkt->seq, .last_seen = now},
+		.ifindex = skb->ifindex,
+		.hook = hook,
+	};
+	__u32 row = vip->service;
+	struct sl_service *service = bpf_map_lookup_elem(&services, &row);
+
+	o.replace = service && service->flags & SL_SERVICE_REPLACE;
+	if (!opens || vip->flags & SL_VIP_NO_NEW)
+		return client_unknown(skb, pkt, o.replace);
+	switch (client_open(&o)) {
+	case OPEN_OK:
+		ref->slot = o.slot;
+		ref->flow = table_slot(o.slot);
+		break;
+	case OPEN_SPILLED:
+		ref->flow = bpf_map_lookup_elem(&spill, key);
+		break;
+	case OPEN_NO_ROOM:
+		if (o.replace)
+			return drop(o.reason);
+		count(SL_COUNT_PASSED_FULL);
+		return NEXT;
+	default:
+		return refuse(skb, pkt, o.reason);
+	}
+	if (!ref->flow)
+		return drop(SL_DROP_TABLE_FULL);
+	ref->state = READ_ONCE(ref->flow->state);
+	return NEXT;
+}
+
+static __always_inline bool client_opens(const struct packet *pkt, const struct flow_ref *ref,
+					 __u32 now)
+{
+	if (pkt->proto == IPPROTO_UDP)
+		return !ref->flow || SL_FLOW_PHASE(ref->state) == SL_FLOW_DONE;
+	return (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN &&
+	       (!ref->flow || client_reopens(ref, pkt, now));
+}
+
 static __always_inline int from_client(struct __sk_buff *skb, const struct packet *pkt,
 				       enum parse_result result, enum sl_hook hook)
 {
 	struct sl_flow_key key = {};
-	struct sl_service *service;
 	struct flow_ref ref;
 	struct sl_vip *vip;
-	bool replace, opens;
 	__u32 now, vip_row;
 	__s64 found;
-	__u64 hash;
+	bool opens;
+	int verdict;
 
 	if (unlikely(result != PARSE_OK))
 		return client_unreadable(pkt, result);
@@ -239,31 +322,14 @@ static __always_inline int from_client(struct __sk_buff *skb, const struct packe
 	key.port = pkt->sport;
 	key.proto = pkt->proto;
 	key.service = vip->service;
-	hash = sl_hash_flow(&key, seed);
 	now = bpf_jiffies64();
-	ref = table_find(&key, hash, SIDE_CLIENT, vip_row);
-
-	if (pkt->proto == IPPROTO_TCP)
-		opens = (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN &&
-			(!ref.flow || client_reopens(&ref, pkt, now));
-	else
-		opens = !ref.flow || SL_FLOW_PHASE(ref.state) == SL_FLOW_DONE;
+	ref = table_find(&key, sl_hash_flow(&key, seed), SIDE_CLIENT, vip_row);
+	opens = client_opens(pkt, &ref, now);
 	if (unlikely(!ref.flow || opens)) {
-		service = bpf_map_lookup_elem(&services, &vip->service);
-		replace = service && service->flags & SL_SERVICE_REPLACE;
-		if (!opens || vip->flags & SL_VIP_NO_NEW)
-			return client_unknown(skb, pkt, replace);
-		struct opened opened =
-			client_open(skb, pkt, &key, vip_row, replace, hook, now);
-
-		if (!opened.ref.flow && opened.no_room && !replace) {
-			count(SL_COUNT_PASSED_FULL);
-			return NEXT;
-		}
-		if (!opened.ref.flow)
-			return opened.no_room ? drop(opened.reason) :
-						refuse(skb, pkt, opened.reason);
-		ref = opened.ref;
+		ref.flow = NULL;
+		verdict = client_begin(skb, pkt, &key, vip, vip_row, hook, opens, now, &ref);
+		if (!ref.flow || verdict != NEXT)
+			return verdict;
 	}
 	flow_track_client(&ref, pkt, now);
 	return client_forward(skb, pkt, ref.flow, vip);

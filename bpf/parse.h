@@ -27,6 +27,10 @@
 #define L3_OFFSET ETH_HLEN
 #define MAX_HEADERS (ETH_HLEN + 60 + sizeof(struct tcphdr)) /* IPv4 with all its options */
 
+/* No L4 header begins beyond this. For the verifier, which forgets what a struct holds when a
+ * global function was given a pointer to it. */
+#define L4_OFFSET_MASK 127u
+
 enum parse_result {
 	PARSE_OK,
 	PARSE_FOREIGN,   /* not IP, or not TCP and not UDP: nothing of ours */
@@ -43,6 +47,7 @@ struct packet {
 	bool addressed;
 	__u16 l4_offset; /* from the start of the frame */
 	__u16 l4_length; /* L4 header and payload, by the IP header, host byte order */
+	__u16 l4_header; /* TCP: with its options; 8 for UDP */
 	__be32 seq, ack; /* TCP only */
 };
 
@@ -75,6 +80,7 @@ static __always_inline enum parse_result parse_l4(void *data, void *data_end, st
 		pkt->seq = tcp->seq;
 		pkt->ack = tcp->ack_seq;
 		pkt->tcp_flags = ((__u8 *)tcp)[13];
+		pkt->l4_header = tcp->doff * 4;
 		return PARSE_OK;
 	}
 	if (pkt->proto == IPPROTO_UDP) {
@@ -84,6 +90,7 @@ static __always_inline enum parse_result parse_l4(void *data, void *data_end, st
 			return PARSE_TRUNCATED;
 		pkt->sport = udp->source;
 		pkt->dport = udp->dest;
+		pkt->l4_header = sizeof(*udp);
 		return PARSE_OK;
 	}
 	return PARSE_FOREIGN;

@@ -180,7 +180,7 @@ static __always_inline int pick_pass(__u32 service_row, __u32 avoid, __u32 unfit
 
 /* Row of the replica that takes the next flow of a service, or PICK_NONE. `avoid`: row + 1 of a
  * replica not wanted, 0: none. */
-__noinline int pick_replica(__u32 service_row, __u32 avoid)
+static __always_inline int pick_replica(__u32 service_row, __u32 avoid)
 {
 	struct sl_service *service = bpf_map_lookup_elem(&services, &service_row);
 	__u32 length;

@@ -56,14 +56,16 @@ static __always_inline int refuse_l3(struct __sk_buff *skb, const struct packet 
 }
 
 /* Whether the device is to finish the checksum (CHECKSUM_PARTIAL): only then does the
- * helper leave the field alone when told of a change outside the pseudo-header. */
+ * helper leave the field alone when told of a change outside the pseudo-header (which is then
+ * taken back). */
 static __always_inline bool refuse_is_partial(struct __sk_buff *skb, __u32 check)
 {
 	__u16 before, after;
 
 	return !bpf_skb_load_bytes(skb, check, &before, 2) &&
 	       !bpf_l4_csum_replace(skb, check, 0, 1, 0) &&
-	       !bpf_skb_load_bytes(skb, check, &after, 2) && before == after;
+	       !bpf_skb_load_bytes(skb, check, &after, 2) &&
+	       !bpf_l4_csum_replace(skb, check, 0, ~1u, 0) && before == after;
 }
 
 static __always_inline int refuse_l4(struct __sk_buff *skb, const struct packet *pkt)
@@ -76,9 +78,8 @@ static __always_inline int refuse_l4(struct __sk_buff *skb, const struct packet 
 	if (pkt->tcp_flags & TCP_ACK) {
 		tcp.seq = pkt->ack;
 	} else {
-		length = pkt->l4_length - sizeof(tcp); /* options of a SYN count for nothing here: */
-		if (pkt->tcp_flags & TCP_SYN)          /* a SYN with data is acknowledged bare */
-			length = 1;
+		length = pkt->l4_length - pkt->l4_header;
+		length += !!(pkt->tcp_flags & TCP_SYN) + !!(pkt->tcp_flags & TCP_FIN);
 		tcp.ack = 1;
 		tcp.ack_seq = bpf_htonl(bpf_ntohl(pkt->seq) + length);
 	}
@@ -92,10 +93,12 @@ static __always_inline int refuse_l4(struct __sk_buff *skb, const struct packet 
 	return bpf_skb_store_bytes(skb, pkt->l4_offset, &tcp, sizeof(tcp), BPF_F_RECOMPUTE_CSUM);
 }
 
-/* Answers a TCP segment with an RST, counted under `reason`. Never answers an RST. */
-static __always_inline int refuse(struct __sk_buff *skb, const struct packet *pkt,
-				  enum sl_drop_reason reason)
+/* Answers a TCP segment with an RST, counted under `reason` (enum sl_drop_reason). Never answers
+ * an RST. A global function: verified by itself, with a stack of its own. */
+__noinline int refuse(struct __sk_buff *skb, const struct packet *pkt, __u32 reason)
 {
+	if (!pkt)
+		return TC_ACT_SHOT;
 	if (pkt->proto != IPPROTO_TCP || pkt->tcp_flags & TCP_RST ||
 	    bpf_skb_change_tail(skb, pkt->l4_offset + sizeof(struct tcphdr), 0) ||
 	    refuse_l4(skb, pkt) || refuse_l3(skb, pkt) || refuse_swap_macs(skb))

@@ -69,7 +69,7 @@ static __always_inline int rewrite_v4(struct __sk_buff *skb, const struct packet
 	if (dst)
 		ip->daddr = dst->addr->w[3];
 	ip->check = ~csum_fold(csum_add((__u16)~ip->check, delta));
-	ports = data + pkt->l4_offset;
+	ports = data + (pkt->l4_offset & L4_OFFSET_MASK);
 	if ((void *)(ports + 2) > data_end)
 		return -1;
 	if (src)
@@ -83,7 +83,7 @@ static __always_inline int rewrite_v6(struct __sk_buff *skb, const struct packet
 				      const struct new_end *src, const struct new_end *dst)
 {
 	void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
-	__be16 *ports = data + pkt->l4_offset;
+	__be16 *ports = data + (pkt->l4_offset & L4_OFFSET_MASK);
 
 	if ((void *)(ports + 2) > data_end)
 		return -1;
@@ -105,7 +105,7 @@ static __always_inline int rewrite(struct __sk_buff *skb, const struct packet *p
 				   const struct new_end *src, const struct new_end *dst)
 {
 	bool udp = pkt->proto == IPPROTO_UDP;
-	__u32 check = pkt->l4_offset + (udp ? offsetof(struct udphdr, check) :
+	__u32 check = (pkt->l4_offset & L4_OFFSET_MASK) + (udp ? offsetof(struct udphdr, check) :
 					      offsetof(struct tcphdr, check));
 	__u64 flags = udp ? BPF_F_MARK_MANGLED_0 : 0;
 	struct delta delta = {};

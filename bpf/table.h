@@ -86,7 +86,10 @@ static __always_inline struct sl_flow *table_slot(__u32 slot)
 	__u32 row = slot / SL_FLOW_WAYS;
 	struct sl_flow_set *set = bpf_map_lookup_elem(&flows, &row);
 
-	return set ? &set->way[slot & (SL_FLOW_WAYS - 1)] : NULL;
+	if (!set)
+		return NULL;
+	opaque(set); /* clang 14 would add the offset before the test, which the verifier forbids */
+	return &set->way[slot & (SL_FLOW_WAYS - 1)];
 }
 
 static __always_inline void table_find_spilled(const struct sl_flow_key *key, enum table_side side,
@@ -125,6 +128,7 @@ enum insert_result {
 	INSERT_EXISTS,    /* another CPU was first: `slot` is its flow */
 	INSERT_COLLISION, /* this client port already leads to that replica, through another VIP */
 	INSERT_FULL,
+	INSERT_NOTHING,   /* there was nothing to insert */
 };
 
 /* What an insert did. */
@@ -132,7 +136,22 @@ struct insert {
 	__u32 slot;             /* of the flow, for INSERT_OK and INSERT_EXISTS */
 	__u32 replaced_replica; /* whose in-flight count the replaced flow still holds */
 	__u64 replaced;         /* state of the flow that it ended in place; 0: none */
+	union sl_snat_key replaced_snat; /* the source-NAT port that flow still holds; 0: none */
 };
+
+/* The source-NAT port that a flow holds; .d 0: none. */
+static __always_inline union sl_snat_key flow_snat_key(const struct sl_flow *flow)
+{
+	union sl_snat_key key = {};
+
+	if (!flow->snat_port)
+		return key;
+	key.replica = flow->replica;
+	key.port = flow->snat_port;
+	key.proto = flow->key.proto;
+	key.source = flow->source;
+	return key;
+}
 
 /* Whether nothing will miss this entry any more. */
 static __always_inline bool flow_is_spent(__u64 state, __u32 last_seen, __u32 now)
@@ -213,8 +232,11 @@ static __always_inline enum insert_result table_replace(struct sl_flow *same,
 	if (collides)
 		return INSERT_COLLISION;
 	ret->replaced_replica = same->replica;
-	if (!flow_claim(same, state, body))
+	ret->replaced_snat = flow_snat_key(same);
+	if (!flow_claim(same, state, body)) {
+		ret->replaced_snat.d = 0;
 		return INSERT_FULL;
+	}
 	ret->replaced = state;
 	return INSERT_OK;
 }
