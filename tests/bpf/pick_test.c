@@ -12,7 +12,7 @@
 
 static const struct fixture_options large = {.flow_sets = 4096};
 
-/* Opens `n` flows towards vip:80 from one port after the other; returns how many were translated. */
+/* Opens `n` flows towards vip:80, each from a port of its own; returns how many were translated. */
 static unsigned open_flows(struct fixture *f, unsigned n)
 {
 	static unsigned port;
@@ -230,7 +230,8 @@ static void one_fit(struct fixture *f)
 	many(f, MANY);
 	for (unsigned i = 0; i < MANY; i++)
 		if (i != 777)
-			f->replicas[i].config.flags |= i % 2 ? SL_REPLICA_DRAINING : SL_REPLICA_SUSPECT;
+			f->replicas[i].config.flags |=
+				i % 2 ? SL_REPLICA_DRAINING : SL_REPLICA_SUSPECT;
 	CHECK_INT(open_flows(f, 200), 200);
 	CHECK_INT(inflight(f, 777), 200);
 	CHECK_INT(fixture_counter(f, SL_COUNT_PANIC_PICKS), 0);

@@ -12,8 +12,8 @@ static void unknown_replace(struct fixture *f)
 	static const struct step steps[] = {
 		{FROM_POD, "client:4000 > vip:80 A seq 8 ack 101 len 0", REDIRECT,
 		 "vip:80 > client:4000 R seq 101 len 0 back"},
-		{FROM_POD, "client:4000 > vip:80 PA seq 8 ack 4294967295 len 1400 opts 12 ttl 3", TRIMMED,
-		 "vip:80 > client:4000 R seq 4294967295 len 0 back"},
+		{FROM_POD, "client:4000 > vip:80 PA seq 8 ack 4294967295 len 1400 opts 12 ttl 3",
+		 TRIMMED, "vip:80 > client:4000 R seq 4294967295 len 0 back"},
 		{FROM_UPLINK, "client:4000 > vip:80 FA seq 8 ack 101 len 0", REDIRECT,
 		 "vip:80 > client:4000 R seq 101 len 0 back"},
 		{FROM_POD, "client:4000 > vip:80 SA seq 8 ack 101 len 0", REDIRECT,

@@ -12,7 +12,8 @@
 #include "check.h"
 
 static const struct step open_tcp[] = {
-	{FROM_POD, "client:4000 > vip:80 S seq 7 len 0", NEXT, "client:4000 > r1:8000 S seq 7 len 0"},
+	{FROM_POD, "client:4000 > vip:80 S seq 7 len 0", NEXT,
+	 "client:4000 > r1:8000 S seq 7 len 0"},
 	{TO_POD, "r1:8000 > client:4000 SA seq 100 ack 8 len 0", NEXT,
 	 "vip:80 > client:4000 SA seq 100 ack 8 len 0"},
 };

@@ -130,6 +130,8 @@ __u32 fixture_simple(struct fixture *fixture, __u32 flags, unsigned n);
 /* Sends one packet. */
 void fixture_send(struct fixture *fixture, enum fixture_hook at, const char *line,
 		  struct fixture_result *ret);
+/* Sends what is in ret->in. */
+void fixture_send_built(struct fixture *fixture, enum fixture_hook at, struct fixture_result *ret);
 /* Sends one packet and compares; prints what differs and returns false. */
 bool fixture_step(struct fixture *fixture, const struct step *step);
 bool fixture_steps(struct fixture *fixture, const struct step *steps, size_t n);

@@ -27,24 +27,29 @@ static int program_fd(const struct fixture *fixture, enum fixture_hook at)
 	return bpf_program__fd(programs[at]);
 }
 
-void fixture_send(struct fixture *fixture, enum fixture_hook at, const char *line,
-		  struct fixture_result *ret)
+void fixture_send_built(struct fixture *fixture, enum fixture_hook at, struct fixture_result *ret)
 {
-	char text[PACKET_TEXT_LEN];
-	int err;
-
-	if (packet_build(fixture_expand(fixture, line, text), &ret->in))
-		fixture_die(text, EINVAL);
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = ret->in.data, .data_size_in = ret->in.len,
 		    .data_out = ret->out.data, .data_size_out = sizeof(ret->out.data),
 		    .flags = fixture->complete ? FIXTURE_FLAG_COMPLETE : 0, .repeat = 1);
-	err = bpf_prog_test_run_opts(program_fd(fixture, at), &opts);
+	int err = bpf_prog_test_run_opts(program_fd(fixture, at), &opts);
+
 	ret->out.len = err ? 0 : opts.data_size_out;
 	ret->verdict = err ? err : (int)opts.retval;
 	if (err)
 		snprintf(ret->text, sizeof(ret->text), "test run: %s", strerror(-err));
 	else
 		packet_format(&ret->out, ret->text);
+}
+
+void fixture_send(struct fixture *fixture, enum fixture_hook at, const char *line,
+		  struct fixture_result *ret)
+{
+	char text[PACKET_TEXT_LEN];
+
+	if (packet_build(fixture_expand(fixture, line, text), &ret->in))
+		fixture_die(text, EINVAL);
+	fixture_send_built(fixture, at, ret);
 }
 
 static bool is_untouched(const struct fixture_result *result)

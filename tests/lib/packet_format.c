@@ -261,7 +261,8 @@ const char *packet_format(const struct packet *packet, char buf[PACKET_TEXT_LEN]
 		return buf;
 	}
 	say_frame(&in);
-	if (packet->len >= 12 && !memcmp(macs, packet_mac_a, 6) && !memcmp(macs + 6, packet_mac_b, 6))
+	if (packet->len >= 12 && !memcmp(macs, packet_mac_a, 6) &&
+	    !memcmp(macs + 6, packet_mac_b, 6))
 		fprintf(in.out, " back");
 	else if (packet->len >= 12 &&
 		 (memcmp(macs, packet_mac_b, 6) || memcmp(macs + 6, packet_mac_a, 6)))

@@ -204,7 +204,8 @@ TEST(the_seed_matters)
 	unsigned differing = 0;
 
 	for (__u64 seed = 1; seed <= 64; seed++) {
-		differing += sl_hash_addr(&addr, 1, 6, seed) % 64 != sl_hash_addr(&addr, 1, 6, 0) % 64;
+		differing +=
+			sl_hash_addr(&addr, 1, 6, seed) % 64 != sl_hash_addr(&addr, 1, 6, 0) % 64;
 		differing += sl_hash_flow(&flow, seed) % 64 != sl_hash_flow(&flow, 0) % 64;
 		differing += sl_hash_snat(&snat, seed) % 64 != sl_hash_snat(&snat, 0) % 64;
 	}

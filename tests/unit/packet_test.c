@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-/* Compiled in rather than linked: tests/lib is not part of libsluice.a, and is sanitized this way. */
+/* Compiled in rather than linked: tests/lib is not in libsluice.a, and is sanitized this way. */
 #include "packet_build.c"
 #include "packet_format.c"
 
@@ -86,8 +86,9 @@ static uint16_t checksum(const unsigned char *bytes, size_t len, uint64_t sum)
 TEST(known_sums)
 {
 	static const unsigned char rfc1071[] = {0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7};
-	static const unsigned char header[] = {0x45, 0x00, 0x00, 0x73, 0x00, 0x00, 0x40, 0x00, 0x40, 0x11,
-					       0xb8, 0x61, 0xc0, 0xa8, 0x00, 0x01, 0xc0, 0xa8, 0x00, 0xc7};
+	static const unsigned char header[] = {0x45, 0x00, 0x00, 0x73, 0x00, 0x00, 0x40,
+					       0x00, 0x40, 0x11, 0xb8, 0x61, 0xc0, 0xa8,
+					       0x00, 0x01, 0xc0, 0xa8, 0x00, 0xc7};
 
 	CHECK_INT(packet_fold(packet_sum(0, rfc1071, sizeof(rfc1071))), 0xddf2);
 	CHECK_INT(packet_fold(packet_sum(0, header, sizeof(header))), 0xffff);
