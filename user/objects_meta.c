@@ -108,6 +108,16 @@ static int decode_ours(struct decode *decode, const struct yaml_node *child,
 	return decode_child(decode, child, fields, decode->object);
 }
 
+static int decode_proxy_name(struct decode *decode, const struct yaml_node *value,
+			     struct object *object)
+{
+	int err = decode_string(decode, value, &object->proxy_name);
+
+	if (err || strcmp(value->text, "sluice"))
+		return err;
+	return decode_note(decode, value, VERDICT_HONOURED, "%s", "");
+}
+
 static int decode_labels(struct decode *decode, const struct yaml_node *labels, void *into)
 {
 	struct object *object = into;
@@ -124,7 +134,7 @@ static int decode_labels(struct decode *decode, const struct yaml_node *labels, 
 			err = decode_ours(decode, child, label_fields, annotation_fields,
 					  "annotations");
 		else if (!strcmp(child->key, "service.kubernetes.io/service-proxy-name"))
-			err = decode_string(decode, child, &object->proxy_name);
+			err = decode_proxy_name(decode, child, object);
 		else if (!strcmp(child->key, "kubernetes.io/service-name"))
 			err = decode_string(decode, child, &object->service_name);
 	}

@@ -16,7 +16,8 @@ static void families_of(const struct object_ips *ips, bool *ipv4, bool *ipv6)
 		*(addr_is_v4(&ips->list[i].addr) ? ipv4 : ipv6) = true;
 }
 
-/* What ipFamilies says; else the families of the addresses; else those of the slices. */
+/* What ipFamilies says; else the families of the addresses; else those of the slices;
+ * else IPv4. */
 void policy_families(const struct object_service *service, bool *ret_ipv4, bool *ret_ipv6)
 {
 	bool ipv4 = service->ipv4, ipv6 = service->ipv6;
@@ -30,7 +31,7 @@ void policy_families(const struct object_service *service, bool *ret_ipv4, bool 
 	if (!ipv4 && !ipv6)
 		for (const struct object_slice *slice = service->slices; slice; slice = slice->next)
 			*(slice->ipv6 ? &ipv6 : &ipv4) = true;
-	*ret_ipv4 = ipv4;
+	*ret_ipv4 = ipv4 || !ipv6;
 	*ret_ipv6 = ipv6;
 }
 

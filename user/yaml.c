@@ -26,6 +26,7 @@ struct anchor {
 
 struct yaml {
 	struct fy_parser *parser;
+	struct fy_diag *messages; /* of the parser */
 	const char *file;
 	struct arena arena; /* of the current document */
 	struct yaml_node *root;
@@ -61,19 +62,17 @@ static void drop_message(struct fy_diag *messages, void *context, const char *te
 {
 }
 
-static struct fy_parser *new_parser(bool json)
+static int open_parser(struct yaml *yaml, const char *bytes, size_t len, bool json)
 {
 	struct fy_diag_cfg sink = {.output_fn = drop_message, .level = FYET_ERROR};
 	struct fy_parse_cfg config = {.flags = json ? FYPCF_JSON_FORCE : FYPCF_JSON_NONE};
-	struct fy_parser *parser;
 
-	config.diag = fy_diag_create(&sink);
-	if (!config.diag)
-		return NULL;
-	fy_diag_set_collect_errors(config.diag, true);
-	parser = fy_parser_create(&config);
-	fy_diag_unref(config.diag); /* the parser holds it */
-	return parser;
+	yaml->messages = config.diag = fy_diag_create(&sink);
+	if (!yaml->messages)
+		return -ENOMEM;
+	fy_diag_set_collect_errors(yaml->messages, true);
+	yaml->parser = fy_parser_create(&config);
+	return yaml->parser && !fy_parser_set_string(yaml->parser, bytes, len) ? 0 : -ENOMEM;
 }
 
 int yaml_open(const char *bytes, size_t len, const char *file, struct yaml **ret,
@@ -91,8 +90,7 @@ int yaml_open(const char *bytes, size_t len, const char *file, struct yaml **ret
 	if (!yaml)
 		return -ENOMEM;
 	yaml->file = file;
-	yaml->parser = new_parser(suffix && !strcmp(suffix, ".json"));
-	if (!yaml->parser || fy_parser_set_string(yaml->parser, bytes, len)) {
+	if (open_parser(yaml, bytes, len, suffix && !strcmp(suffix, ".json"))) {
 		yaml_close(yaml);
 		return -ENOMEM;
 	}
@@ -106,33 +104,33 @@ void yaml_close(struct yaml *yaml)
 		return;
 	if (yaml->parser)
 		fy_parser_destroy(yaml->parser);
+	if (yaml->messages)
+		fy_diag_destroy(yaml->messages); /* after the parser, or the messages leak */
 	arena_done(&yaml->arena);
 	free(yaml);
 }
 
 static int refuse(const struct yaml *yaml, struct diag *diag, const char *reason)
 {
+	struct yaml_node next = {.key = yaml->key, .parent = yaml->open}; /* what is refused */
 	char path[sizeof(diag->field)] = "";
 
 	if (yaml->open)
-		yaml_path(yaml->open, yaml->root, path, sizeof(path));
+		yaml_path(yaml->key ? &next : yaml->open, yaml->root, path, sizeof(path));
 	return diag_set(diag, yaml->file, yaml->line, path, "%s", reason);
 }
 
 /* The scanner stopped: the first error that it collected says where. */
 static int refuse_syntax(struct yaml *yaml, struct diag *diag)
 {
-	struct fy_diag *messages = fy_parser_get_diag(yaml->parser);
-	struct fy_diag_error *error;
 	void *cursor = NULL;
+	const struct fy_diag_error *error = fy_diag_errors_iterate(yaml->messages, &cursor);
 
-	error = fy_diag_errors_iterate(messages, &cursor);
 	if (error)
 		diag_set(diag, yaml->file, error->line > 0 ? (unsigned)error->line : yaml->line,
 			 NULL, "is not valid YAML: %s; mend the syntax", error->msg);
 	else
 		diag_set(diag, yaml->file, yaml->line, NULL, "is not valid YAML; mend the syntax");
-	fy_diag_unref(messages);
 	return -EINVAL;
 }
 

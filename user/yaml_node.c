@@ -75,7 +75,7 @@ enum yaml_type yaml_resolve(const char *text)
 const char *yaml_type_name(enum yaml_type type)
 {
 	static const char *const names[] = {
-		[YAML_NULL] = "null",	   [YAML_BOOL] = "true or false", [YAML_INT] = "a whole number",
+		[YAML_NULL] = "null",	   [YAML_BOOL] = "a boolean", [YAML_INT] = "a whole number",
 		[YAML_FLOAT] = "a number", [YAML_STRING] = "a string",    [YAML_MAP] = "a map",
 		[YAML_LIST] = "a list",
 	};

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* For tests: manifests written in place, decoded and compiled. */
+#ifndef SLUICE_TEST_MANIFESTS_H
+#define SLUICE_TEST_MANIFESTS_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "objects.h"
+#include "policy.h"
+#include "yaml.h"
+
+struct manifests {
+	int err;
+	struct objects *objects;
+	struct model *model;
+	struct verdicts verdicts;
+	struct diag diag;
+};
+
+static inline int manifests_add(struct manifests *m, const char *text)
+{
+	const struct yaml_node *document = NULL;
+	struct yaml *yaml;
+	int err = yaml_open(text, strlen(text), "test.yaml", &yaml, &m->diag);
+
+	if (err)
+		return err;
+	do {
+		err = yaml_next(yaml, &document, &m->diag);
+		if (!err && document)
+			err = objects_add(m->objects, document, "test.yaml", &m->diag);
+	} while (!err && document);
+	yaml_close(yaml);
+	return err;
+}
+
+/* Up to sealed objects; `model` stays NULL. */
+static inline struct manifests manifests_decode(const char *text)
+{
+	struct manifests m = {0};
+
+	m.err = objects_new(&m.objects);
+	if (!m.err)
+		m.err = manifests_add(&m, text);
+	if (!m.err)
+		m.err = objects_seal(m.objects, &m.diag);
+	return m;
+}
+
+/* All the way; `options` may be NULL: node "node-1", no external address allowed. */
+static inline struct manifests manifests_compile(const char *text,
+						 const struct policy_options *options)
+{
+	static const struct policy_options plain = {.node_name = "node-1"};
+	struct manifests m = manifests_decode(text);
+
+	if (!m.err)
+		m.err = policy_compile(m.objects, options ? options : &plain, &m.verdicts, &m.model,
+				       &m.diag);
+	return m;
+}
+
+static inline void manifests_done(struct manifests *m)
+{
+	model_free(m->model);
+	objects_free(m->objects);
+	verdicts_done(&m->verdicts);
+}
+
+/* The first verdict on this field, NULL: none. */
+static inline const struct verdict *manifests_verdict(const struct manifests *m, const char *field)
+{
+	for (size_t i = 0; i < m->verdicts.n; i++)
+		if (!strcmp(m->verdicts.list[i].field, field))
+			return &m->verdicts.list[i];
+	return NULL;
+}
+
+/* "unsupported: REASON"; "" when nothing was said of the field. */
+static inline const char *manifests_said(const struct manifests *m, const char *field)
+{
+	static char text[1024];
+	const struct verdict *verdict = manifests_verdict(m, field);
+
+	snprintf(text, sizeof(text), "%s%s%s", verdict ? verdict_kind_names[verdict->kind] : "",
+		 verdict && *verdict->reason ? ": " : "", verdict ? verdict->reason : "");
+	return text;
+}
+
+#endif
