@@ -127,6 +127,7 @@ void fixture_publish(struct fixture *fixture, __u32 service);
 /* One service with vip:80, and `n` local replicas r1:8000, r2:8000 ... of weight 100. */
 __u32 fixture_simple(struct fixture *fixture, __u32 flags, unsigned n);
 
+int fixture_program_fd(const struct fixture *fixture, enum fixture_hook at);
 /* Sends one packet. */
 void fixture_send(struct fixture *fixture, enum fixture_hook at, const char *line,
 		  struct fixture_result *ret);

@@ -14,7 +14,7 @@
 
 #define SWEEPS_PER_PASS 200 /* slices of bpf/sweep.h: a pass of 2 s, a slice each 10 ms */
 
-static int program_fd(const struct fixture *fixture, enum fixture_hook at)
+int fixture_program_fd(const struct fixture *fixture, enum fixture_hook at)
 {
 	const struct bpf_program *const programs[FIXTURE_HOOKS] = {
 		[FROM_POD] = fixture->skel->progs.from_pod,
@@ -32,7 +32,7 @@ void fixture_send_built(struct fixture *fixture, enum fixture_hook at, struct fi
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = ret->in.data, .data_size_in = ret->in.len,
 		    .data_out = ret->out.data, .data_size_out = sizeof(ret->out.data),
 		    .flags = fixture->complete ? FIXTURE_FLAG_COMPLETE : 0, .repeat = 1);
-	int err = bpf_prog_test_run_opts(program_fd(fixture, at), &opts);
+	int err = bpf_prog_test_run_opts(fixture_program_fd(fixture, at), &opts);
 
 	ret->out.len = err ? 0 : opts.data_size_out;
 	ret->verdict = err ? err : (int)opts.retval;
