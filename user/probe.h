@@ -54,8 +54,8 @@ typedef void probe_change_fn(void *context, __u32 replica, const struct probe_he
 
 struct probe_set;
 
-/* 0, or -errno. Sockets are kept open, up to about one a target: raise RLIMIT_NOFILE. SIGPIPE must be
- * ignored (TLS). */
+/* 0, or -errno. Sockets are kept open, up to about one a target: raise RLIMIT_NOFILE. SIGPIPE must
+ * be ignored (TLS). */
 int probe_set_new(uv_loop_t *loop, probe_change_fn *fn, void *context, struct probe_set **ret);
 /* Stops at once; its handles are closed on the next turn of the loop. NULL is fine. */
 void probe_set_free(struct probe_set *set);

@@ -308,7 +308,8 @@ static void grpc_idle_ready(struct probe_conn *conn)
 {
 	if (conn->spent)
 		return probe_conn_idle_ready(conn);
-	if (session_receive(conn) || session_send(conn)) {
+	if (session_receive(conn) || session_send(conn) ||
+	    !nghttp2_session_check_request_allowed(conn->session)) {
 		conn->replica->idle = NULL;
 		probe_conn_close(conn);
 	}
@@ -333,6 +334,9 @@ static void grpc_ready(struct probe_io *io, unsigned events)
 		err = session_receive(conn);
 	if (!err)
 		err = session_send(conn);
+	/* nghttp2 has given the session up: that was no HTTP/2. */
+	if (!err && !grpc->closed && !nghttp2_session_want_read(conn->session))
+		err = -EBADMSG;
 	/* A server that is about to close refuses what we send over a kept connection. */
 	if (grpc->closed && grpc->error == NGHTTP2_REFUSED_STREAM && conn->uses > 1) {
 		grpc->closed = false;

@@ -43,8 +43,8 @@ struct lab {
 	unsigned n_changes;
 };
 
-static inline void lab_note(void *context, __u32 row, const struct probe_health *health, bool refused,
-		     const char *evidence)
+static inline void lab_note(void *context, __u32 row, const struct probe_health *health,
+			    bool refused, const char *evidence)
 {
 	struct lab *lab = context;
 	struct lab_change *change = &lab->changes[lab->n_changes % 256];

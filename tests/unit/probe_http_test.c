@@ -29,6 +29,14 @@ static void bench_open(struct bench *bench, const struct server_manner *manner)
 	bench->health = lab_ask(&bench->lab, &bench->probe);
 }
 
+/* For tests that bear no suspicion: a starved thread may well be silent for 60 ms. */
+static void bench_slow_down(struct bench *bench)
+{
+	bench->probe.interval_ms = 100;
+	bench->probe.timeout_ms = 1000;
+	lab_ask(&bench->lab, &bench->probe);
+}
+
 static void bench_close(struct bench *bench)
 {
 	lab_close(&bench->lab);
@@ -41,17 +49,18 @@ TEST(good_answers_over_kept_connections)
 	struct bench bench;
 
 	bench_open(&bench, &good);
-	LAB_WAIT(&bench.lab, bench.health->sent >= 26);
+	bench_slow_down(&bench);
+	LAB_WAIT(&bench.lab, bench.health->sent >= 24);
 	CHECK(bench.health->known && !bench.health->suspect && !bench.health->down);
 	CHECK_INT(bench.health->failed, 0);
 	CHECK_INT(bench.lab.n_changes, 1);
 	CHECK_STR(lab_last(&bench.lab)->evidence, "http GET /health: 200");
 	CHECK(bench.health->last_good_ns > 0 && bench.health->last_good_ns <= uv_hrtime());
-	/* ten probes a connection, and no reset at its end */
+	/* ten probes a connection, one changed probe, and no reset at the end of ten */
 	CHECK(bench.server.connections >= 3 && bench.server.connections <= 4);
-	CHECK_INT(bench.server.resets, 0);
+	CHECK(bench.server.resets <= 1);
 	histogram = probe_set_histogram(bench.lab.set, 0);
-	CHECK(histogram->total >= 25 && histogram->total <= bench.health->sent);
+	CHECK(histogram->total >= 20 && histogram->total <= bench.health->sent);
 	CHECK(histogram->sum_us > 0);
 	for (unsigned i = 1; i < PROBE_LATENCY_BUCKETS; i++)
 		CHECK(histogram->count[i] >= histogram->count[i - 1]);
@@ -229,7 +238,8 @@ TEST(a_server_that_closes_kept_connections_does_no_harm)
 	struct bench bench;
 
 	bench_open(&bench, &liar);
-	LAB_WAIT(&bench.lab, bench.health->sent >= 30);
+	bench_slow_down(&bench);
+	LAB_WAIT(&bench.lab, bench.health->sent >= 15);
 	CHECK(bench.health->known && !bench.health->down);
 	CHECK_INT(bench.health->failed, 0);
 	CHECK_INT(bench.lab.n_changes, 1);
