@@ -70,7 +70,7 @@ __noinline int flow_advance(__u32 slot, __u64 seen, __u32 flags, __u32 news)
 	struct sl_flow *flow = table_slot(slot);
 	union sl_snat_key snat_key;
 	__u64 state, next;
-	__u32 replica, seen_last;
+	__u32 replica;
 
 	for (int i = 0; flow && i < CAS_TRIES; i++) {
 		state = READ_ONCE(flow->state);
@@ -81,13 +81,12 @@ __noinline int flow_advance(__u32 slot, __u64 seen, __u32 flags, __u32 news)
 		/* Read before the swap: a finished entry may be another flow's at once. */
 		snat_key = flow_snat_key(flow);
 		replica = flow->replica;
-		seen_last = flow->last_seen;
 		if (__sync_val_compare_and_swap(&flow->state, state, next) != state)
 			continue;
 		if (SL_FLOW_PHASE(next) == SL_FLOW_DONE) {
 			flow_uncount(state, replica);
 			if (snat_key.d)
-				snat_release(&snat_key, seen_last);
+				snat_release(&snat_key, bpf_jiffies64());
 		} else if (SL_FLOW_PHASE(state) == SL_FLOW_SYN &&
 			   SL_FLOW_PHASE(next) == SL_FLOW_OPEN) {
 			half_open_add(-1);

@@ -31,6 +31,8 @@
  * global function was given a pointer to it. */
 #define L4_OFFSET_MASK 127u
 
+#define LENGTH_UNSAID 0xffffu
+
 enum parse_result {
 	PARSE_OK,
 	PARSE_FOREIGN,   /* not IP, or not TCP and not UDP: nothing of ours */
@@ -44,6 +46,7 @@ struct packet {
 	__u8 proto;
 	__u8 tcp_flags; /* 0 for UDP */
 	bool v6;
+	bool unsummed;   /* UDP without a checksum */
 	bool addressed;
 	__u16 l4_offset; /* from the start of the frame */
 	__u16 l4_length; /* L4 header and payload, by the IP header, host byte order */
@@ -81,6 +84,8 @@ static __always_inline enum parse_result parse_l4(void *data, void *data_end, st
 		pkt->ack = tcp->ack_seq;
 		pkt->tcp_flags = ((__u8 *)tcp)[13];
 		pkt->l4_header = tcp->doff * 4;
+		if (pkt->l4_header < sizeof(*tcp) || pkt->l4_length < pkt->l4_header)
+			return PARSE_TRUNCATED;
 		return PARSE_OK;
 	}
 	if (pkt->proto == IPPROTO_UDP) {
@@ -91,7 +96,8 @@ static __always_inline enum parse_result parse_l4(void *data, void *data_end, st
 		pkt->sport = udp->source;
 		pkt->dport = udp->dest;
 		pkt->l4_header = sizeof(*udp);
-		return PARSE_OK;
+		pkt->unsummed = !udp->check;
+		return pkt->l4_length < sizeof(*udp) ? PARSE_TRUNCATED : PARSE_OK;
 	}
 	return PARSE_FOREIGN;
 }
@@ -105,6 +111,8 @@ static __always_inline enum parse_result parse_v4(void *data, void *data_end, st
 		return PARSE_TRUNCATED;
 	header = ip->ihl * 4;
 	total = bpf_ntohs(ip->tot_len);
+	if (!total) /* BIG TCP: more than fits the field */
+		total = LENGTH_UNSAID;
 	if (header < sizeof(*ip) || total < header)
 		return PARSE_FOREIGN;
 	addr_set_v4(&pkt->src, ip->saddr);
@@ -132,7 +140,7 @@ static __always_inline enum parse_result parse_v6(void *data, void *data_end, st
 	if (ip->nexthdr == IPPROTO_FRAGMENT)
 		return PARSE_FRAGMENT;
 	pkt->l4_offset = L3_OFFSET + sizeof(*ip);
-	pkt->l4_length = bpf_ntohs(ip->payload_len);
+	pkt->l4_length = ip->payload_len ? bpf_ntohs(ip->payload_len) : LENGTH_UNSAID;
 	return parse_l4(data, data_end, pkt);
 }
 

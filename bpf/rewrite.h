@@ -116,6 +116,10 @@ static __always_inline int rewrite(struct __sk_buff *skb, const struct packet *p
 		delta_add(&delta, dst, pkt->dport);
 	if (pkt->v6 ? rewrite_v6(skb, pkt, src, dst) : rewrite_v4(skb, pkt, src, dst, delta.addrs))
 		return -1;
+	if (pkt->unsummed) { /* nothing to mend in the packet; the NIC's sum, if any, saw the ports */
+		bpf_csum_update(skb, delta.ports);
+		return 0;
+	}
 	if (bpf_l4_csum_replace(skb, check, 0, delta.addrs, flags | BPF_F_PSEUDO_HDR))
 		return -1;
 	if (delta.ports && bpf_l4_csum_replace(skb, check, 0, delta.ports, flags))

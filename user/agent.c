@@ -87,11 +87,26 @@ static int start_datapath(struct agent *agent)
 	events_add(&agent->events, &event, "%s",
 		   datapath_is_adopted(agent->datapath) ? "adopted flows and rows of an earlier agent" :
 							  "fresh");
-	error = maps_open(agent->options->datapath.bpffs, &agent->maps);
+	error = facts_open_maps(datapath_tables(agent->datapath), agent->options->datapath.bpffs,
+				&agent->maps);
 	if (error)
 		log_error("cannot read the maps below %s: %s", agent->options->datapath.bpffs,
 			  strerror(-error));
-	agent->facts.maps = error ? NULL : &agent->maps;
+	if (error)
+		return error;
+	agent->facts.maps = agent->events.maps = &agent->maps;
+	return 0;
+}
+
+/* First of all: a port in use must not leave a half-started agent behind. */
+static int start_http(struct agent *agent)
+{
+	char reason[512] = "";
+	int error = http_new(&agent->loop, agent->options->listen, status_handlers,
+			     STATUS_HANDLERS, &agent->facts, &agent->http, reason, sizeof(reason));
+
+	if (error)
+		log_error("%s", reason);
 	return error;
 }
 
@@ -99,7 +114,6 @@ static int start_datapath(struct agent *agent)
 static int start_modules(struct agent *agent)
 {
 	const struct agent_options *options = agent->options;
-	char reason[512] = "";
 	int error;
 
 	error = interfaces_new(agent->datapath, &agent->events, &options->interfaces,
@@ -115,12 +129,6 @@ static int start_modules(struct agent *agent)
 	agent->facts.probes = agent->probes;
 	agent_attach_routed(agent);
 	interfaces_prune(agent->interfaces);
-	error = http_new(&agent->loop, options->listen, status_handlers, STATUS_HANDLERS,
-			 &agent->facts, &agent->http, reason, sizeof(reason));
-	if (error) {
-		log_error("%s", reason);
-		return error;
-	}
 	error = discover_file_new(&agent->loop, options->manifests, &agent->policy, agent_on_model,
 				  agent, &agent->discover);
 	if (error)
@@ -149,7 +157,8 @@ static void stop(struct agent *agent)
 	interfaces_free(agent->interfaces);
 	if (agent->datapath)
 		events_add(&agent->events, &event, "the programs go on");
-	maps_close(&agent->maps);
+	if (agent->facts.maps)
+		facts_close_maps(&agent->maps);
 	datapath_close(agent->datapath);
 	model_free(agent->model);
 	verdicts_done(&agent->ignored);
@@ -173,7 +182,8 @@ int agent_run(const struct agent_options *options)
 	raise_file_limit();
 	uv_loop_init(&agent.loop);
 	start_clocks(&agent);
-	error = start_datapath(&agent);
+	error = start_http(&agent);
+	error = error ?: start_datapath(&agent);
 	error = error ?: start_modules(&agent);
 	if (!error) {
 		log_info("sluiced %s on %s: %u pod interfaces, %u uplinks, metrics on %s",

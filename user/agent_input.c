@@ -52,12 +52,12 @@ static void keep_verdicts(struct agent *agent, const struct verdicts *verdicts)
 	}
 }
 
-static void apply(struct agent *agent)
+/* Brings the model in force into the maps and probes. 0, or -errno: said why. */
+static int apply(struct agent *agent)
 {
-	struct sl_event event = {.kind = SL_EVENT_CONFIG_APPLIED};
 	const union sl_addr *addresses;
-	size_t n, replicas = 0;
 	struct diag diag = {};
+	size_t n;
 	int error;
 
 	addresses = route_addresses(agent->route, &n);
@@ -65,12 +65,24 @@ static void apply(struct agent *agent)
 				sizeof(diag.reason));
 	if (error) {
 		refuse(agent, &diag);
-		return;
+		return error;
 	}
 	agent_attach_routed(agent);
 	if (agent_sync_probes(agent))
 		log_error("out of memory: some replicas are not probed; restart sluiced");
 	agent_check_panic(agent);
+	if (reconcile_has_retired(agent->reconcile) && !uv_is_active((uv_handle_t *)&agent->reclaim))
+		uv_timer_again(&agent->reclaim);
+	return 0;
+}
+
+static void apply_input(struct agent *agent)
+{
+	struct sl_event event = {.kind = SL_EVENT_CONFIG_APPLIED};
+	size_t replicas = 0;
+
+	if (apply(agent))
+		return;
 	for (size_t i = 0; i < agent->model->n_services; i++)
 		replicas += agent->model->services[i].n_replicas;
 	agent->facts.applied++;
@@ -78,8 +90,6 @@ static void apply(struct agent *agent)
 	agent->facts.unready = NULL;
 	events_add(&agent->events, &event, "%zu service ports, %zu replicas",
 		   agent->model->n_services, replicas);
-	if (reconcile_has_retired(agent->reconcile) && !uv_is_active((uv_handle_t *)&agent->reclaim))
-		uv_timer_again(&agent->reclaim);
 }
 
 void agent_on_model(void *context, struct model *model, const struct verdicts *verdicts,
@@ -95,7 +105,7 @@ void agent_on_model(void *context, struct model *model, const struct verdicts *v
 	agent->model = model;
 	agent->facts.ignored = &agent->ignored;
 	keep_verdicts(agent, verdicts);
-	apply(agent);
+	apply_input(agent);
 }
 
 /* ---- links and routes -----------------------------------------------------------------------*/

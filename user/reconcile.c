@@ -83,6 +83,16 @@ static void rows_unsee(struct rows *rows)
 
 /* ---- warm start -----------------------------------------------------------------------*/
 
+/* What tells one service-port from another. */
+static uint64_t name_hash(const struct sl_service_name *name)
+{
+	uint64_t hash = reconcile_hash(name->service, name->port_name);
+	uint64_t rest = (uint64_t)name->port << 16 | name->proto << 8 | name->external << 1 |
+			name->ipv6;
+
+	return hash ^ rest * 0x9e3779b97f4a7c15ull;
+}
+
 static int adopt_service(struct reconcile *r, __u32 row)
 {
 	struct sl_service *service = &r->tables->services[row];
@@ -92,8 +102,7 @@ static int adopt_service(struct reconcile *r, __u32 row)
 		return 0;
 	r->services.row[row].used = true;
 	if (!bpf_map_lookup_elem(r->tables->service_names_fd, &row, &name))
-		r->services.row[row].name = reconcile_hash(name.service, name.port_name) ^
-					    name.port << 8 ^ name.proto << 1 ^ name.external;
+		r->services.row[row].name = name_hash(&name);
 	return ranges_reserve(&r->ranges, SL_MEMBERS_OFFSET(service->members),
 			      SL_MEMBERS_LENGTH(service->members));
 }
@@ -171,12 +180,14 @@ static void service_event(struct reconcile *r, enum sl_event_kind kind, __u32 ro
 
 static int64_t service_row(struct reconcile *r, const struct model_service *service)
 {
-	uint64_t hash = reconcile_hash(service->name, service->port_name) ^ service->port << 8 ^
-			service->proto << 1 ^ service->external;
 	struct sl_service_name name = {.port = service->port, .proto = service->proto,
-				       .external = service->external};
+				       .external = service->external, .ipv6 = service->ipv6};
+	uint64_t hash;
 	int64_t row;
 
+	snprintf(name.service, sizeof(name.service), "%s", service->name);
+	snprintf(name.port_name, sizeof(name.port_name), "%s", service->port_name);
+	hash = name_hash(&name);
 	for (__u32 i = 0; i < r->services.n; i++) {
 		if (!r->services.row[i].used || r->services.row[i].name != hash)
 			continue;
@@ -187,8 +198,6 @@ static int64_t service_row(struct reconcile *r, const struct model_service *serv
 	row = rows_take(&r->services);
 	if (row < 0)
 		return row;
-	snprintf(name.service, sizeof(name.service), "%s", service->name);
-	snprintf(name.port_name, sizeof(name.port_name), "%s", service->port_name);
 	memset(&r->tables->services[row], 0, sizeof(struct sl_service));
 	if (bpf_map_update_elem(r->tables->service_names_fd, &(__u32){row}, &name, BPF_ANY)) {
 		rows_release(&r->services, row);

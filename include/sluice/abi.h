@@ -329,7 +329,8 @@ struct sl_service_name {
 	__be16 port;
 	__u8 proto;
 	__u8 external;             /* the variant that outside clients use (externalTrafficPolicy) */
-	__u32 reserved;
+	__u8 ipv6;                 /* the variant whose VIPs and replicas are IPv6 */
+	__u8 reserved[3];
 };
 
 struct sl_replica_name {
