@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "decode.h"
 #include "nearest.h"
@@ -141,8 +140,8 @@ static int decode_other(struct decode *decode, const struct yaml_node *kind)
 		return -ENOMEM;
 	decode->always = true;
 	for (size_t i = 0; i < N_KINDS; i++)
-		if (nearest_distance(kinds[i].name, kind->text) == 1 ||
-		    !strcasecmp(kinds[i].name, kind->text))
+		if (strcmp(kinds[i].name, kind->text) &&
+		    nearest_distance(kinds[i].name, kind->text) <= 1)
 			return decode_note(decode, kind, VERDICT_UNKNOWN, "no such kind; did you mean %s?",
 					   kinds[i].name);
 	return decode_note(decode, kind, VERDICT_UNSUPPORTED, "kind %s is not used by Sluice",

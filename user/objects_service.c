@@ -171,8 +171,8 @@ static const struct field spec_fields[] = {
 	FIELD_PART("ports", FIELD_LIST, SILENT, decode_service_ports),
 	FIELD_SAY("selector", FIELD_MAP, HONOURED, NULL),
 	FIELD_PART("type", FIELD_STRING, SILENT, decode_type),
-	FIELD_SAY("clusterIP", FIELD_STRING, HONOURED, NULL),
-	FIELD_PART("clusterIPs", FIELD_LIST, HONOURED, decode_cluster_ips),
+	FIELD_SAY("clusterIP", FIELD_STRING, SILENT, NULL),
+	FIELD_PART("clusterIPs", FIELD_LIST, SILENT, decode_cluster_ips),
 	FIELD_GET("externalIPs", FIELD_LIST, SILENT, decode_ips, SERVICE, external_ips),
 	FIELD_PART("ipFamilies", FIELD_LIST, HONOURED, decode_families),
 	FIELD_SAY("ipFamilyPolicy", FIELD_STRING, HONOURED, NULL),
@@ -236,6 +236,21 @@ static int decode_status(struct decode *decode, const struct yaml_node *status, 
 	err = ips->list ? 0 : -ENOMEM;
 	for (const struct yaml_node *child = list->first; child && !err; child = child->next)
 		err = decode_ingress(decode, child, ips);
+	return err;
+}
+
+/* Policy says what becomes of a headless one. */
+static int judge_cluster_ips(struct decode *decode, const struct yaml_node *spec)
+{
+	static const char *const names[] = {"clusterIP", "clusterIPs"};
+	int err = 0;
+
+	for (size_t i = 0; i < 2 && !err; i++) {
+		const struct yaml_node *node = yaml_get(spec, names[i]);
+
+		if (node)
+			err = decode_note(decode, node, VERDICT_HONOURED, "%s", "");
+	}
 	return err;
 }
 
@@ -322,6 +337,8 @@ int object_decode_service(struct decode *decode, const struct yaml_node *root,
 		err = decode_fields(decode, spec, spec_fields, service);
 	if (!err)
 		err = check_cluster_ips(decode, spec, service);
+	if (!err && !service->headless)
+		err = judge_cluster_ips(decode, spec);
 	if (!err)
 		err = check_ports(decode, service);
 	if (!err && status)
