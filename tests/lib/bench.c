@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 
 void bench_die(const char *what, int error)
 {
@@ -46,6 +47,45 @@ int bench_program_fd(const struct bpf_object *object, const char *program)
 	if (!found)
 		bench_die(program, ENOENT);
 	return bpf_program__fd(found);
+}
+
+/* Where a variable lies in the data section; -1: there is none of that name. */
+static long knob_offset(const struct bpf_object *object, const char *knob)
+{
+	const struct btf *btf = bpf_object__btf(object);
+	int section = btf ? btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC) : -1;
+	const struct btf_type *type = section < 0 ? NULL : btf__type_by_id(btf, section);
+
+	for (int i = 0; type && i < btf_vlen(type); i++) {
+		const struct btf_var_secinfo *info = &btf_var_secinfos(type)[i];
+		const struct btf_type *variable = btf__type_by_id(btf, info->type);
+
+		if (!strcmp(btf__name_by_offset(btf, variable->name_off), knob))
+			return info->offset;
+	}
+	return -1;
+}
+
+void bench_set_knob(struct bpf_object *object, const char *knob, unsigned value)
+{
+	long offset = knob_offset(object, knob);
+	struct bpf_map *map;
+	const void *now;
+	char copy[4096];
+	size_t len;
+
+	bpf_object__for_each_map(map, object) {
+		if (offset < 0 || !strstr(bpf_map__name(map), ".rodata"))
+			continue;
+		now = bpf_map__initial_value(map, &len);
+		if (!now || len > sizeof(copy))
+			break;
+		memcpy(copy, now, len);
+		memcpy(copy + offset, &value, sizeof(value));
+		if (!bpf_map__set_initial_value(map, copy, len))
+			return;
+	}
+	bench_die(knob, ENOENT);
 }
 
 void *bench_map_memory(const struct bpf_object *object, const char *map)

@@ -16,6 +16,8 @@ void bench_die(const char *what, int error) __attribute__((noreturn));
 /* Opens NAME.bpf.o from the directory of the running program; not loaded yet. */
 struct bpf_object *bench_open_object(const char *name);
 int bench_program_fd(const struct bpf_object *object, const char *program);
+/* Sets a `const volatile __u32` of the object before it is loaded. */
+void bench_set_knob(struct bpf_object *object, const char *knob, unsigned value);
 /* An mmapable array, writable. */
 void *bench_map_memory(const struct bpf_object *object, const char *map);
 
