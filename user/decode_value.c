@@ -230,16 +230,17 @@ bool name_is_label(const char *name)
 
 bool name_is_subdomain(const char *name)
 {
-	const char *dot = name;
+	size_t len;
 
 	if (strlen(name) > 253)
 		return false;
-	for (; dot; name = dot + 1) {
-		dot = strchr(name, '.');
-		if (!is_name(name, dot ? (size_t)(dot - name) : strlen(name), LOWER DIGITS "-"))
+	for (;; name += len + 1) {
+		len = strcspn(name, ".");
+		if (!is_name(name, len, LOWER DIGITS "-"))
 			return false;
+		if (!name[len])
+			return true;
 	}
-	return true;
 }
 
 bool label_is_valid(const char *value)

@@ -282,7 +282,7 @@ struct object *const *objects_of(const struct objects *objects, enum object_kind
 				 size_t *ret_n)
 {
 	*ret_n = objects->first[kind + 1] - objects->first[kind];
-	return objects->list + objects->first[kind];
+	return *ret_n ? objects->list + objects->first[kind] : NULL;
 }
 
 size_t objects_count(const struct objects *objects)

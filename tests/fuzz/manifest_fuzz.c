@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Any bytes as a manifest: parsed, decoded, sealed and compiled, with the first
+ * byte as the choice between YAML and JSON. It must end with a model or with a
+ * refusal that gives a reason, and leak nothing.
+ *
+ * fuzz-links: user/yaml.c user/yaml_node.c user/arena.c user/utf8.c user/strbuf.c user/verdict.c user/model.c user/addr.c user/duration.c user/nearest.c user/decode.c user/decode_value.c user/objects.c user/objects_tie.c user/objects_meta.c user/objects_service.c user/objects_slice.c user/objects_pod.c user/objects_rule.c user/policy.c user/policy_vip.c user/policy_replica.c user/policy_check.c user/policy_verdict.c
+ */
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "objects.h"
+#include "policy.h"
+#include "yaml.h"
+
+static int add_documents(struct objects *objects, const char *text, size_t len, const char *file,
+			 struct diag *diag)
+{
+	const struct yaml_node *document = NULL;
+	struct yaml *yaml;
+	int err = yaml_open(text, len, file, &yaml, diag);
+
+	if (err)
+		return err;
+	do {
+		err = yaml_next(yaml, &document, diag);
+		if (!err && document)
+			err = objects_add(objects, document, file, diag);
+	} while (!err && document);
+	yaml_close(yaml);
+	return err;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const struct policy_options options = {.node_name = "node-1"};
+	struct verdicts verdicts = {0};
+	struct objects *objects;
+	struct model *model = NULL;
+	struct diag diag = {0};
+	char *text;
+	int err;
+
+	if (!size || objects_new(&objects))
+		return 0;
+	text = malloc(size);
+	memcpy(text, data + 1, size - 1);
+	text[size - 1] = '\0';
+	err = add_documents(objects, text, size - 1, data[0] & 1 ? "fuzz.json" : "fuzz.yaml", &diag);
+	if (!err)
+		err = objects_seal(objects, &diag);
+	if (!err)
+		err = policy_compile(objects, &options, &verdicts, &model, &diag);
+	if (err ? err != -EINVAL || model || !diag.reason[0] : !model)
+		abort();
+	model_free(model);
+	objects_free(objects);
+	verdicts_done(&verdicts);
+	free(text);
+	return 0;
+}
