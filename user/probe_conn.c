@@ -149,11 +149,20 @@ void probe_conn_idle_ready(struct probe_conn *conn)
 	probe_conn_close(conn);
 }
 
+void probe_conn_end_session(struct probe_conn *conn)
+{
+	if (!conn->session)
+		return;
+	nghttp2_session_del(conn->session);
+	conn->session = NULL;
+	conn->replica->set->grpc_sessions--;
+}
+
 void probe_conn_close(struct probe_conn *conn)
 {
 	if (!conn)
 		return;
-	nghttp2_session_del(conn->session);
+	probe_conn_end_session(conn);
 	close(conn->fd);
 	free(conn);
 }

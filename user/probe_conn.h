@@ -14,7 +14,7 @@ struct probe_conn {
 	struct probe_io io;
 	struct probe_replica *replica;
 	struct probe_attempt *attempt; /* that it works for; NULL: idle */
-	struct nghttp2_session *session; /* gRPC only; goes with the connection */
+	struct nghttp2_session *session; /* gRPC only: probe_grpc.c makes it */
 	int fd;
 	unsigned char uses;
 	bool connected;
@@ -37,10 +37,13 @@ struct probe_conn *probe_conn_take(struct probe_attempt *attempt);
  * so that TIME_WAIT is neither ours nor a reset in the server's log. */
 void probe_conn_keep(struct probe_conn *conn, bool spent);
 
+/* Frees the session, if it has one; the connection stays. */
+void probe_conn_end_session(struct probe_conn *conn);
+
 /* What to do when an idle connection has something to say. */
 void probe_conn_idle_ready(struct probe_conn *conn);
 
-/* NULL is fine. */
+/* Also ends its session. NULL is fine. */
 void probe_conn_close(struct probe_conn *conn);
 
 #endif

@@ -22,6 +22,8 @@
 
 #define MESSAGE_MAX 256 /* the answer is 7 bytes long */
 #define STATUS_NONE UINT32_MAX
+/* A session of nghttp2 takes 25 KiB: beyond so many, connections are not kept. */
+#define MAX_SESSIONS 512
 
 struct grpc_attempt {
 	struct probe_attempt base;
@@ -139,6 +141,7 @@ static int session_new(struct probe_conn *conn)
 	nghttp2_session_callbacks_del(callbacks);
 	if (err)
 		return -ENOMEM;
+	conn->replica->set->grpc_sessions++;
 	if (nghttp2_submit_settings(conn->session, NGHTTP2_FLAG_NONE, settings,
 				    sizeof(settings) / sizeof(settings[0])))
 		return -ENOMEM;
@@ -294,12 +297,15 @@ static void grpc_judge(struct grpc_attempt *grpc)
 /* Lets the connection wait for the next probe, or closes it with a word of farewell. */
 static void grpc_keep(struct probe_conn *conn)
 {
-	bool keep = conn->uses < PROBE_MAX_USES && nghttp2_session_want_read(conn->session) &&
+	bool keep = conn->uses < PROBE_MAX_USES &&
+		    conn->replica->set->grpc_sessions <= MAX_SESSIONS &&
+		    nghttp2_session_want_read(conn->session) &&
 		    nghttp2_session_check_request_allowed(conn->session);
 
 	if (!keep) {
 		nghttp2_session_terminate_session(conn->session, NGHTTP2_NO_ERROR);
 		session_send(conn);
+		probe_conn_end_session(conn);
 	}
 	probe_conn_keep(conn, !keep);
 }

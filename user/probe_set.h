@@ -95,6 +95,7 @@ struct probe_set {
 	size_t n_rows;
 	unsigned epoch;
 	uint64_t random;
+	unsigned grpc_sessions;    /* that connections hold now */
 	struct probe_https *https; /* NULL until the first HTTPS probe */
 	struct probe_clock clock;
 	struct probe_wheel replicas;

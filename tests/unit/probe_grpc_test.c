@@ -5,6 +5,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "probe_lab.h"
+#include "probe_set.h"
 
 enum manner {
 	SERVING,
@@ -277,6 +278,20 @@ TEST(a_stream_refused_on_a_kept_connection_says_nothing)
 	LAB_WAIT(&bench.lab, bench.health->sent >= 20);
 	CHECK(bench.health->known && !bench.health->down);
 	CHECK_INT(bench.health->failed, 0);
+	bench_close(&bench);
+}
+
+TEST(too_many_sessions_are_not_kept)
+{
+	struct bench bench;
+
+	bench_open(&bench, SERVING, "");
+	bench.lab.set->grpc_sessions += 1000;
+	LAB_WAIT(&bench.lab, bench.health->sent >= 10);
+	CHECK(bench.server.connections >= 9);
+	CHECK_INT(bench.health->failed, 0);
+	lab_ask(&bench.lab, &(struct model_probe){.kind = MODEL_PROBE_NONE});
+	CHECK_INT(bench.lab.set->grpc_sessions, 1000);
 	bench_close(&bench);
 }
 
