@@ -147,7 +147,9 @@ static void broken_v4_header(struct fixture *f)
 		CHECK_INT(send_raw(f, FROM_POD, &packet), verdict);
 	}
 	packet_build("10.9.0.9:4000 > 10.1.0.1:80 A seq 7 ack 9", &packet);
-	packet.data[16] = packet.data[17] = 0; /* total length */
+	packet.data[16] = packet.data[17] = 0; /* no total length: BIG TCP, up to the end */
+	CHECK_INT(send_raw(f, FROM_POD, &packet), REDIRECT);
+	packet.data[17] = 19; /* less than its own header */
 	CHECK_INT(send_raw(f, FROM_POD, &packet), NEXT);
 }
 

@@ -189,6 +189,45 @@ TEST(ports_are_taken_in_a_circle)
 	fixture_once(oldest_first, &four_ports);
 }
 
+static struct sl_snat *only_entry(struct fixture *f)
+{
+	for (__u32 i = 0; i < f->snat_sets * SL_SNAT_WAYS; i++)
+		if (f->snat[i / SL_SNAT_WAYS].way[i % SL_SNAT_WAYS].phase)
+			return &f->snat[i / SL_SNAT_WAYS].way[i % SL_SNAT_WAYS];
+	return NULL;
+}
+
+/* Another key was in the way when this one was placed, and has gone since. */
+static void own_place(struct fixture *f)
+{
+	remote(f, SL_SERVICE_REPLACE, 1);
+	for (unsigned shift = 1; shift < SL_SNAT_WAYS; shift++) {
+		struct sl_snat *entry, *moved;
+
+		f->replicas[0].state.snat_cursor = 0;
+		open_flow(f, 4000 + shift, 2000);
+		reset_flow(f, 4000 + shift, 2000);
+		entry = only_entry(f);
+		moved = (struct sl_snat *)((uintptr_t)entry & ~(sizeof(struct sl_snat_set) - 1)) +
+			(((uintptr_t)entry / sizeof(*entry) + shift) & (SL_SNAT_WAYS - 1));
+		*moved = *entry;
+		*entry = (struct sl_snat){0};
+		fixture_age(f, 61);
+		f->replicas[0].state.snat_cursor = 0;
+		open_flow(f, 4100 + shift, 2000);
+		CHECK_INT(fixture_count_snat(f, SL_SNAT_QUARANTINE), 0);
+		reset_flow(f, 4100 + shift, 2000);
+		CHECK_INT(fixture_count_snat(f, SL_SNAT_LIVE), 0);
+		fixture_age(f, 61);
+		fixture_sweep(f);
+	}
+}
+
+TEST(a_port_goes_back_to_its_own_place)
+{
+	fixture_once(own_place, &four_ports);
+}
+
 /* Whatever ends a flow gives its port back. */
 static void given_back(struct fixture *f)
 {
