@@ -253,7 +253,7 @@ TEST(a_server_that_keeps_no_connection_is_asked_to_close)
 	bench_open(&bench, &chunked);
 	LAB_WAIT(&bench.lab, bench.health->sent >= 10);
 	CHECK(server_was_asked(&bench.server, "Connection: close\r\n"));
-	CHECK_INT(bench.server.connections, bench.server.requests);
+	CHECK(bench.server.connections >= bench.server.requests);
 	CHECK_INT(bench.health->failed, 0);
 	bench_close(&bench);
 }
