@@ -75,6 +75,9 @@ int decode_refuse(const struct decode *decode, const struct yaml_node *node, con
 int decode_note(struct decode *decode, const struct yaml_node *node, enum verdict_kind kind,
 		const char *format, ...) __attribute__((format(printf, 4, 5)));
 
+/* The verdict that it is honoured. */
+int decode_honour(struct decode *decode, const struct yaml_node *node);
+
 int decode_check_type(const struct decode *decode, const struct yaml_node *node,
 		      enum field_type type);
 /* A whole number of these bounds. */

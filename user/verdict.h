@@ -49,7 +49,7 @@ int verdicts_add(struct verdicts *verdicts, enum verdict_kind kind, const char *
 		 unsigned line, const char *object, const char *field, const char *reason);
 void verdicts_done(struct verdicts *verdicts);
 
-/* Fills a diag (`file` and `field` may be NULL) and returns -EINVAL, so that a refusal is one line. */
+/* Fills a diag (`file` and `field` may be NULL) and returns -EINVAL: a refusal in one line. */
 int diag_set(struct diag *diag, const char *file, unsigned line, const char *field,
 	     const char *format, ...) __attribute__((format(printf, 5, 6)));
 

@@ -28,9 +28,6 @@ struct yaml_node {
 	struct yaml_node *parent, *first, *last, *next;
 };
 
-#define yaml_for_each(child, node)                                                                 \
-	for (const struct yaml_node *child = (node)->first; child; child = child->next)
-
 struct yaml;
 
 /* Reads `len` bytes, followed by a NUL; they must outlive the reader. `file` is for messages, and
