@@ -88,14 +88,19 @@ static int add_note(struct decode *decode, const struct yaml_node *node, enum ve
 {
 	char path[256];
 	struct object_note note = {
-		.kind = kind, .always = decode->always, .line = node->line, .reason = reason,
+		.kind = kind,
+		.always = decode->always,
+		.line = node->line,
+		.reason = reason,
 		.field = yaml_path(node, decode->root, path, sizeof(path)),
 	};
 	int err = object_add_note(decode->arena, decode->object, &note);
 
 	if (err == -E2BIG)
-		return decode_refuse(decode, node, "is one of more than %u fields to judge in this "
-				     "object; is it meant for Sluice?", MAX_NOTES);
+		return decode_refuse(decode, node,
+				     "is one of more than %u fields to judge in this object; is it "
+				     "meant for Sluice?",
+				     MAX_NOTES);
 	return err;
 }
 
@@ -109,6 +114,11 @@ int decode_note(struct decode *decode, const struct yaml_node *node, enum verdic
 	vsnprintf(reason, sizeof(reason), format, args);
 	va_end(args);
 	return add_note(decode, node, kind, reason);
+}
+
+int decode_honour(struct decode *decode, const struct yaml_node *node)
+{
+	return add_note(decode, node, VERDICT_HONOURED, "");
 }
 
 /* Names the nearest row. */
@@ -127,8 +137,8 @@ static int note_unknown(struct decode *decode, const struct yaml_node *node,
 		}
 	}
 	if (nearest_is_near(node->key, best_distance))
-		return decode_note(decode, node, VERDICT_UNKNOWN,
-				   "no such field; did you mean %s?", best);
+		return decode_note(decode, node, VERDICT_UNKNOWN, "no such field; did you mean %s?",
+				   best);
 	return decode_note(decode, node, VERDICT_UNKNOWN, "no such field; the nearest is %s", best);
 }
 
@@ -157,16 +167,20 @@ int decode_check_type(const struct decode *decode, const struct yaml_node *node,
 		      enum field_type type)
 {
 	static const char *const names[] = {
-		[FIELD_STRING] = "a string", [FIELD_INT] = "a whole number",
-		[FIELD_BOOL] = "true or false", [FIELD_MAP] = "a map", [FIELD_LIST] = "a list",
+		[FIELD_STRING] = "a string",
+		[FIELD_INT] = "a whole number",
+		[FIELD_BOOL] = "true or false",
+		[FIELD_MAP] = "a map",
+		[FIELD_LIST] = "a list",
 		[FIELD_INT_OR_STRING] = "a whole number or a string",
 	};
 
 	if (type_fits(node->type, type))
 		return 0;
 	if (type == FIELD_STRING && node->text)
-		return decode_refuse(decode, node, "must be a string, but %s without quotes is %s; "
-				     "write \"%s\"", node->text, yaml_type_name(node->type), node->text);
+		return decode_refuse(decode, node,
+				     "must be a string, but %s without quotes is %s; write \"%s\"",
+				     node->text, yaml_type_name(node->type), node->text);
 	if (type != FIELD_STRING && node->type == YAML_STRING)
 		return decode_refuse(decode, node, "must be %s, not the string \"%s\"; write %s",
 				     names[type], node->text, names[type]);

@@ -74,8 +74,10 @@ int decode_ip(const struct decode *decode, const struct yaml_node *node, union s
 	if (err)
 		return err;
 	if (addr_parse(node->text, &addr))
-		return decode_refuse(decode, node, "\"%s\" is not an IP address; write one such as "
-				     "10.0.0.1 or fd00::1", node->text);
+		return decode_refuse(decode, node,
+				     "\"%s\" is not an IP address; write one such as 10.0.0.1 or "
+				     "fd00::1",
+				     node->text);
 	if (addr_is_any(&addr))
 		why = "the unspecified address";
 	else if (addr_is_loopback(&addr))
@@ -83,8 +85,10 @@ int decode_ip(const struct decode *decode, const struct yaml_node *node, union s
 	else if (addr_is_multicast(&addr))
 		why = "a multicast or reserved address";
 	if (why)
-		return decode_refuse(decode, node, "%s is %s, which no connection can go to; "
-				     "write a unicast address", node->text, why);
+		return decode_refuse(decode, node,
+				     "%s is %s, which no connection can go to; write a unicast "
+				     "address",
+				     node->text, why);
 	*ret = addr;
 	return 0;
 }
@@ -98,10 +102,13 @@ int decode_duration(const struct decode *decode, const struct yaml_node *node, u
 	if (err)
 		return err;
 	if (duration_parse(node->text, &ns))
-		return decode_refuse(decode, node, "\"%s\" is not a duration; write one such as "
-				     "\"100ms\", \"1.5s\" or \"1h30m\"", node->text);
+		return decode_refuse(decode, node,
+				     "\"%s\" is not a duration; write one such as \"100ms\", "
+				     "\"1.5s\" or \"1h30m\"",
+				     node->text);
 	if (ns < min_ns)
-		return decode_refuse(decode, node, "\"%s\" is too short; write at least \"%" PRIu64 "ms\"",
+		return decode_refuse(decode, node,
+				     "\"%s\" is too short; write at least \"%" PRIu64 "ms\"",
 				     node->text, (min_ns + 999999) / 1000000);
 	*ret_ns = ns;
 	return 0;
@@ -148,7 +155,7 @@ int decode_port(struct decode *decode, const struct yaml_node *value, void *into
 int decode_choice(const struct decode *decode, const struct yaml_node *node,
 		  const char *const *choices, unsigned *ret)
 {
-	char list[128] = "";
+	char list[256] = ""; /* the longest list of choices has 72 characters */
 	int err = decode_check_type(decode, node, FIELD_STRING);
 
 	if (err)
@@ -158,8 +165,9 @@ int decode_choice(const struct decode *decode, const struct yaml_node *node,
 			*ret = i;
 			return 0;
 		}
-		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s",
-			 !i ? "" : choices[i + 1] ? ", " : " or ", choices[i]);
+		if (i)
+			strcat(list, choices[i + 1] ? ", " : " or ");
+		strcat(list, choices[i]);
 	}
 	return decode_refuse(decode, node, "\"%s\" is not one of its values; write %s", node->text,
 			     list);
@@ -180,8 +188,10 @@ int decode_proto(struct decode *decode, const struct yaml_node *value, void *int
 int decode_port_name(struct decode *decode, const struct yaml_node *value, void *into)
 {
 	if (*value->text && !name_is_label(value->text))
-		return decode_refuse(decode, value, "\"%s\" is not a port name; write at most 63 of "
-				     "a-z, 0-9 and -", value->text);
+		return decode_refuse(decode, value,
+				     "\"%s\" is not a port name; write at most 63 of a-z, 0-9 and "
+				     "-",
+				     value->text);
 	return decode_string(decode, value, into);
 }
 
@@ -210,8 +220,8 @@ int decode_ports(struct decode *decode, const struct yaml_node *list, const stru
 	return err;
 }
 
-#define LOWER "abcdefghijklmnopqrstuvwxyz"
-#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define LOWER  "abcdefghijklmnopqrstuvwxyz"
+#define UPPER  "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
 
 /* Only `letters`, and at both ends neither - nor _ nor . */

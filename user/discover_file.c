@@ -24,8 +24,8 @@ bool discover_file_is_manifest(const char *name)
 {
 	const char *suffix = strrchr(name, '.');
 
-	return *name != '.' && suffix && (!strcmp(suffix, ".yaml") || !strcmp(suffix, ".yml") ||
-					  !strcmp(suffix, ".json"));
+	return *name != '.' && suffix &&
+	       (!strcmp(suffix, ".yaml") || !strcmp(suffix, ".yml") || !strcmp(suffix, ".json"));
 }
 
 static int is_manifest(const struct dirent *entry)
@@ -68,7 +68,8 @@ static int read_open_file(int fd, const char *path, char **ret, size_t *ret_len,
 	if (fstat(fd, &st))
 		return refuse_errno(diag, path, "cannot be read", errno);
 	if (!S_ISREG(st.st_mode))
-		return diag_set(diag, path, 0, NULL, "is not a regular file; take it out or rename it");
+		return diag_set(diag, path, 0, NULL,
+				"is not a regular file; take it out or rename it");
 	if (st.st_size > YAML_MAX_BYTES)
 		return diag_set(diag, path, 0, NULL,
 				"is larger than 64 MiB; split it into several files");
@@ -122,8 +123,8 @@ static int add_file(struct objects *objects, const char *dir, const char *name, 
 	char path[PATH_MAX], *bytes = NULL;
 	int err;
 
-	if (snprintf(path, sizeof(path), "%s%s%s", dir, dir_len && dir[dir_len - 1] == '/' ? "" : "/",
-		     name) >= (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s%s%s", dir,
+		     dir_len && dir[dir_len - 1] == '/' ? "" : "/", name) >= (int)sizeof(path))
 		return diag_set(diag, dir, 0, NULL, "its path is too long; move it up");
 	err = read_file(path, &bytes, &len, diag);
 	if (!err)
@@ -138,7 +139,8 @@ static int add_directory(struct objects *objects, const char *dir, struct diag *
 	int n = scandir(dir, &entries, is_manifest, alphasort), err = 0;
 
 	if (n < 0)
-		return errno == ENOMEM ? -ENOMEM : refuse_errno(diag, dir, "cannot be listed", errno);
+		return errno == ENOMEM ? -ENOMEM
+				       : refuse_errno(diag, dir, "cannot be listed", errno);
 	for (int i = 0; i < n; i++) {
 		if (!err)
 			err = add_file(objects, dir, entries[i]->d_name, diag);

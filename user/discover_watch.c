@@ -16,9 +16,9 @@
 
 #include "discover_file.h"
 
-#define SETTLE_MS 100    /* quiet for so long: the writer has finished */
+#define SETTLE_MS   100  /* quiet for so long: the writer has finished */
 #define POSTPONE_MS 1000 /* never quiet: read nevertheless */
-#define LOOK_MS 1000
+#define LOOK_MS     1000
 
 struct discover_file {
 	char *dir;
@@ -28,16 +28,16 @@ struct discover_file {
 	uv_fs_event_t events;
 	uv_timer_t settle, look;
 	unsigned open_handles;
-	bool watching;   /* `events` runs, on the directory of this identity: */
+	bool watching; /* `events` runs, on the directory of this identity: */
 	dev_t device;
 	ino_t inode;
-	bool changing;   /* `settle` runs, since: */
+	bool changing; /* `settle` runs, since: */
 	uint64_t since_ms;
-	bool working;    /* `work` is in the pool or on its way back */
-	bool again;      /* it changed meanwhile */
+	bool working; /* `work` is in the pool or on its way back */
+	bool again;   /* it changed meanwhile */
 	bool closing;
 	uv_work_t work;
-	int err;         /* what `work` found: */
+	int err; /* what `work` found: */
 	struct model *model;
 	struct verdicts verdicts;
 	struct diag diag;
@@ -65,8 +65,8 @@ static void load(uv_work_t *work)
 	discover->err = discover_file_load(discover->dir, discover->options, &discover->verdicts,
 					   &discover->model, &discover->diag);
 	if (discover->err && discover->err != -EINVAL)
-		diag_set(&discover->diag, discover->dir, 0, NULL, "%s; free some and touch a manifest",
-			 strerror(-discover->err));
+		diag_set(&discover->diag, discover->dir, 0, NULL,
+			 "%s; free some and touch a manifest", strerror(-discover->err));
 }
 
 static void postpone(struct discover_file *discover);
@@ -120,8 +120,8 @@ static bool watch(struct discover_file *discover)
 	if (!is_there && !discover->watching)
 		return false;
 	uv_fs_event_stop(&discover->events);
-	discover->watching = is_there &&
-			     !uv_fs_event_start(&discover->events, on_event, discover->dir, 0);
+	discover->watching =
+		is_there && !uv_fs_event_start(&discover->events, on_event, discover->dir, 0);
 	discover->device = is_there ? st.st_dev : 0;
 	discover->inode = is_there ? st.st_ino : 0;
 	return true;

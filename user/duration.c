@@ -14,8 +14,12 @@ static const struct {
 	const char *name;
 	uint64_t ns;
 } units[] = {
-	{"ns", 1}, {"us", 1000}, {"ms", 1000000}, /* before "m" and "s", which begin them */
-	{"s", 1000000000ull}, {"m", 60000000000ull}, {"h", 3600000000000ull},
+	{"ns", 1},
+	{"us", 1000},
+	{"ms", 1000000}, /* before "m" and "s", which begin them */
+	{"s", 1000000000ull},
+	{"m", 60000000000ull},
+	{"h", 3600000000000ull},
 };
 
 static int take_unit(const char **text, uint64_t *ret_ns)

@@ -17,16 +17,16 @@
 
 struct objects {
 	struct arena arena;
-	struct object **list;         /* sorted by objects_seal() */
+	struct object **list; /* sorted by objects_seal() */
 	size_t n, capacity;
 	size_t first[OBJECT_KINDS + 1]; /* where each kind begins, once sealed */
-	const char *file;             /* the last one given, kept */
+	const char *file;               /* the last one given, kept */
 };
 
 #define TOP_FIELDS                                                                                 \
 	FIELD_SAY("apiVersion", FIELD_STRING, SILENT, NULL),                                       \
-	FIELD_SAY("kind", FIELD_STRING, SILENT, NULL),                                             \
-	FIELD_SAY("metadata", FIELD_MAP, SILENT, NULL)
+		FIELD_SAY("kind", FIELD_STRING, SILENT, NULL),                                     \
+		FIELD_SAY("metadata", FIELD_MAP, SILENT, NULL)
 
 /* A slip in one of these names would hide all that stands below it. */
 static const struct field spec_fields[] = {
@@ -118,8 +118,10 @@ static int find_kind(const struct decode *decode, const struct yaml_node *versio
 		known = known ? known : kinds[i].version;
 	}
 	if (known)
-		return decode_refuse(decode, version, "\"%s\" is not an apiVersion of %s that Sluice "
-				     "knows; write %s", version->text, name->text, known);
+		return decode_refuse(decode, version,
+				     "\"%s\" is not an apiVersion of %s that Sluice knows; write "
+				     "%s",
+				     version->text, name->text, known);
 	*ret = &other_kind;
 	return 0;
 }
@@ -142,8 +144,8 @@ static int decode_other(struct decode *decode, const struct yaml_node *kind)
 	for (size_t i = 0; i < N_KINDS; i++)
 		if (strcmp(kinds[i].name, kind->text) &&
 		    nearest_distance(kinds[i].name, kind->text) <= 1)
-			return decode_note(decode, kind, VERDICT_UNKNOWN, "no such kind; did you mean %s?",
-					   kinds[i].name);
+			return decode_note(decode, kind, VERDICT_UNKNOWN,
+					   "no such kind; did you mean %s?", kinds[i].name);
 	return decode_note(decode, kind, VERDICT_UNSUPPORTED, "kind %s is not used by Sluice",
 			   kind->text);
 }
@@ -161,13 +163,16 @@ static int decode_kind(struct decode *decode, const struct kind *kind)
 		return err;
 	switch (kind->kind) {
 	case OBJECT_SERVICE:
-		return object_decode_service(decode, decode->root, (struct object_service *)decode->object);
+		return object_decode_service(decode, decode->root,
+					     (struct object_service *)decode->object);
 	case OBJECT_SLICE:
-		return object_decode_slice(decode, decode->root, (struct object_slice *)decode->object);
+		return object_decode_slice(decode, decode->root,
+					   (struct object_slice *)decode->object);
 	case OBJECT_POD:
 		return object_decode_pod(decode, decode->root, (struct object_pod *)decode->object);
 	case OBJECT_RULE:
-		return object_decode_rule(decode, decode->root, (struct object_rule *)decode->object);
+		return object_decode_rule(decode, decode->root,
+					  (struct object_rule *)decode->object);
 	default:
 		return 0;
 	}
@@ -191,8 +196,8 @@ static int add_list(struct objects *objects, const struct decode *decode, struct
 
 static int add_item(struct objects *objects, const struct yaml_node *item, struct diag *diag)
 {
-	struct decode decode = {.arena = &objects->arena, .file = objects->file, .root = item,
-				.diag = diag};
+	struct decode decode = {
+		.arena = &objects->arena, .file = objects->file, .root = item, .diag = diag};
 	const struct yaml_node *version, *name;
 	const struct kind *kind;
 	int err = decode_require(&decode, item, "apiVersion", &version);
@@ -252,8 +257,9 @@ static int check_doubles(const struct objects *objects, struct diag *diag)
 		if (a->kind == b->kind && !strcmp(a->name, b->name) &&
 		    !strcmp(a->namespace, b->namespace))
 			return diag_set(diag, b->file, b->line, "metadata.name",
-					"%s is here a second time, the first is at %s:%u; "
-					"take one of them out", b->title, a->file, a->line);
+					"%s is here a second time, the first is at %s:%u; take one "
+					"of them out",
+					b->title, a->file, a->line);
 	}
 	return 0;
 }

@@ -11,7 +11,7 @@
 
 #include "decode.h"
 
-#define OURS "sluice.dev/"
+#define OURS  "sluice.dev/"
 #define LATER "valid, but not acted upon by this version"
 
 static int decode_steer(struct decode *decode, const struct yaml_node *value, void *into)
@@ -24,12 +24,14 @@ static int decode_steer(struct decode *decode, const struct yaml_node *value, vo
 	else if (!strcmp(value->text, "disabled"))
 		*steer = STEER_DISABLED;
 	else
-		return decode_refuse(decode, value, "\"%s\" is not a value of this label; "
-				     "write enabled or disabled", value->text);
+		return decode_refuse(decode, value,
+				     "\"%s\" is not a value of this label; write enabled or "
+				     "disabled",
+				     value->text);
 	if (kind != OBJECT_SERVICE && kind != OBJECT_NAMESPACE)
 		return decode_note(decode, value, VERDICT_UNSUPPORTED,
 				   "counts only on a Service or a Namespace; move it there");
-	return decode_note(decode, value, VERDICT_HONOURED, "%s", "");
+	return decode_honour(decode, value);
 }
 
 static const struct field label_fields[] = {
@@ -44,16 +46,18 @@ static int decode_weight(struct decode *decode, const struct yaml_node *value, v
 
 	if (!strcmp(value->text, "auto"))
 		return decode_note(decode, value, VERDICT_UNSUPPORTED,
-				   "this version does not measure weights: taken as %d; "
-				   "a number from 1 to 65535 is honoured", MODEL_WEIGHT_DEFAULT);
+				   "this version does not measure weights: taken as %d; a number "
+				   "from 1 to 65535 is honoured",
+				   MODEL_WEIGHT_DEFAULT);
 	errno = 0;
 	weight = strtoul(value->text, &end, 10);
 	if (value->text[strspn(value->text, "0123456789")] || end == value->text || errno ||
 	    weight < 1 || weight > 65535)
-		return decode_refuse(decode, value, "\"%s\" is not a weight; write \"1\" to \"65535\"",
+		return decode_refuse(decode, value,
+				     "\"%s\" is not a weight; write \"1\" to \"65535\"",
 				     value->text);
 	*(unsigned *)into = (unsigned)weight;
-	return decode_note(decode, value, VERDICT_HONOURED, "%s", "");
+	return decode_honour(decode, value);
 }
 
 static int decode_probe_interval(struct decode *decode, const struct yaml_node *value, void *into)
@@ -103,8 +107,9 @@ static int decode_ours(struct decode *decode, const struct yaml_node *child,
 		       const struct field *fields, const struct field *other, const char *where)
 {
 	if (has_field(other, child->key))
-		return decode_note(decode, child, VERDICT_UNKNOWN, "belongs into metadata.%s; "
-				   "move it there", where);
+		return decode_note(decode, child, VERDICT_UNKNOWN,
+				   "belongs into metadata.%s; move it there",
+				   where);
 	return decode_child(decode, child, fields, decode->object);
 }
 
@@ -115,7 +120,7 @@ static int decode_proxy_name(struct decode *decode, const struct yaml_node *valu
 
 	if (err || strcmp(value->text, "sluice"))
 		return err;
-	return decode_note(decode, value, VERDICT_HONOURED, "%s", "");
+	return decode_honour(decode, value);
 }
 
 static int decode_labels(struct decode *decode, const struct yaml_node *labels, void *into)
@@ -128,8 +133,10 @@ static int decode_labels(struct decode *decode, const struct yaml_node *labels, 
 		if (err)
 			return err;
 		if (!label_is_valid(child->text))
-			return decode_refuse(decode, child, "\"%s\" is not a label value; write at most "
-					     "63 letters, digits and -_.", child->text);
+			return decode_refuse(decode, child,
+					     "\"%s\" is not a label value; write at most 63 "
+					     "letters, digits and -_.",
+					     child->text);
 		if (is_ours(child))
 			err = decode_ours(decode, child, label_fields, annotation_fields,
 					  "annotations");
@@ -178,15 +185,17 @@ static int decode_names(struct decode *decode, const struct yaml_node *metadata,
 	if (err)
 		return err;
 	if (!name_is_subdomain(object->name))
-		return decode_refuse(decode, name, "\"%s\" is not a name; write at most 253 of a-z, "
-				     "0-9, - and .", object->name);
+		return decode_refuse(decode, name,
+				     "\"%s\" is not a name; write at most 253 of a-z, 0-9, - and .",
+				     object->name);
 	object->namespace = object->kind == OBJECT_NAMESPACE ? "" : "default";
 	if (!namespace || object->kind == OBJECT_NAMESPACE)
 		return 0;
 	err = decode_string(decode, namespace, &object->namespace);
 	if (!err && !name_is_label(object->namespace))
-		err = decode_refuse(decode, namespace, "\"%s\" is not a namespace; write at most 63 of "
-				    "a-z, 0-9 and -", object->namespace);
+		err = decode_refuse(decode, namespace,
+				    "\"%s\" is not a namespace; write at most 63 of a-z, 0-9 and -",
+				    object->namespace);
 	return err;
 }
 

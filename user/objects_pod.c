@@ -12,7 +12,7 @@
 #include "decode.h"
 
 #define MAX_SECONDS 86400
-#define TOKEN "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
+#define TOKEN       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
 
 static const struct field port_fields[] = {
 	FIELD_GET("name", FIELD_STRING, SILENT, decode_port_name, struct object_port, name),
@@ -38,8 +38,9 @@ static int decode_path_text(struct decode *decode, const struct yaml_node *value
 	char *path;
 
 	if (!is_printable(value->text, false))
-		return decode_refuse(decode, value, "holds a blank or a control character; write %%20 "
-				     "and the like");
+		return decode_refuse(decode, value,
+				     "holds a blank or a control character; write %%20 and the "
+				     "like");
 	path = arena_alloc(decode->arena, slash + strlen(value->text) + 1);
 	if (!path)
 		return -ENOMEM;
@@ -52,8 +53,9 @@ static int decode_path_text(struct decode *decode, const struct yaml_node *value
 static int decode_host(struct decode *decode, const struct yaml_node *value, void *into)
 {
 	if (!is_printable(value->text, false))
-		return decode_refuse(decode, value, "holds a blank or a control character; write the "
-				     "name of a host");
+		return decode_refuse(decode, value,
+				     "holds a blank or a control character; write the name of a "
+				     "host");
 	return decode_string(decode, value, into);
 }
 
@@ -73,8 +75,10 @@ static int decode_probe_port(struct decode *decode, const struct yaml_node *valu
 			*(__be16 *)into = htons(decode->container->ports[i].port);
 			return 0;
 		}
-	return decode_refuse(decode, value, "the container has no port of the name \"%s\"; add it to "
-			     "its ports or write the number", value->text);
+	return decode_refuse(decode, value,
+			     "the container has no port of the name \"%s\"; add it to its ports or "
+			     "write the number",
+			     value->text);
 }
 
 static int decode_header_value(struct decode *decode, const struct yaml_node *value, void *into)
@@ -87,8 +91,10 @@ static int decode_header_value(struct decode *decode, const struct yaml_node *va
 static int decode_header_name(struct decode *decode, const struct yaml_node *value, void *into)
 {
 	if (!*value->text || value->text[strspn(value->text, TOKEN)])
-		return decode_refuse(decode, value, "\"%s\" is not the name of a header; write letters, "
-				     "digits and -", value->text);
+		return decode_refuse(decode, value,
+				     "\"%s\" is not the name of a header; write letters, digits "
+				     "and -",
+				     value->text);
 	return decode_string(decode, value, into);
 }
 
@@ -107,7 +113,7 @@ static int decode_headers(struct decode *decode, const struct yaml_node *list, v
 	probe->headers = decode_array(decode, list, sizeof(*probe->headers));
 	err = probe->headers ? 0 : -ENOMEM;
 	for (const struct yaml_node *child = list->first; child && !err; child = child->next) {
-				err = decode_require(decode, child, "name", &required);
+		err = decode_require(decode, child, "name", &required);
 		if (!err)
 			err = decode_require(decode, child, "value", &required);
 		if (!err)
@@ -226,8 +232,9 @@ static const struct field probe_fields[] = {
 	FIELD_PART("httpGet", FIELD_MAP, SILENT, decode_http),
 	FIELD_PART("tcpSocket", FIELD_MAP, SILENT, decode_tcp),
 	FIELD_PART("grpc", FIELD_MAP, SILENT, decode_grpc),
-	FIELD_SAY("exec", FIELD_MAP, UNSUPPORTED, "Sluice does not enter containers: "
-		  "a tcpSocket probe of the target port stands in"),
+	FIELD_SAY("exec", FIELD_MAP, UNSUPPORTED,
+		  "Sluice does not enter containers: a tcpSocket probe of the target port stands "
+		  "in"),
 	FIELD_GET("periodSeconds", FIELD_INT, HONOURED, decode_seconds, PROBE, period_ms),
 	FIELD_GET("timeoutSeconds", FIELD_INT, HONOURED, decode_seconds, PROBE, timeout_ms),
 	FIELD_GET("failureThreshold", FIELD_INT, HONOURED, decode_threshold, PROBE,
@@ -250,11 +257,15 @@ static int decode_probe(struct decode *decode, const struct yaml_node *map, void
 	for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++)
 		n += !!yaml_get(map, handlers[i]);
 	if (n != 1)
-		return decode_refuse(decode, map, "has %s; write exactly one of httpGet, tcpSocket, "
-				     "grpc and exec", n ? "several handlers" : "no handler");
+		return decode_refuse(decode, map,
+				     "has %s; write exactly one of httpGet, tcpSocket, grpc and "
+				     "exec",
+				     n ? "several handlers" : "no handler");
 	container->has_probe = true;
-	container->probe = (struct model_probe){.timeout_ms = 1000, .period_ms = 1000,
-						.failure_threshold = 3, .success_threshold = 1};
+	container->probe = (struct model_probe){.timeout_ms = 1000,
+						.period_ms = 1000,
+						.failure_threshold = 3,
+						.success_threshold = 1};
 	return decode_fields(decode, map, probe_fields, &container->probe);
 }
 
@@ -266,7 +277,8 @@ static int decode_container_ports(struct decode *decode, const struct yaml_node 
 	for (size_t i = 0; i < container->n_ports && !err; i++)
 		if (!container->ports[i].port)
 			err = diag_set(decode->diag, decode->file, container->ports[i].line,
-				       container->ports[i].field, "containerPort is missing; add it");
+				       container->ports[i].field,
+				       "containerPort is missing; add it");
 	return err;
 }
 
@@ -290,7 +302,8 @@ int object_decode_pod(struct decode *decode, const struct yaml_node *root, struc
 		return err;
 	pod->containers = decode_array(decode, containers, sizeof(*pod->containers));
 	err = pod->containers ? 0 : -ENOMEM;
-	for (const struct yaml_node *child = containers->first; child && !err; child = child->next) {
+	for (const struct yaml_node *child = containers->first; child && !err;
+	     child = child->next) {
 		decode->container = &pod->containers[pod->n_containers++];
 		err = decode_listed(decode, child, container_fields, decode->container);
 	}

@@ -9,23 +9,24 @@
 
 #include "decode.h"
 
-#define LATER "valid, but not acted upon by this version"
+#define LATER       "valid, but not acted upon by this version"
 #define NO_OUTLIERS "outlier detection is not acted upon by this version"
-#define REQUESTS "Sluice balances connections and does not see requests inside them"
-#define NO_TLS "Sluice balances connections and leaves TLS to client and replica"
+#define REQUESTS    "Sluice balances connections and does not see requests inside them"
+#define NO_TLS      "Sluice balances connections and leaves TLS to client and replica"
 #define MAX_IDLE_NS (7 * 86400 * 1000000000ull)
 
 static int decode_simple(struct decode *decode, const struct yaml_node *value, void *into)
 {
-	static const char *const names[] = {"LEAST_REQUEST", "UNSPECIFIED", "LEAST_CONN", "ROUND_ROBIN",
-					    "RANDOM", "PASSTHROUGH", NULL};
+	static const char *const names[] = {
+		"LEAST_REQUEST", "UNSPECIFIED", "LEAST_CONN", "ROUND_ROBIN",
+		"RANDOM",        "PASSTHROUGH", NULL};
 	unsigned choice;
 	int err = decode_choice(decode, value, names, &choice);
 
 	if (err)
 		return err;
 	if (choice <= 1)
-		return decode_note(decode, value, VERDICT_HONOURED, "%s", "");
+		return decode_honour(decode, value);
 	if (choice == 2)
 		return decode_note(decode, value, VERDICT_MAPPED, "the old name of LEAST_REQUEST");
 	return decode_note(decode, value, VERDICT_UNSUPPORTED,
@@ -62,14 +63,16 @@ static int decode_idle(struct decode *decode, const struct yaml_node *value, voi
 		return decode_refuse(decode, value, "\"%s\" is too short; write at least \"1ms\"",
 				     value->text);
 	traffic->has_idle_timeout = true;
-	traffic->idle_timeout_ms = (unsigned)((ns && ns < MAX_IDLE_NS ? ns : MAX_IDLE_NS) / 1000000);
+	traffic->idle_timeout_ms =
+		(unsigned)((ns && ns < MAX_IDLE_NS ? ns : MAX_IDLE_NS) / 1000000);
 	traffic->line = value->line;
 	traffic->field = decode_path(decode, value);
 	if (!traffic->field)
 		return -ENOMEM;
 	if (!ns || ns > MAX_IDLE_NS)
-		return decode_note(decode, value, VERDICT_MAPPED, "taken as 7 days, the longest there is");
-	return decode_note(decode, value, VERDICT_HONOURED, "%s", "");
+		return decode_note(decode, value, VERDICT_MAPPED,
+				   "taken as 7 days, the longest there is");
+	return decode_honour(decode, value);
 }
 
 static const struct field tcp_fields[] = {
@@ -139,8 +142,8 @@ static int decode_port_number(struct decode *decode, const struct yaml_node *map
 
 #define POLICY_FIELDS                                                                              \
 	FIELD_TABLE("loadBalancer", balancer_fields), FIELD_TABLE("connectionPool", pool_fields),  \
-	FIELD_TABLE("outlierDetection", outlier_fields),                                           \
-	FIELD_SAY("tls", FIELD_MAP, UNSUPPORTED, NO_TLS)
+		FIELD_TABLE("outlierDetection", outlier_fields),                                   \
+		FIELD_SAY("tls", FIELD_MAP, UNSUPPORTED, NO_TLS)
 
 static const struct field port_fields[] = {
 	FIELD_PART("port", FIELD_MAP, SILENT, decode_port_number),
@@ -198,30 +201,31 @@ static int note_always(struct decode *decode, const struct yaml_node *node, cons
 static int decode_rule_host(struct decode *decode, const struct yaml_node *value, void *into)
 {
 	struct object_rule *rule = into;
-	char *name = arena_strdup(decode->arena, value->text), *namespace, *rest;
+	char *name = arena_strdup(decode->arena, value->text), *space, *rest;
 
 	if (!name)
 		return -ENOMEM;
-	namespace = strchr(name, '.');
-	if (namespace)
-		*namespace++ = '\0';
-	rest = namespace ? strchr(namespace, '.') : NULL;
+	space = strchr(name, '.');
+	if (space)
+		*space++ = '\0';
+	rest = space ? strchr(space, '.') : NULL;
 	if (rest)
 		*rest++ = '\0';
-	if (!name_is_label(name) || (namespace && !name_is_label(namespace)) ||
+	if (!name_is_label(name) || (space && !name_is_label(space)) ||
 	    (rest && strcmp(rest, "svc") && strncmp(rest, "svc.", 4)))
-		return note_always(decode, value, "is not one Service of a cluster, so the rule is left "
-				   "out; write NAME.NAMESPACE.svc.cluster.local");
+		return note_always(decode, value,
+				   "is not one Service of a cluster, so the rule is left out; "
+				   "write NAME.NAMESPACE.svc.cluster.local");
 	rule->host_name = name;
-	rule->host_namespace = namespace ? namespace : rule->object.namespace;
-	return decode_note(decode, value, VERDICT_HONOURED, "%s", "");
+	rule->host_namespace = space ? space : rule->object.namespace;
+	return decode_honour(decode, value);
 }
 
 static int decode_selector(struct decode *decode, const struct yaml_node *map, void *into)
 {
 	((struct object_rule *)into)->selective = true;
-	return note_always(decode, map, "Sluice has one policy for all clients: the whole rule is "
-			   "left out");
+	return note_always(decode, map,
+			   "Sluice has one policy for all clients: the whole rule is left out");
 }
 
 static const struct field spec_fields[] = {

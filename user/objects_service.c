@@ -17,8 +17,10 @@ static int decode_target_port(struct decode *decode, const struct yaml_node *val
 	if (value->type == YAML_INT)
 		return decode_range(decode, value, 1, 65535, &port);
 	if (!name_is_label(value->text))
-		return decode_refuse(decode, value, "\"%s\" is neither a port nor the name of one; "
-				     "write 1 to 65535 without quotes, or a name", value->text);
+		return decode_refuse(decode, value,
+				     "\"%s\" is neither a port nor the name of one; write 1 to "
+				     "65535 without quotes, or a name",
+				     value->text);
 	return 0;
 }
 
@@ -31,13 +33,14 @@ static int decode_service_proto(struct decode *decode, const struct yaml_node *v
 	if (*(__u8 *)into == IPPROTO_SCTP)
 		return decode_note(decode, value, VERDICT_UNSUPPORTED,
 				   "Sluice balances TCP and UDP; this port is not steered");
-	return decode_note(decode, value, VERDICT_HONOURED, "%s", "");
+	return decode_honour(decode, value);
 }
 
 static const struct field port_fields[] = {
 	FIELD_GET("name", FIELD_STRING, HONOURED, decode_port_name, struct object_port, name),
 	FIELD_GET("port", FIELD_INT, HONOURED, decode_port, struct object_port, port),
-	FIELD_GET("protocol", FIELD_STRING, SILENT, decode_service_proto, struct object_port, proto),
+	FIELD_GET("protocol", FIELD_STRING, SILENT, decode_service_proto, struct object_port,
+		  proto),
 	FIELD_GET("nodePort", FIELD_INT, HONOURED, decode_port, struct object_port, node_port),
 	FIELD_PART("targetPort", FIELD_INT_OR_STRING, HONOURED, decode_target_port),
 	FIELD_SAY("appProtocol", FIELD_STRING, UNSUPPORTED,
@@ -118,7 +121,7 @@ static int decode_type(struct decode *decode, const struct yaml_node *value, voi
 	if (service->external_name)
 		return decode_note(decode, value, VERDICT_UNSUPPORTED,
 				   "a name has no VIP: there is nothing to steer");
-	return decode_note(decode, value, VERDICT_HONOURED, "%s", "");
+	return decode_honour(decode, value);
 }
 
 static int decode_policy(struct decode *decode, const struct yaml_node *value, void *into)
@@ -141,9 +144,10 @@ static int decode_affinity(struct decode *decode, const struct yaml_node *value,
 	if (err)
 		return err;
 	if (choice)
-		return decode_note(decode, value, VERDICT_UNSUPPORTED, "this version does not keep a "
-				   "client with one replica: each connection is picked anew");
-	return decode_note(decode, value, VERDICT_HONOURED, "%s", "");
+		return decode_note(decode, value, VERDICT_UNSUPPORTED,
+				   "this version does not keep a client with one replica: each "
+				   "connection is picked anew");
+	return decode_honour(decode, value);
 }
 
 static int decode_source_ranges(struct decode *decode, const struct yaml_node *list, void *into)
@@ -156,14 +160,18 @@ static int decode_source_ranges(struct decode *decode, const struct yaml_node *l
 		if (err)
 			return err;
 		if (addr_parse_cidr(child->text, &cidr))
-			return decode_refuse(decode, child, "\"%s\" is not an address range; write one "
-					     "such as 10.0.0.0/8", child->text);
+			return decode_refuse(decode, child,
+					     "\"%s\" is not an address range; write one such as "
+					     "10.0.0.0/8",
+					     child->text);
 	}
 	*(bool *)into = list->n > 0;
-	return !list->n ? 0 :
-		decode_note(decode, list, VERDICT_UNSUPPORTED, "this version does not filter by "
-			    "source; so that nothing is opened, load-balancer, external and node-port "
-			    "VIPs of this Service are not steered");
+	if (!list->n)
+		return 0;
+	return decode_note(decode, list, VERDICT_UNSUPPORTED,
+			   "this version does not filter by source; so that nothing is opened, "
+			   "load-balancer, external and node-port VIPs of this Service are not "
+			   "steered");
 }
 
 #define SERVICE struct object_service
@@ -220,7 +228,7 @@ static int decode_ingress(struct decode *decode, const struct yaml_node *ingress
 	if (!ip || (mode && !strcmp(mode->text, "Proxy")))
 		return 0;
 	err = add_ip(decode, ip, ips);
-	return err ? err : decode_note(decode, ip, VERDICT_HONOURED, "%s", "");
+	return err ? err : decode_honour(decode, ip);
 }
 
 static int decode_status(struct decode *decode, const struct yaml_node *status, void *into)
@@ -249,7 +257,7 @@ static int judge_cluster_ips(struct decode *decode, const struct yaml_node *spec
 		const struct yaml_node *node = yaml_get(spec, names[i]);
 
 		if (node)
-			err = decode_note(decode, node, VERDICT_HONOURED, "%s", "");
+			err = decode_honour(decode, node);
 	}
 	return err;
 }
@@ -262,13 +270,14 @@ static int check_cluster_ips(struct decode *decode, const struct yaml_node *spec
 	const struct yaml_node *list = yaml_get(spec, "clusterIPs");
 	struct object_ips *ips = &service->cluster_ips;
 
-	if (list && single && (!list->first || !list->first->text ||
-			       strcmp(list->first->text, single->text)))
+	if (list && single &&
+	    (!list->first || !list->first->text || strcmp(list->first->text, single->text)))
 		return decode_refuse(decode, single, "differs from clusterIPs[0]; make them equal");
 	if (list && (ips->n > 2 || (ips->n == 2 && addr_is_v4(&ips->list[0].addr) ==
-							  addr_is_v4(&ips->list[1].addr))))
-		return decode_refuse(decode, list, "has more than one address of a family; "
-				     "keep one IPv4 and one IPv6 address at most");
+							   addr_is_v4(&ips->list[1].addr))))
+		return decode_refuse(decode, list,
+				     "has more than one address of a family; keep one IPv4 and one "
+				     "IPv6 address at most");
 	if (list || !single || !*single->text)
 		return 0;
 	if (!strcmp(single->text, "None")) {
@@ -300,8 +309,9 @@ static int check_ports(struct decode *decode, const struct object_service *servi
 			return diag_set(decode->diag, decode->file, port->line, port->field,
 					"port is missing; add it");
 		if (port->node_port && !service->takes_node_ports)
-			return diag_set(decode->diag, decode->file, port->line, port->field,
-					"nodePort needs type NodePort or LoadBalancer; set spec.type");
+			return diag_set(
+				decode->diag, decode->file, port->line, port->field,
+				"nodePort needs type NodePort or LoadBalancer; set spec.type");
 		for (size_t j = 0; j < i; j++) {
 			const char *clash = port_clash(&service->ports[j], port);
 
@@ -320,9 +330,10 @@ static int check_labels(struct decode *decode, const struct yaml_node *metadata,
 
 	if (!replace || object->steer != STEER_DISABLED)
 		return 0;
-	return decode_refuse(decode, yaml_get(yaml_get(metadata, "labels"), "sluice.dev/steer"),
-			     "contradicts service-proxy-name: sluice, since then nobody would serve it; "
-			     "take one of the labels out");
+	return decode_refuse(
+		decode, yaml_get(yaml_get(metadata, "labels"), "sluice.dev/steer"),
+		"contradicts service-proxy-name: sluice, since then nobody would serve it; take "
+		"one of the labels out");
 }
 
 int object_decode_service(struct decode *decode, const struct yaml_node *root,

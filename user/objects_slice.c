@@ -76,8 +76,10 @@ static int decode_target(struct decode *decode, const struct yaml_node *map, voi
 	if (!target.name)
 		return decode_refuse(decode, map, "names no Pod; add name");
 	if (!name_is_subdomain(target.name) || !name_is_label(target.namespace))
-		return decode_refuse(decode, map, "%s/%s is not the name of a Pod; write its "
-				     "metadata.name and metadata.namespace", target.namespace, target.name);
+		return decode_refuse(decode, map,
+				     "%s/%s is not the name of a Pod; write its metadata.name and "
+				     "metadata.namespace",
+				     target.namespace, target.name);
 	endpoint->pod_namespace = target.namespace;
 	endpoint->pod_name = target.name;
 	return 0;
@@ -86,8 +88,9 @@ static int decode_target(struct decode *decode, const struct yaml_node *map, voi
 static int decode_node_name(struct decode *decode, const struct yaml_node *value, void *into)
 {
 	if (!name_is_subdomain(value->text))
-		return decode_refuse(decode, value, "\"%s\" is not the name of a Node; write its "
-				     "metadata.name", value->text);
+		return decode_refuse(decode, value,
+				     "\"%s\" is not the name of a Node; write its metadata.name",
+				     value->text);
 	return decode_string(decode, value, into);
 }
 
@@ -107,12 +110,15 @@ static int decode_address(struct decode *decode, const struct yaml_node *value,
 	if (err)
 		return err;
 	if (addr_is_v4(&endpoint->addr) == slice->ipv6)
-		return decode_refuse(decode, value, "\"%s\" is not of the slice's addressType %s; "
-				     "move it to a slice of its family", value->text,
-				     slice->ipv6 ? "IPv6" : "IPv4");
+		return decode_refuse(decode, value,
+				     "\"%s\" is not of the slice's addressType %s; move it to a "
+				     "slice of its family",
+				     value->text, slice->ipv6 ? "IPv6" : "IPv4");
 	if (addr_is_link_local(&endpoint->addr))
-		return decode_refuse(decode, value, "\"%s\" is a link-local address, which says "
-				     "nothing on another link; write a routable one", value->text);
+		return decode_refuse(decode, value,
+				     "\"%s\" is a link-local address, which says nothing on "
+				     "another link; write a routable one",
+				     value->text);
 	return 0;
 }
 
@@ -124,8 +130,9 @@ static int decode_addresses(struct decode *decode, const struct yaml_node *list,
 	if (!list->n)
 		return decode_refuse(decode, list, "is empty; add an address");
 	if (list->n > 1)
-		err = decode_note(decode, list->last, VERDICT_UNSUPPORTED, "only the first address of "
-				  "an endpoint counts; make it several endpoints");
+		err = decode_note(decode, list->last, VERDICT_UNSUPPORTED,
+				  "only the first address of an endpoint counts; make it several "
+				  "endpoints");
 	return err ? err : decode_address(decode, list->first, into);
 }
 
@@ -186,7 +193,7 @@ static int decode_address_type(struct decode *decode, const struct yaml_node *ro
 	if (slice->fqdn)
 		return decode_note(decode, type, VERDICT_UNSUPPORTED,
 				   "replicas are addresses, not names: this slice is left out");
-	return decode_note(decode, type, VERDICT_HONOURED, "%s", "");
+	return decode_honour(decode, type);
 }
 
 int object_decode_slice(struct decode *decode, const struct yaml_node *root,

@@ -13,8 +13,11 @@
 static int note_loose(struct arena *arena, struct object *object, const char *field,
 		      const char *reason)
 {
-	struct object_note note = {.kind = VERDICT_UNSUPPORTED, .always = true, .line = object->line,
-				   .field = field, .reason = reason};
+	struct object_note note = {.kind = VERDICT_UNSUPPORTED,
+				   .always = true,
+				   .line = object->line,
+				   .field = field,
+				   .reason = reason};
 	int err = object_add_note(arena, object, &note);
 
 	return err == -E2BIG ? 0 : err; /* it has its thousand already */
@@ -43,9 +46,11 @@ static int tie_slice(struct objects *objects, struct arena *arena, struct object
 	service = (struct object_service *)objects_find(objects, OBJECT_SERVICE, object->namespace,
 							object->service_name);
 	if (!service) {
-		snprintf(reason, sizeof(reason), "Service %s/%s is not in the input: the slice is left out",
+		snprintf(reason, sizeof(reason),
+			 "Service %s/%s is not in the input: the slice is left out",
 			 object->namespace, object->service_name);
-		return note_loose(arena, object, "metadata.labels[kubernetes.io/service-name]", reason);
+		return note_loose(arena, object, "metadata.labels[kubernetes.io/service-name]",
+				  reason);
 	}
 	slice->next = service->slices;
 	service->slices = slice;
@@ -60,15 +65,17 @@ static int tie_rule(struct objects *objects, struct arena *arena, struct object_
 
 	if (!rule->host_name || rule->selective)
 		return 0; /* noted when it was decoded */
-	service = (struct object_service *)objects_find(objects, OBJECT_SERVICE, rule->host_namespace,
-							rule->host_name);
+	service = (struct object_service *)objects_find(objects, OBJECT_SERVICE,
+							rule->host_namespace, rule->host_name);
 	if (!service) {
-		snprintf(reason, sizeof(reason), "Service %s/%s is not in the input: the rule is left out",
+		snprintf(reason, sizeof(reason),
+			 "Service %s/%s is not in the input: the rule is left out",
 			 rule->host_namespace, rule->host_name);
 		return note_loose(arena, &rule->object, "spec.host", reason);
 	}
 	if (service->rule) {
-		snprintf(reason, sizeof(reason), "%s governs this host already: the rule is left out",
+		snprintf(reason, sizeof(reason),
+			 "%s governs this host already: the rule is left out",
 			 service->rule->object.title);
 		return note_loose(arena, &rule->object, "spec.host", reason);
 	}

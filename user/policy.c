@@ -28,7 +28,8 @@ int policy_say(struct policy *policy, const struct object *object, enum verdict_
 	va_start(args, format);
 	vsnprintf(reason, sizeof(reason), format, args);
 	va_end(args);
-	return verdicts_add(policy->verdicts, kind, object->file, line, object->title, field, reason);
+	return verdicts_add(policy->verdicts, kind, object->file, line, object->title, field,
+			    reason);
 }
 
 static bool is_replace(const struct object_service *service)
@@ -113,9 +114,12 @@ static int add_service(struct policy *policy, const struct object_service *servi
 	policy->origins[model->n_services] = service;
 	row = &model->services[model->n_services++];
 	*row = (struct model_service){
-		.port = htons(port->port), .proto = port->proto, .replace = is_replace(service),
+		.port = htons(port->port),
+		.proto = port->proto,
+		.replace = is_replace(service),
 		.idle_timeout_ms = idle_timeout_of(service->rule, port),
-		.vips = calloc(n, sizeof(*row->vips)), .port_name = strdup(port->name),
+		.vips = calloc(n, sizeof(*row->vips)),
+		.port_name = strdup(port->name),
 	};
 	if (asprintf(&row->name, "%s/%s", object->namespace, object->name) < 0)
 		row->name = NULL;
@@ -178,13 +182,14 @@ static int build_port(struct policy *policy, const struct object_service *servic
 		inside_local = outside_local;
 	if (inside_local == outside_local || !n_outside) {
 		if (vips.n)
-			err = add_variant(policy, service, port, vips.list, vips.n, ipv6, inside_local);
+			err = add_variant(policy, service, port, vips.list, vips.n, ipv6,
+					  inside_local);
 	} else {
 		err = add_variant(policy, service, port, vips.list, vips.n_inside, ipv6,
 				  inside_local);
 		if (!err)
-			err = add_variant(policy, service, port, vips.list + vips.n_inside, n_outside,
-					  ipv6, outside_local);
+			err = add_variant(policy, service, port, vips.list + vips.n_inside,
+					  n_outside, ipv6, outside_local);
 		if (!err)
 			err = join_variants(policy);
 	}
@@ -230,9 +235,10 @@ static int build(struct policy *policy)
 			err = policy_say_service(policy, service);
 	}
 	if (!err && policy->model->n_services > SL_MAX_SERVICES)
-		err = diag_set(policy->diag, NULL, 0, NULL,
-			       "%zu service-ports are to be steered, more than %u; steer fewer Services",
-			       policy->model->n_services, SL_MAX_SERVICES);
+		err = diag_set(
+			policy->diag, NULL, 0, NULL,
+			"%zu service-ports are to be steered, more than %u; steer fewer Services",
+			policy->model->n_services, SL_MAX_SERVICES);
 	return err;
 }
 
@@ -249,8 +255,11 @@ static int compare_services(const void *a, const void *b)
 int policy_compile(const struct objects *objects, const struct policy_options *options,
 		   struct verdicts *verdicts, struct model **ret, struct diag *diag)
 {
-	struct policy policy = {.objects = objects, .options = options, .verdicts = verdicts,
-				.diag = diag, .model = calloc(1, sizeof(struct model)),
+	struct policy policy = {.objects = objects,
+				.options = options,
+				.verdicts = verdicts,
+				.diag = diag,
+				.model = calloc(1, sizeof(struct model)),
 				.said = calloc(objects_count(objects) + 1, sizeof(bool))};
 	int err = policy.model && policy.said ? build(&policy) : -ENOMEM;
 

@@ -33,8 +33,9 @@ int policy_check_vips(const struct policy *policy)
 	char text[ADDR_PORT_STR_LEN];
 
 	if (policy->n_vips > SL_MAX_VIPS)
-		return diag_set(policy->diag, NULL, 0, NULL, "%zu VIPs are to be steered, more than %u; "
-				"steer fewer Services", policy->n_vips, SL_MAX_VIPS);
+		return diag_set(policy->diag, NULL, 0, NULL,
+				"%zu VIPs are to be steered, more than %u; steer fewer Services",
+				policy->n_vips, SL_MAX_VIPS);
 	if (policy->n_vips)
 		qsort(policy->vips, policy->n_vips, sizeof(*policy->vips), compare_vips);
 	for (size_t i = 1; i < policy->n_vips; i++) {
@@ -73,24 +74,24 @@ static int say_weight(struct policy *policy, const struct place *place, const st
 {
 	char text[ADDR_PORT_STR_LEN];
 
-	return policy_say(policy, &place->service->object, VERDICT_UNSUPPORTED,
-			  place->service->object.line, "metadata.annotations[sluice.dev/weight]",
-			  "replica %s has weight %u already, by way of %s; annotate the Pod instead",
-			  addr_format_port(&place->replica->addr, place->replica->port, text),
-			  first->replica->weight, first->service->object.title);
+	return policy_say(
+		policy, &place->service->object, VERDICT_UNSUPPORTED, place->service->object.line,
+		"metadata.annotations[sluice.dev/weight]",
+		"replica %s has weight %u already, by way of %s; annotate the Pod instead",
+		addr_format_port(&place->replica->addr, place->replica->port, text),
+		first->replica->weight, first->service->object.title);
 }
 
-static int say_interval(struct policy *policy, const struct place *place,
-			const struct place *first)
+static int say_interval(struct policy *policy, const struct place *place, const struct place *first)
 {
 	char text[ADDR_PORT_STR_LEN];
 
-	return policy_say(policy, &place->service->object, VERDICT_UNSUPPORTED,
-			  place->service->object.line,
-			  "metadata.annotations[sluice.dev/probe-interval]",
-			  "replica %s is probed every %u ms already, by way of %s; annotate the Pod "
-			  "instead", addr_format_port(&place->replica->addr, place->replica->port, text),
-			  first->replica->probe.interval_ms, first->service->object.title);
+	return policy_say(
+		policy, &place->service->object, VERDICT_UNSUPPORTED, place->service->object.line,
+		"metadata.annotations[sluice.dev/probe-interval]",
+		"replica %s is probed every %u ms already, by way of %s; annotate the Pod instead",
+		addr_format_port(&place->replica->addr, place->replica->port, text),
+		first->replica->probe.interval_ms, first->service->object.title);
 }
 
 /* One replica, `n` times: the first Service by name decides. A verdict names the first replica
@@ -122,10 +123,11 @@ static int refuse_shared(const struct policy *policy, const struct place *last, 
 	const struct object *object = &last->service->object;
 	char text[ADDR_PORT_STR_LEN];
 
-	return diag_set(policy->diag, object->file, object->line, "spec.ports",
-			"replica %s stands behind %zu service-ports, more than %u; let fewer lead to it",
-			addr_format_port(&last->replica->addr, last->replica->port, text), n,
-			SL_MAX_SHARED);
+	return diag_set(
+		policy->diag, object->file, object->line, "spec.ports",
+		"replica %s stands behind %zu service-ports, more than %u; let fewer lead to it",
+		addr_format_port(&last->replica->addr, last->replica->port, text), n,
+		SL_MAX_SHARED);
 }
 
 static int unite_all(struct policy *policy, const struct place *places, size_t n, bool *said)
@@ -139,8 +141,8 @@ static int unite_all(struct policy *policy, const struct place *places, size_t n
 		for (run = 1; i + run < n; run++) {
 			const struct model_replica *next = places[i + run].replica;
 
-			if (compare_places(&replica->addr, replica->port, replica->proto, &next->addr,
-					   next->port, next->proto))
+			if (compare_places(&replica->addr, replica->port, replica->proto,
+					   &next->addr, next->port, next->proto))
 				break;
 		}
 		distinct++;
@@ -148,8 +150,10 @@ static int unite_all(struct policy *policy, const struct place *places, size_t n
 					  : unite(policy, &places[i], run, said);
 	}
 	if (!err && distinct > SL_MAX_REPLICAS)
-		err = diag_set(policy->diag, NULL, 0, NULL, "%zu replicas are to be steered to, more "
-			       "than %u; steer fewer Services", distinct, SL_MAX_REPLICAS);
+		err = diag_set(policy->diag, NULL, 0, NULL,
+			       "%zu replicas are to be steered to, more than %u; steer fewer "
+			       "Services",
+			       distinct, SL_MAX_REPLICAS);
 	return err;
 }
 
@@ -170,7 +174,8 @@ int policy_unite_replicas(struct policy *policy)
 	n = 0;
 	for (size_t i = 0; places && i < model->n_services; i++)
 		for (size_t j = 0; j < model->services[i].n_replicas; j++)
-			places[n++] = (struct place){&model->services[i].replicas[j], policy->origins[i]};
+			places[n++] =
+				(struct place){&model->services[i].replicas[j], policy->origins[i]};
 	if (places)
 		qsort(places, n, sizeof(*places), compare_replicas);
 	err = places && said ? unite_all(policy, places, n, said) : -ENOMEM;

@@ -11,7 +11,7 @@
 
 #include "policy_parts.h"
 
-#define MAX_REPLICAS 65535u /* SL_MEMBERS has 16 bits for the length */
+#define MAX_REPLICAS      65535u /* SL_MEMBERS has 16 bits for the length */
 #define PROBE_INTERVAL_MS 100
 
 /* An endpoint under one port of its slice. */
@@ -77,7 +77,9 @@ static int set_probe(const struct object_service *service, const struct object_p
 		     struct model_replica *replica)
 {
 	const struct object_container *container = find_probe(pod, ntohs(replica->port));
-	struct model_probe probe = {.timeout_ms = 1000, .period_ms = 1000, .failure_threshold = 3,
+	struct model_probe probe = {.timeout_ms = 1000,
+				    .period_ms = 1000,
+				    .failure_threshold = 3,
 				    .success_threshold = 1};
 
 	if (container && !service->publish_not_ready)
@@ -123,7 +125,8 @@ static int fill_replica(const struct object_service *service, const struct objec
 		replica->weight = (__u16)service->object.weight;
 	if (pod && pod->object.weight)
 		replica->weight = (__u16)pod->object.weight;
-	/* publishNotReadyAddresses: readiness is to be disregarded, so nobody asks for it either. */
+	/* publishNotReadyAddresses: readiness is to be disregarded, so nobody asks for it either.
+	 */
 	replica->ready = endpoint->ready || service->publish_not_ready;
 	replica->serving = endpoint->serving || service->publish_not_ready;
 	replica->terminating = endpoint->terminating;

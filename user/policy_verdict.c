@@ -110,12 +110,14 @@ static int say_loose_ports(struct policy *policy, const struct object_service *s
 
 		if (!has_port(service, port->name, port->proto))
 			err = policy_say(policy, &slice->object, VERDICT_UNSUPPORTED, port->line,
-					 port->field, "%s has no port of the name \"%s\" and this "
-					 "protocol: these endpoints are left out",
+					 port->field,
+					 "%s has no port of the name \"%s\" and this protocol: "
+					 "these endpoints are left out",
 					 service->object.title, port->name);
 		else if (!port->port)
 			err = policy_say(policy, &slice->object, VERDICT_UNSUPPORTED, port->line,
-					 port->field, "has no port number: these endpoints are left out");
+					 port->field,
+					 "has no port number: these endpoints are left out");
 	}
 	return err;
 }
@@ -131,9 +133,10 @@ static int say_rule(struct policy *policy, const struct object_service *service)
 		for (size_t j = 0; j < service->n_ports; j++)
 			found |= service->ports[j].port == rule->ports[i].port;
 		if (!found)
-			err = policy_say(policy, &rule->object, VERDICT_UNSUPPORTED, rule->ports[i].line,
-					 rule->ports[i].field, "%s has no port %u",
-					 service->object.title, rule->ports[i].port);
+			err = policy_say(policy, &rule->object, VERDICT_UNSUPPORTED,
+					 rule->ports[i].line, rule->ports[i].field,
+					 "%s has no port %u", service->object.title,
+					 rule->ports[i].port);
 	}
 	return err;
 }
@@ -165,8 +168,8 @@ int policy_say_rest(struct policy *policy)
 			const struct object_note *note = list[i]->notes;
 
 			for (; note && !err && !policy->said[list[i]->index]; note = note->next)
-				if (note->always && (note->kind != VERDICT_HONOURED ||
-						     kind == OBJECT_NAMESPACE))
+				if (note->always &&
+				    (note->kind != VERDICT_HONOURED || kind == OBJECT_NAMESPACE))
 					err = say_note(policy, list[i], note);
 		}
 	}

@@ -86,8 +86,8 @@ static void add_node_port(struct policy_vips *vips, const struct object_port *po
 int policy_collect_vips(const struct policy *policy, const struct object_service *service,
 			const struct object_port *port, bool ipv6, struct policy_vips *ret)
 {
-	size_t most = service->cluster_ips.n + service->load_balancer_ips.n +
-		      service->external_ips.n + 1;
+	size_t most =
+		service->cluster_ips.n + service->load_balancer_ips.n + service->external_ips.n + 1;
 	struct policy_vips vips = {.list = calloc(most, sizeof(*vips.list))};
 	struct policy_vip like = {.service = service,
 				  .vip = {.port = htons(port->port), .proto = port->proto}};
@@ -118,9 +118,10 @@ static int judge_families(struct policy *policy, const struct object_service *se
 	policy_families(service, &ipv4, &ipv6);
 	for (size_t i = 0; i < ips->n && !err; i++)
 		if (!(addr_is_v4(&ips->list[i].addr) ? ipv4 : ipv6))
-			err = policy_say(policy, &service->object, VERDICT_UNSUPPORTED,
-					 ips->list[i].line, ips->list[i].field,
-					 "its family is not among the Service's: it has no replicas");
+			err = policy_say(
+				policy, &service->object, VERDICT_UNSUPPORTED, ips->list[i].line,
+				ips->list[i].field,
+				"its family is not among the Service's: it has no replicas");
 	return err;
 }
 
@@ -132,10 +133,11 @@ static int judge_external(struct policy *policy, const struct object_service *se
 	if (is_allowed(policy->options, &ip->addr))
 		return policy_say(policy, &service->object, VERDICT_HONOURED, ip->line, ip->field,
 				  "%s", "");
-	return policy_say(policy, &service->object, VERDICT_UNSUPPORTED, ip->line, ip->field,
-			  "not steered, since whoever may write a Service could take any address "
-			  "(CVE-2020-8554); start sluiced with --allow-external-ips %s/%d to allow it",
-			  addr_format(&ip->addr, text), addr_is_v4(&ip->addr) ? 32 : 128);
+	return policy_say(
+		policy, &service->object, VERDICT_UNSUPPORTED, ip->line, ip->field,
+		"not steered, since whoever may write a Service could take any address "
+		"(CVE-2020-8554); start sluiced with --allow-external-ips %s/%d to allow it",
+		addr_format(&ip->addr, text), addr_is_v4(&ip->addr) ? 32 : 128);
 }
 
 static bool has_vip(const struct policy *policy, const struct object_service *service)

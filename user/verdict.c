@@ -42,8 +42,8 @@ static void verdict_done(struct verdict *verdict)
 	free(verdict->reason);
 }
 
-int verdicts_add(struct verdicts *verdicts, enum verdict_kind kind, const char *file,
-		 unsigned line, const char *object, const char *field, const char *reason)
+int verdicts_add(struct verdicts *verdicts, enum verdict_kind kind, const char *file, unsigned line,
+		 const char *object, const char *field, const char *reason)
 {
 	struct verdict verdict = {.kind = kind, .line = line};
 

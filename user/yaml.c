@@ -16,7 +16,7 @@
 #include "utf8.h"
 
 #define MAX_ANCHORS 256u
-#define MAX_DEPTH 64u /* bounds the recursion over a tree, here and in who reads it */
+#define MAX_DEPTH   64u /* bounds the recursion over a tree, here and in who reads it */
 
 struct anchor {
 	const char *name;
@@ -34,7 +34,7 @@ struct yaml {
 	const char *key;        /* waits for its value */
 	unsigned line;          /* of the last event that had one */
 	struct anchor *anchors;
-	unsigned depth;         /* of `open` */
+	unsigned depth; /* of `open` */
 	unsigned n_anchors, n_aliased;
 };
 
@@ -75,8 +75,7 @@ static int open_parser(struct yaml *yaml, const char *bytes, size_t len, bool js
 	return yaml->parser && !fy_parser_set_string(yaml->parser, bytes, len) ? 0 : -ENOMEM;
 }
 
-int yaml_open(const char *bytes, size_t len, const char *file, struct yaml **ret,
-	      struct diag *diag)
+int yaml_open(const char *bytes, size_t len, const char *file, struct yaml **ret, struct diag *diag)
 {
 	const char *suffix = strrchr(file, '.');
 	struct yaml *yaml;
@@ -217,7 +216,8 @@ static int copy_tree(struct yaml *yaml, const struct yaml_node *from, struct dia
 	int err;
 
 	if (++yaml->n_aliased > YAML_MAX_ALIASED)
-		return refuse(yaml, diag, "its aliases expand to more than 10000 values; write them out");
+		return refuse(yaml, diag,
+			      "its aliases expand to more than 10000 values; write them out");
 	node = add_node(yaml, from->type);
 	if (!node)
 		return -ENOMEM;
@@ -245,7 +245,8 @@ static int on_alias(struct yaml *yaml, struct fy_token *token, struct diag *diag
 	while (anchor && strcmp(anchor->name, name))
 		anchor = anchor->next;
 	if (!anchor)
-		return refuse(yaml, diag, "refers to an anchor that is not defined; define it before");
+		return refuse(yaml, diag,
+			      "refers to an anchor that is not defined; define it before");
 	for (const struct yaml_node *node = yaml->open; node; node = node->parent)
 		if (node == anchor->node)
 			return refuse(yaml, diag, "an alias contains itself; write the value out");
@@ -261,8 +262,7 @@ static bool tag_is_str(struct fy_token *tag)
 	       !memcmp(text, "tag:yaml.org,2002:str", len);
 }
 
-static int on_scalar(struct yaml *yaml, const struct fy_event_scalar_data *data,
-		     struct diag *diag)
+static int on_scalar(struct yaml *yaml, const struct fy_event_scalar_data *data, struct diag *diag)
 {
 	bool plain = !data->tag && fy_token_scalar_style(data->value) == FYSS_PLAIN;
 	struct yaml_node *node;
@@ -277,9 +277,11 @@ static int on_scalar(struct yaml *yaml, const struct fy_event_scalar_data *data,
 		return refuse(yaml, diag, "tags are not supported; take the tag out");
 	if (yaml->open && yaml->open->type == YAML_MAP && !yaml->key) {
 		if (plain && !strcmp(text, "<<"))
-			return refuse(yaml, diag, "merge keys (<<) are not supported; write the fields out");
+			return refuse(yaml, diag,
+				      "merge keys (<<) are not supported; write the fields out");
 		if (data->anchor)
-			return refuse(yaml, diag, "an anchor on a key is not supported; take it out");
+			return refuse(yaml, diag,
+				      "an anchor on a key is not supported; take it out");
 		yaml->key = text;
 		return 0;
 	}

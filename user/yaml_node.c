@@ -75,8 +75,9 @@ enum yaml_type yaml_resolve(const char *text)
 const char *yaml_type_name(enum yaml_type type)
 {
 	static const char *const names[] = {
-		[YAML_NULL] = "null",	   [YAML_BOOL] = "a boolean", [YAML_INT] = "a whole number",
-		[YAML_FLOAT] = "a number", [YAML_STRING] = "a string",    [YAML_MAP] = "a map",
+		[YAML_NULL] = "null",          [YAML_BOOL] = "a boolean",
+		[YAML_INT] = "a whole number", [YAML_FLOAT] = "a number",
+		[YAML_STRING] = "a string",    [YAML_MAP] = "a map",
 		[YAML_LIST] = "a list",
 	};
 
@@ -87,7 +88,7 @@ const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key)
 {
 	if (!map || map->type != YAML_MAP)
 		return NULL;
-	yaml_for_each(child, map)
+	for (const struct yaml_node *child = map->first; child; child = child->next)
 		if (!strcmp(child->key, key))
 			return child->type == YAML_NULL ? NULL : child;
 	return NULL;
@@ -109,7 +110,7 @@ static int find_doubled_sorted(const struct yaml_node *map, const struct yaml_no
 
 	if (!sorted)
 		return -ENOMEM;
-	yaml_for_each(child, map)
+	for (const struct yaml_node *child = map->first; child; child = child->next)
 		sorted[n++] = child;
 	qsort(sorted, n, sizeof(struct yaml_node *), compare_keys);
 	for (size_t i = 1; i < n; i++)
@@ -124,7 +125,7 @@ int yaml_find_doubled(const struct yaml_node *map, const struct yaml_node **ret)
 	*ret = NULL;
 	if (map->n > FEW_KEYS)
 		return find_doubled_sorted(map, ret);
-	yaml_for_each(child, map)
+	for (const struct yaml_node *child = map->first; child; child = child->next)
 		for (const struct yaml_node *next = child->next; next; next = next->next)
 			if (!strcmp(child->key, next->key))
 				*ret = next;
@@ -139,22 +140,41 @@ static bool is_plain_key(const char *key)
 	return true;
 }
 
+/* By hand: the path of every field of thousands of objects is written, and printf() is slow. */
+static void append(char *buf, size_t len, size_t *used, const char *text)
+{
+	while (*text && *used + 1 < len)
+		buf[(*used)++] = *text++;
+	buf[*used] = '\0';
+}
+
+static void append_path(const struct yaml_node *node, const struct yaml_node *root, char *buf,
+			size_t len, size_t *used)
+{
+	char index[16];
+
+	if (node == root || !node->parent)
+		return;
+	append_path(node->parent, root, buf, len, used);
+	if (node->key && is_plain_key(node->key)) {
+		append(buf, len, used, *used ? "." : "");
+		append(buf, len, used, node->key);
+		return;
+	}
+	if (!node->key)
+		snprintf(index, sizeof(index), "%u", node->index);
+	append(buf, len, used, "[");
+	append(buf, len, used, node->key ? node->key : index);
+	append(buf, len, used, "]");
+}
+
 const char *yaml_path(const struct yaml_node *node, const struct yaml_node *root, char *buf,
 		      size_t len)
 {
-	size_t used;
+	size_t used = 0;
 
 	buf[0] = '\0';
-	if (node == root || !node->parent)
-		return buf;
-	yaml_path(node->parent, root, buf, len);
-	used = strlen(buf);
-	if (!node->key)
-		snprintf(buf + used, len - used, "[%u]", node->index);
-	else if (is_plain_key(node->key))
-		snprintf(buf + used, len - used, "%s%s", used ? "." : "", node->key);
-	else
-		snprintf(buf + used, len - used, "[%s]", node->key);
+	append_path(node, root, buf, len, &used);
 	return buf;
 }
 

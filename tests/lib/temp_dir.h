@@ -34,7 +34,8 @@ static inline void temp_dir_done(struct temp_dir *dir)
 	nftw(dir->path, temp_dir_remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-static inline const char *temp_dir_path(const struct temp_dir *dir, const char *name, char path[768])
+static inline const char *temp_dir_path(const struct temp_dir *dir, const char *name,
+					char path[768])
 {
 	snprintf(path, 768, "%s/%s", dir->path, name);
 	return path;

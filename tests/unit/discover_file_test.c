@@ -33,7 +33,8 @@ static struct loaded load(const char *dir)
 	static const struct policy_options options = {.node_name = "node-1"};
 	struct loaded loaded = {0};
 
-	loaded.err = discover_file_load(dir, &options, &loaded.verdicts, &loaded.model, &loaded.diag);
+	loaded.err =
+		discover_file_load(dir, &options, &loaded.verdicts, &loaded.model, &loaded.diag);
 	return loaded;
 }
 
@@ -135,9 +136,11 @@ TEST(all_files_of_the_three_kinds_are_read_and_no_others)
 
 	temp_dir_write(&dir, "b.yml", SERVICE);
 	temp_dir_write(&dir, "a.yaml", SLICE);
-	temp_dir_write(&dir, "n.json", "{\"apiVersion\": \"v1\", \"kind\": \"Service\", \"metadata\": "
-		       "{\"name\": \"two\", \"labels\": {\"sluice.dev/steer\": \"enabled\"}}, \"spec\": "
-		       "{\"clusterIP\": \"10.9.0.2\", \"ports\": [{\"port\": 80}]}}");
+	temp_dir_write(
+		&dir, "n.json",
+		"{\"apiVersion\": \"v1\", \"kind\": \"Service\", \"metadata\": "
+		"{\"name\": \"two\", \"labels\": {\"sluice.dev/steer\": \"enabled\"}}, \"spec\": "
+		"{\"clusterIP\": \"10.9.0.2\", \"ports\": [{\"port\": 80}]}}");
 	temp_dir_write(&dir, ".c.yaml", "{");
 	temp_dir_write(&dir, "c.yaml~", "{");
 	temp_dir_write(&dir, "README", "{");
@@ -174,8 +177,9 @@ TEST(what_is_no_readable_file_is_refused)
 	temp_dir_write(&dir, "a.yaml", SERVICE); /* good, and refused with the rest */
 	temp_dir_path(&dir, "b.yaml", path);
 	CHECK_INT(symlink("nowhere", path), 0);
-	check_refused(&dir, "b.yaml", "cannot be opened: No such file or directory; see that it is there "
-				      "and readable");
+	check_refused(&dir, "b.yaml",
+		      "cannot be opened: No such file or directory; see that it is there "
+		      "and readable");
 	CHECK_INT(mkdir(path, 0700), 0);
 	check_refused(&dir, "b.yaml", "is not a regular file; take it out or rename it");
 	CHECK_INT(mkfifo(path, 0600), 0); /* must not be waited for */

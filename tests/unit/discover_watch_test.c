@@ -61,7 +61,8 @@ static void start(struct watched *w, const char *first)
 	temp_dir_write(&w->dir, "a.yaml", first);
 	uv_loop_init(&w->loop);
 	uv_timer_init(&w->loop, &w->alarm);
-	CHECK_INT(discover_file_new(&w->loop, w->dir.path, &options, hear, &w->heard, &w->discover), 0);
+	CHECK_INT(discover_file_new(&w->loop, w->dir.path, &options, hear, &w->heard, &w->discover),
+		  0);
 }
 
 static void run_for(struct watched *w, unsigned ms)
@@ -103,7 +104,8 @@ TEST(changes_of_every_manner_are_told)
 	wait_for(&w, 2, 0);
 	CHECK_INT(w.heard.n_services, 2);
 	temp_dir_write(&w.dir, ".swap", SERVICE("c", "10.9.0.3")); /* as editors save: */
-	CHECK_INT(rename(temp_dir_path(&w.dir, ".swap", from), temp_dir_path(&w.dir, "a.yaml", to)), 0);
+	CHECK_INT(rename(temp_dir_path(&w.dir, ".swap", from), temp_dir_path(&w.dir, "a.yaml", to)),
+		  0);
 	wait_for(&w, 3, 0);
 	CHECK_INT(w.heard.n_services, 1);
 	CHECK_INT(unlink(to), 0);
@@ -267,7 +269,8 @@ TEST(what_cannot_be_watched_is_refused_at_once)
 	uv_loop_t loop;
 
 	uv_loop_init(&loop);
-	CHECK_INT(discover_file_new(&loop, "/nonexistent", &options, hear, NULL, &discover), -ENOENT);
+	CHECK_INT(discover_file_new(&loop, "/nonexistent", &options, hear, NULL, &discover),
+		  -ENOENT);
 	CHECK_INT(discover_file_new(&loop, "/dev/null", &options, hear, NULL, &discover), -ENOTDIR);
 	CHECK_INT(uv_loop_close(&loop), 0);
 }

@@ -81,7 +81,8 @@ TEST(conditions_default_as_kubernetes_says)
 		struct manifests m;
 		char text[512];
 
-		snprintf(text, sizeof(text), SLICE "- addresses: [10.0.0.1]\n  %s\n", rows[i].conditions);
+		snprintf(text, sizeof(text), SLICE "- addresses: [10.0.0.1]\n  %s\n",
+			 rows[i].conditions);
 		m = manifests_decode(text);
 		slice = find(&m, OBJECT_SLICE, "default", "s");
 		if (slice) {
@@ -141,8 +142,10 @@ TEST(http_probe)
 	struct manifests m;
 	struct model_probe probe = decode_probe(
 		"{httpGet: {path: health, port: web, scheme: HTTPS, host: a.example, httpHeaders: ["
-		"{name: X-A, value: '1'}, {name: host, value: b.example}, {name: X-B, value: ''}]}, "
-		"periodSeconds: 5, timeoutSeconds: 2, failureThreshold: 4, successThreshold: 6}", &m);
+		"{name: X-A, value: '1'}, {name: host, value: b.example}, {name: X-B, value: "
+		"''}]}, "
+		"periodSeconds: 5, timeoutSeconds: 2, failureThreshold: 4, successThreshold: 6}",
+		&m);
 
 	CHECK_INT(probe.kind, MODEL_PROBE_HTTPS);
 	CHECK_STR(probe.path, "/health");
@@ -202,9 +205,14 @@ TEST(rules_find_their_service_by_host)
 		const char *host;
 		bool found;
 	} rows[] = {
-		{"llm", true}, {"llm.team", true}, {"llm.team.svc", true},
-		{"llm.team.svc.cluster.local", true}, {"llm.other", false}, {"other", false},
-		{"'*.team.svc.cluster.local'", false}, {"llm.team.example.com", false},
+		{"llm", true},
+		{"llm.team", true},
+		{"llm.team.svc", true},
+		{"llm.team.svc.cluster.local", true},
+		{"llm.other", false},
+		{"other", false},
+		{"'*.team.svc.cluster.local'", false},
+		{"llm.team.example.com", false},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -227,8 +235,8 @@ TEST(idle_timeouts_of_rule_and_ports)
 	struct manifests m = manifests_decode(
 		RULE_HEAD "llm\n  trafficPolicy:\n    connectionPool: {tcp: {idleTimeout: 30m}}\n"
 			  "    portLevelSettings:\n    - port: {number: 80}\n"
-			  "      connectionPool: {tcp: {idleTimeout: 0s}}\n    - port: {number: 81}\n"
-		TEAM_LLM);
+			  "      connectionPool: {tcp: {idleTimeout: 0s}}\n    - port: {number: "
+			  "81}\n" TEAM_LLM);
 	const struct object_rule *rule = find(&m, OBJECT_RULE, "team", "r");
 
 	if (rule) {

@@ -12,7 +12,8 @@ TEST(replicas_carry_what_the_slice_says)
 		LLM SLICE("a", "llm", "IPv4", HTTP,
 			  "[{addresses: [10.1.0.1], nodeName: n, zone: z, targetRef: {kind: Pod, "
 			  "name: p, namespace: team}},\n  {addresses: [10.1.0.2], conditions: "
-			  "{ready: false, serving: true, terminating: true}}]"), NULL);
+			  "{ready: false, serving: true, terminating: true}}]"),
+		NULL);
 	const struct model_replica *replicas = m.model ? m.model->services[0].replicas : NULL;
 
 	CHECK(replicas != NULL);
@@ -44,8 +45,9 @@ TEST(weight_and_interval_of_pod_win_over_service)
 {
 	struct manifests m = compile_pods(
 		"sluice.dev/weight: '50', sluice.dev/probe-interval: 250ms", "",
-		POD("p1", "annotations: {sluice.dev/weight: '65535', sluice.dev/probe-interval: 1s}", "")
-		POD("p2", "labels: {a: b}", ""));
+		POD("p1",
+		    "annotations: {sluice.dev/weight: '65535', sluice.dev/probe-interval: 1s}", "")
+			POD("p2", "labels: {a: b}", ""));
 	const struct model_replica *replicas = m.model ? m.model->services[0].replicas : NULL;
 
 	CHECK(replicas != NULL);
@@ -58,9 +60,10 @@ TEST(weight_and_interval_of_pod_win_over_service)
 	manifests_done(&m);
 }
 
-#define OWNER "{ports: [{containerPort: 8000}], readinessProbe: {httpGet: {path: /own, port: 8000}}}"
+#define OWNER                                                                                      \
+	"{ports: [{containerPort: 8000}], readinessProbe: {httpGet: {path: /own, port: 8000}}}"
 #define SIDECAR "{ports: [{containerPort: 9}], readinessProbe: {httpGet: {path: /side, port: 9}}}"
-#define MUTE "{ports: [{containerPort: 8000}]}"
+#define MUTE    "{ports: [{containerPort: 8000}]}"
 
 TEST(the_container_of_the_target_port_says_how_to_probe)
 {
@@ -90,7 +93,8 @@ TEST(the_container_of_the_target_port_says_how_to_probe)
 		if (probe) {
 			CHECK_INT(probe->kind, rows[i].kind);
 			CHECK_INT(ntohs(probe->port), rows[i].port);
-			CHECK_STR(probe->path ? probe->path : "-", rows[i].path ? rows[i].path : "-");
+			CHECK_STR(probe->path ? probe->path : "-",
+				  rows[i].path ? rows[i].path : "-");
 			CHECK_INT(probe->interval_ms, 100);
 			CHECK_INT(probe->timeout_ms, 1000);
 			CHECK_INT(probe->failure_threshold, 3);
@@ -102,9 +106,12 @@ TEST(the_container_of_the_target_port_says_how_to_probe)
 
 TEST(probe_text_is_copied_whole)
 {
-	struct manifests m = compile_pods("", "", POD("p1", "a: b", "{readinessProbe: {httpGet: {port: "
-		"81, host: h, httpHeaders: [{name: A, value: b}, {name: C, value: d}]}}}")
-		POD("p2", "a: b", "{readinessProbe: {grpc: {port: 82, service: s}}}"));
+	struct manifests m = compile_pods(
+		"", "",
+		POD("p1", "a: b",
+		    "{readinessProbe: {httpGet: {port: "
+		    "81, host: h, httpHeaders: [{name: A, value: b}, {name: C, value: d}]}}}")
+			POD("p2", "a: b", "{readinessProbe: {grpc: {port: 82, service: s}}}"));
 	const struct model_replica *replicas = m.model ? m.model->services[0].replicas : NULL;
 
 	objects_free(m.objects); /* the model must not lean on it */
@@ -125,8 +132,9 @@ TEST(udp_replicas_without_a_probe_are_not_asked)
 {
 	struct manifests m = manifests_compile(
 		SERVICE("dns", STEER, "clusterIP: 10.9.0.1, ports: [{port: 53, protocol: UDP}]")
-		SLICE("a", "dns", "IPv4", "[{port: 53, protocol: UDP}]", TWO)
-		POD("p2", "a: b", "{readinessProbe: {tcpSocket: {port: 53}}}"), NULL);
+			SLICE("a", "dns", "IPv4", "[{port: 53, protocol: UDP}]", TWO)
+				POD("p2", "a: b", "{readinessProbe: {tcpSocket: {port: 53}}}"),
+		NULL);
 	const struct model_replica *replicas = m.model ? m.model->services[0].replicas : NULL;
 
 	CHECK(replicas != NULL);
@@ -142,8 +150,9 @@ TEST(publish_not_ready_disregards_readiness)
 {
 	struct manifests m = manifests_compile(
 		SERVICE("llm", STEER, "clusterIP: 10.9.0.1, publishNotReadyAddresses: true, " PORTS)
-		SLICE("a", "llm", "IPv4", HTTP,
-		      "[{addresses: [10.1.0.1], conditions: {ready: false}}]"), NULL);
+			SLICE("a", "llm", "IPv4", HTTP,
+			      "[{addresses: [10.1.0.1], conditions: {ready: false}}]"),
+		NULL);
 	const struct model_replica *replica = m.model ? m.model->services[0].replicas : NULL;
 
 	CHECK(replica != NULL);

@@ -25,7 +25,8 @@ static struct manifests compile_parts(const struct parts *parts)
 		 "endpoints: [{%s addresses: [10.1.0.1], targetRef: {kind: Pod, name: p}}]\n"
 		 "---\napiVersion: v1\nkind: Pod\nmetadata: {name: p, annotations: {%s}}\n"
 		 "spec: {containers: [{readinessProbe: {%s tcpSocket: {port: 8000}}}]}\n"
-		 "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\n"
+		 "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: "
+		 "r}\n"
 		 "spec: {host: llm, %s}\n",
 		 PART(labels), PART(annotations), PART(spec), PART(port), PART(endpoint), PART(pod),
 		 PART(probe), PART(rule));
@@ -34,8 +35,8 @@ static struct manifests compile_parts(const struct parts *parts)
 
 TEST(every_field_gets_its_verdict)
 {
-#define POLICY(text) .rule = "trafficPolicy: {" text "}"
-#define SPEC(name) "spec." name
+#define POLICY(text)  .rule = "trafficPolicy: {" text "}"
+#define SPEC(name)    "spec." name
 #define TRAFFIC(name) "spec.trafficPolicy." name
 	static const struct {
 		struct parts parts;
@@ -45,87 +46,130 @@ TEST(every_field_gets_its_verdict)
 		{{0}, SPEC("clusterIP"), "honoured"},
 		{{0}, SPEC("host"), "honoured"},
 		{{.spec = "sessionAffinity: None,"}, SPEC("sessionAffinity"), "honoured"},
-		{{.spec = "sessionAffinity: ClientIP,"}, SPEC("sessionAffinity"), "unsupported: this version"},
+		{{.spec = "sessionAffinity: ClientIP,"},
+		 SPEC("sessionAffinity"),
+		 "unsupported: this version"},
 		{{.spec = "sessionAffinityConfig: {clientIP: {timeoutSeconds: 1}},"},
-		 SPEC("sessionAffinityConfig"), "unsupported: this version"},
-		{{.spec = "trafficDistribution: PreferClose,"}, SPEC("trafficDistribution"),
+		 SPEC("sessionAffinityConfig"),
+		 "unsupported: this version"},
+		{{.spec = "trafficDistribution: PreferClose,"},
+		 SPEC("trafficDistribution"),
 		 "unsupported: this version does not prefer near"},
-		{{.spec = "loadBalancerSourceRanges: [10.0.0.0/8],"}, SPEC("loadBalancerSourceRanges"),
+		{{.spec = "loadBalancerSourceRanges: [10.0.0.0/8],"},
+		 SPEC("loadBalancerSourceRanges"),
 		 "unsupported: this version does not filter by source; so that nothing is opened"},
-		{{.spec = "externalIPs: [192.0.2.1],"}, SPEC("externalIPs[0]"),
-		 "unsupported: not steered, since whoever may write a Service could take any address "
+		{{.spec = "externalIPs: [192.0.2.1],"},
+		 SPEC("externalIPs[0]"),
+		 "unsupported: not steered, since whoever may write a Service could take any "
+		 "address "
 		 "(CVE-2020-8554); start sluiced with --allow-external-ips 192.0.2.1/32"},
-		{{.spec = "sesionAffinity: None,"}, SPEC("sesionAffinity"),
+		{{.spec = "sesionAffinity: None,"},
+		 SPEC("sesionAffinity"),
 		 "unknown: no such field; did you mean sessionAffinity?"},
-		{{.spec = "colour: red,"}, SPEC("colour"), "unknown: no such field; the nearest is"},
-		{{.spec = "healthCheckNodePort: 30000,"}, SPEC("healthCheckNodePort"), "unsupported"},
+		{{.spec = "colour: red,"},
+		 SPEC("colour"),
+		 "unknown: no such field; the nearest is"},
+		{{.spec = "healthCheckNodePort: 30000,"},
+		 SPEC("healthCheckNodePort"),
+		 "unsupported"},
 		{{.spec = "loadBalancerIP: 192.0.2.1,"}, SPEC("loadBalancerIP"), "unsupported"},
 		{{.spec = "externalIPs: ['fd00::1'],"}, SPEC("externalIPs[0]"), "unsupported"},
-		{{.port = "protocol: SCTP,"}, SPEC("ports[0].protocol"), "unsupported: Sluice balances TCP"},
+		{{.port = "protocol: SCTP,"},
+		 SPEC("ports[0].protocol"),
+		 "unsupported: Sluice balances TCP"},
 		{{.port = "appProtocol: http,"}, SPEC("ports[0].appProtocol"), "unsupported"},
-		{{.port = "targetport: 8000,"}, SPEC("ports[0].targetport"),
+		{{.port = "targetport: 8000,"},
+		 SPEC("ports[0].targetport"),
 		 "unknown: no such field; did you mean targetPort?"},
-		{{.annotations = "sluice.dev/weight: '7'"}, "metadata.annotations[sluice.dev/weight]",
+		{{.annotations = "sluice.dev/weight: '7'"},
+		 "metadata.annotations[sluice.dev/weight]",
 		 "honoured"},
-		{{.annotations = "sluice.dev/weight: auto"}, "metadata.annotations[sluice.dev/weight]",
+		{{.annotations = "sluice.dev/weight: auto"},
+		 "metadata.annotations[sluice.dev/weight]",
 		 "unsupported: this version does not measure weights: taken as 100"},
-		{{.annotations = "sluice.dev/on-eject: keep"}, "metadata.annotations[sluice.dev/on-eject]",
+		{{.annotations = "sluice.dev/on-eject: keep"},
+		 "metadata.annotations[sluice.dev/on-eject]",
 		 "unsupported: valid, but not acted upon"},
-		{{.annotations = "sluice.dev/wieght: '7'"}, "metadata.annotations[sluice.dev/wieght]",
+		{{.annotations = "sluice.dev/wieght: '7'"},
+		 "metadata.annotations[sluice.dev/wieght]",
 		 "unknown: no such field; did you mean sluice.dev/weight?"},
-		{{.annotations = "sluice.dev/steer: enabled"}, "metadata.annotations[sluice.dev/steer]",
+		{{.annotations = "sluice.dev/steer: enabled"},
+		 "metadata.annotations[sluice.dev/steer]",
 		 "unknown: belongs into metadata.labels"},
-		{{.labels = "sluice.dev/weight: '7',"}, "metadata.labels[sluice.dev/weight]",
+		{{.labels = "sluice.dev/weight: '7',"},
+		 "metadata.labels[sluice.dev/weight]",
 		 "unknown: belongs into metadata.annotations"},
-		{{.annotations = "example.com/weight: '7'"}, "metadata.annotations[example.com/weight]", ""},
-		{{.pod = "sluice.dev/load: vllm"}, "metadata.annotations[sluice.dev/load]",
+		{{.annotations = "example.com/weight: '7'"},
+		 "metadata.annotations[example.com/weight]",
+		 ""},
+		{{.pod = "sluice.dev/load: vllm"},
+		 "metadata.annotations[sluice.dev/load]",
 		 "unsupported: valid, but not acted upon"},
 		{{.endpoint = "hints: {},"}, "endpoints[0].hints", "unsupported"},
-		{{.endpoint = "nodename: a,"}, "endpoints[0].nodename",
+		{{.endpoint = "nodename: a,"},
+		 "endpoints[0].nodename",
 		 "unknown: no such field; did you mean nodeName?"},
-		{{.endpoint = "conditions: {redy: true},"}, "endpoints[0].conditions.redy",
+		{{.endpoint = "conditions: {redy: true},"},
+		 "endpoints[0].conditions.redy",
 		 "unknown: no such field; did you mean ready?"},
 		{{.probe = "initialDelaySeconds: 5,"},
-		 "spec.containers[0].readinessProbe.initialDelaySeconds", "unsupported: probing begins at"},
-		{{.probe = "timeoutSecond: 5,"}, "spec.containers[0].readinessProbe.timeoutSecond",
+		 "spec.containers[0].readinessProbe.initialDelaySeconds",
+		 "unsupported: probing begins at"},
+		{{.probe = "timeoutSecond: 5,"},
+		 "spec.containers[0].readinessProbe.timeoutSecond",
 		 "unknown: no such field; did you mean timeoutSeconds?"},
-		{{POLICY("loadBalancer: {simple: LEAST_REQUEST}")}, TRAFFIC("loadBalancer.simple"),
+		{{POLICY("loadBalancer: {simple: LEAST_REQUEST}")},
+		 TRAFFIC("loadBalancer.simple"),
 		 "honoured"},
-		{{POLICY("loadBalancer: {simple: LEAST_CONN}")}, TRAFFIC("loadBalancer.simple"),
+		{{POLICY("loadBalancer: {simple: LEAST_CONN}")},
+		 TRAFFIC("loadBalancer.simple"),
 		 "mapped: the old name of LEAST_REQUEST"},
-		{{POLICY("loadBalancer: {simple: ROUND_ROBIN}")}, TRAFFIC("loadBalancer.simple"),
+		{{POLICY("loadBalancer: {simple: ROUND_ROBIN}")},
+		 TRAFFIC("loadBalancer.simple"),
 		 "unsupported: this version knows LEAST_REQUEST alone"},
 		{{POLICY("loadBalancer: {consistentHash: {useSourceIp: true}}")},
-		 TRAFFIC("loadBalancer.consistentHash.useSourceIp"), "unsupported: valid, but not"},
+		 TRAFFIC("loadBalancer.consistentHash.useSourceIp"),
+		 "unsupported: valid, but not"},
 		{{POLICY("loadBalancer: {consistentHash: {httpHeaderName: x}}")},
 		 TRAFFIC("loadBalancer.consistentHash.httpHeaderName"),
 		 "unsupported: Sluice balances connections"},
 		{{POLICY("loadBalancer: {warmup: {duration: 1m}}")},
-		 TRAFFIC("loadBalancer.warmup.duration"), "unsupported"},
+		 TRAFFIC("loadBalancer.warmup.duration"),
+		 "unsupported"},
 		{{POLICY("connectionPool: {tcp: {idleTimeout: 1h}}")},
-		 TRAFFIC("connectionPool.tcp.idleTimeout"), "honoured"},
+		 TRAFFIC("connectionPool.tcp.idleTimeout"),
+		 "honoured"},
 		{{POLICY("connectionPool: {tcp: {idleTimeout: 0s}}")},
-		 TRAFFIC("connectionPool.tcp.idleTimeout"), "mapped: taken as 7 days"},
+		 TRAFFIC("connectionPool.tcp.idleTimeout"),
+		 "mapped: taken as 7 days"},
 		{{POLICY("connectionPool: {tcp: {maxConnections: 1}}")},
-		 TRAFFIC("connectionPool.tcp.maxConnections"), "unsupported: valid, but not"},
+		 TRAFFIC("connectionPool.tcp.maxConnections"),
+		 "unsupported: valid, but not"},
 		{{POLICY("connectionPool: {http: {http2MaxRequests: 1}}")},
 		 TRAFFIC("connectionPool.http.http2MaxRequests"),
 		 "unsupported: Sluice balances connections"},
-		{{POLICY("connectionPool: {tpc: {}}")}, TRAFFIC("connectionPool.tpc"),
+		{{POLICY("connectionPool: {tpc: {}}")},
+		 TRAFFIC("connectionPool.tpc"),
 		 "unknown: no such field; the nearest is tcp"},
 		{{POLICY("outlierDetection: {consecutiveErrors: 3}")},
 		 TRAFFIC("outlierDetection.consecutiveErrors"),
-		 "mapped: the old name of consecutive5xxErrors; outlier detection is not acted upon"},
+		 "mapped: the old name of consecutive5xxErrors; outlier detection is not acted "
+		 "upon"},
 		{{POLICY("outlierDetection: {baseEjectionTime: 30s}")},
-		 TRAFFIC("outlierDetection.baseEjectionTime"), "unsupported: outlier detection"},
+		 TRAFFIC("outlierDetection.baseEjectionTime"),
+		 "unsupported: outlier detection"},
 		{{POLICY("outlierDetection: {consecutive5xxError: 3}")},
 		 TRAFFIC("outlierDetection.consecutive5xxError"),
 		 "unknown: no such field; did you mean consecutive5xxErrors?"},
-		{{POLICY("tls: {mode: ISTIO_MUTUAL}")}, TRAFFIC("tls"), "unsupported: Sluice balances"},
+		{{POLICY("tls: {mode: ISTIO_MUTUAL}")},
+		 TRAFFIC("tls"),
+		 "unsupported: Sluice balances"},
 		{{POLICY("portLevelSettings: [{port: {number: 80}, tls: {}}]")},
-		 TRAFFIC("portLevelSettings[0].tls"), "unsupported"},
+		 TRAFFIC("portLevelSettings[0].tls"),
+		 "unsupported"},
 		{{POLICY("portLevelSettings: [{port: {number: 81}}]")},
-		 TRAFFIC("portLevelSettings[0].port"), "unsupported: Service default/llm has no port 81"},
+		 TRAFFIC("portLevelSettings[0].port"),
+		 "unsupported: Service default/llm has no port 81"},
 		{{.rule = "subsets: [{name: a}]"}, SPEC("subsets"), "unsupported: valid, but not"},
 		{{.rule = "workloadSelector: {}"}, SPEC("workloadSelector"), "unsupported"},
 	};
@@ -133,12 +177,12 @@ TEST(every_field_gets_its_verdict)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct manifests m = compile_parts(&rows[i].parts);
 		const char *said = manifests_said(&m, rows[i].field);
-		bool as_expected = *rows[i].said ? !strncmp(said, rows[i].said, strlen(rows[i].said))
-						 : !*said;
+		bool as_expected =
+			*rows[i].said ? !strncmp(said, rows[i].said, strlen(rows[i].said)) : !*said;
 
 		if (m.err || !as_expected)
-			printf("  row %zu: %s \"%s\", expected \"%s\" (%s)\n", i, rows[i].field, said,
-			       rows[i].said, m.diag.reason);
+			printf("  row %zu: %s \"%s\", expected \"%s\" (%s)\n", i, rows[i].field,
+			       said, rows[i].said, m.diag.reason);
 		CHECK(!m.err && as_expected);
 		manifests_done(&m);
 	}
@@ -153,17 +197,20 @@ static void check_said(const char *text, const char *field, const char *said)
 }
 
 #define META(name) "metadata: {name: " name "}\n"
-#define PLAIN "apiVersion: v1\nkind: Service\n" META("a")
+#define PLAIN      "apiVersion: v1\nkind: Service\n" META("a")
 
 TEST(what_is_not_steered_is_not_judged_but_slips_are)
 {
 	check_said(PLAIN "spec: {sessionAffinity: ClientIP, ports: [{port: 80}]}\n",
 		   "spec.sessionAffinity", "");
 	check_said("apiVersion: v1\nkind: Service\nmetadata: {name: a, labels: {sluice.dev/ster: "
-		   "enabled}}\nspec: {ports: [{port: 80}]}\n", "metadata.labels[sluice.dev/ster]",
+		   "enabled}}\nspec: {ports: [{port: 80}]}\n",
+		   "metadata.labels[sluice.dev/ster]",
 		   "unknown: no such field; did you mean sluice.dev/steer?");
-	check_said("apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {sluice.dev/steer: enabled}}\n"
-		   "spec: {containers: []}\n", "metadata.labels[sluice.dev/steer]",
+	check_said("apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {sluice.dev/steer: "
+		   "enabled}}\n"
+		   "spec: {containers: []}\n",
+		   "metadata.labels[sluice.dev/steer]",
 		   "unsupported: counts only on a Service or a Namespace; move it there");
 	check_said("apiVersion: apps/v1\nkind: Deployment\n" META("a"), "kind",
 		   "unsupported: kind Deployment is not used by Sluice");
@@ -177,25 +224,30 @@ TEST(what_is_not_steered_is_not_judged_but_slips_are)
 
 TEST(objects_that_name_nobody_say_so)
 {
-#define SLICE "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n"
-#define RULE "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n"
+#define SLICE        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n"
+#define RULE         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n"
 #define SERVICE_NAME "metadata.labels[kubernetes.io/service-name]"
 	check_said(SLICE META("s") "addressType: IPv4\n", SERVICE_NAME,
 		   "unsupported: is missing, so the slice belongs to no Service; add the label");
 	check_said(SLICE "metadata: {name: s, labels: {kubernetes.io/service-name: b}}\n"
-		   "addressType: IPv4\n", SERVICE_NAME,
+			 "addressType: IPv4\n",
+		   SERVICE_NAME,
 		   "unsupported: Service default/b is not in the input: the slice is left out");
 	check_said(RULE META("r") "spec: {host: b}\n", "spec.host",
 		   "unsupported: Service default/b is not in the input: the rule is left out");
 	check_said(RULE META("r") "spec: {host: '*.local'}\n", "spec.host",
 		   "unsupported: is not one Service of a cluster, so the rule is left out; write "
 		   "NAME.NAMESPACE.svc.cluster.local");
-	check_said(PLAIN "spec: {ports: [{port: 80}]}\n---\n" RULE META("r") "spec: {host: a}\n---\n"
-		   RULE META("s") "spec: {host: a}\n", "spec.host",
-		   "unsupported: DestinationRule default/r governs this host already: the rule is left out");
+	check_said(PLAIN "spec: {ports: [{port: 80}]}\n---\n" RULE META(
+			   "r") "spec: {host: a}\n---\n" RULE META("s") "spec: {host: a}\n",
+		   "spec.host",
+		   "unsupported: DestinationRule default/r governs this host already: the rule is "
+		   "left out");
 }
 
-#define STEERED "apiVersion: v1\nkind: Service\nmetadata: {name: a, labels: {sluice.dev/steer: enabled}}\n"
+#define STEERED                                                                                    \
+	"apiVersion: v1\nkind: Service\nmetadata: {name: a, labels: {sluice.dev/steer: "           \
+	"enabled}}\n"
 
 TEST(a_service_without_a_vip_says_so)
 {
@@ -205,17 +257,21 @@ TEST(a_service_without_a_vip_says_so)
 		   "unsupported: has no VIP to steer; write its clusterIP");
 	check_said(STEERED "spec: {type: ExternalName, externalName: b}\n", "spec.type",
 		   "unsupported: a name has no VIP: there is nothing to steer");
-	check_said(STEERED "spec: {clusterIP: 10.9.0.1, externalIPs: ['fd00::1'], ports: [{port: 80}]}\n",
+	check_said(STEERED
+		   "spec: {clusterIP: 10.9.0.1, externalIPs: ['fd00::1'], ports: [{port: 80}]}\n",
 		   "spec.clusterIP", "honoured");
 }
 
 TEST(ports_of_a_slice_that_the_service_lacks_are_named)
 {
-	check_said(STEERED "spec: {clusterIP: 10.9.0.1, ports: [{name: http, port: 80}]}\n---\n" SLICE
-		   "metadata: {name: s, labels: {kubernetes.io/service-name: a}}\naddressType: IPv4\n"
-		   "ports: [{name: web, port: 80}]\nendpoints: []\n", "ports[0]",
-		   "unsupported: Service default/a has no port of the name \"web\" and this protocol: "
-		   "these endpoints are left out");
+	check_said(
+		STEERED
+		"spec: {clusterIP: 10.9.0.1, ports: [{name: http, port: 80}]}\n---\n" SLICE
+		"metadata: {name: s, labels: {kubernetes.io/service-name: a}}\naddressType: IPv4\n"
+		"ports: [{name: web, port: 80}]\nendpoints: []\n",
+		"ports[0]",
+		"unsupported: Service default/a has no port of the name \"web\" and this protocol: "
+		"these endpoints are left out");
 }
 
 TEST(pods_of_one_service_are_judged_once)
@@ -225,13 +281,18 @@ TEST(pods_of_one_service_are_judged_once)
 	struct manifests m;
 
 	end += sprintf(end, STEERED "spec: {clusterIP: 10.9.0.1, ports: [{port: 80}]}\n---\n" SLICE
-		       "metadata: {name: s, labels: {kubernetes.io/service-name: a}}\n"
-		       "addressType: IPv4\nports: [{port: 80}]\nendpoints:\n");
+				    "metadata: {name: s, labels: {kubernetes.io/service-name: a}}\n"
+				    "addressType: IPv4\nports: [{port: 80}]\nendpoints:\n");
 	for (int i = 1; i <= 100; i++)
-		end += sprintf(end, "- {addresses: [10.1.0.%d], targetRef: {kind: Pod, name: p%d}}\n", i, i);
+		end += sprintf(end,
+			       "- {addresses: [10.1.0.%d], targetRef: {kind: Pod, name: p%d}}\n", i,
+			       i);
 	for (int i = 1; i <= 100; i++)
-		end += sprintf(end, "---\napiVersion: v1\nkind: Pod\nmetadata: {name: p%d}\nspec: {containers"
-			       ": [{readinessProbe: {%s: {port: 80}}}]}\n", i, i < 51 ? "grpc" : "tcpSocket");
+		end += sprintf(
+			end,
+			"---\napiVersion: v1\nkind: Pod\nmetadata: {name: p%d}\nspec: {containers"
+			": [{readinessProbe: {%s: {port: 80}}}]}\n",
+			i, i < 51 ? "grpc" : "tcpSocket");
 	m = manifests_compile(text, NULL);
 	CHECK_INT(m.err, 0);
 	for (size_t i = 0; i < m.verdicts.n; i++)
@@ -250,11 +311,14 @@ static char *many_endpoints(unsigned n)
 	end += sprintf(end, STEERED "spec: {clusterIP: 10.9.0.1, ports: [{port: 80}]}\n");
 	for (unsigned i = 0; i < n; i++) {
 		if (i % 1000 == 0)
-			end += sprintf(end, "\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n"
-				       "metadata: {name: s%u, labels: {kubernetes.io/service-name: a}}\n"
-				       "addressType: IPv4\nports: [{port: 80}]\nendpoints:\n", i);
-		end += sprintf(end, "- addresses: [10.%u.%u.%u]\n", (i + 1) >> 16, (i + 1) >> 8 & 255,
-			       (i + 1) & 255);
+			end += sprintf(
+				end,
+				"\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n"
+				"metadata: {name: s%u, labels: {kubernetes.io/service-name: a}}\n"
+				"addressType: IPv4\nports: [{port: 80}]\nendpoints:\n",
+				i);
+		end += sprintf(end, "- addresses: [10.%u.%u.%u]\n", (i + 1) >> 16,
+			       (i + 1) >> 8 & 255, (i + 1) & 255);
 		if (text + size - end < 512) {
 			size *= 2;
 			end -= (size_t)text;
@@ -272,7 +336,8 @@ TEST(more_endpoints_than_a_list_holds_are_refused)
 		const char *reason;
 	} rows[] = {
 		{16384, NULL},
-		{16385, "16385 replicas are to be steered to, more than 16384; steer fewer Services"},
+		{16385,
+		 "16385 replicas are to be steered to, more than 16384; steer fewer Services"},
 		{65536, "has 65536 endpoints, more than 65535; split the Service"},
 	};
 

@@ -13,8 +13,9 @@ TEST(verdicts_keep_their_own_copies)
 	char field[] = "spec.type";
 
 	for (int i = 0; i < 200; i++)
-		CHECK_INT(verdicts_add(&verdicts, VERDICT_UNKNOWN, i ? "a.yaml" : NULL, 7, "Service a/b",
-				       field, "no such field"), 0);
+		CHECK_INT(verdicts_add(&verdicts, VERDICT_UNKNOWN, i ? "a.yaml" : NULL, 7,
+				       "Service a/b", field, "no such field"),
+			  0);
 	field[0] = 'X';
 	CHECK_INT(verdicts.n, 200);
 	CHECK(!verdicts.list[0].file);
@@ -48,13 +49,28 @@ TEST(durations_as_go_writes_them)
 		int err;
 		uint64_t ns;
 	} rows[] = {
-		{"100ms", 0, 100000000}, {"1.5s", 0, 1500000000}, {"1h30m", 0, 5400000000000},
-		{"250us", 0, 250000}, {"7ns", 0, 7}, {"0", 0, 0}, {"0s", 0, 0},
-		{"0.001s", 0, 1000000}, {"2562047h", 0, 9223369200000000000u},
-		{"", -EINVAL, 0}, {"100", -EINVAL, 0}, {"s", -EINVAL, 0}, {"-1s", -EINVAL, 0},
-		{"1 s", -EINVAL, 0}, {"1s ", -EINVAL, 0}, {"1d", -EINVAL, 0}, {".5s", -EINVAL, 0},
-		{"1s1", -EINVAL, 0}, {"2562048h", -ERANGE, 0}, {"99999999999999999999h", -ERANGE, 0},
-		{"2562047h2562047h", -ERANGE, 0}, {"2562047h59m", -ERANGE, 0},
+		{"100ms", 0, 100000000},
+		{"1.5s", 0, 1500000000},
+		{"1h30m", 0, 5400000000000},
+		{"250us", 0, 250000},
+		{"7ns", 0, 7},
+		{"0", 0, 0},
+		{"0s", 0, 0},
+		{"0.001s", 0, 1000000},
+		{"2562047h", 0, 9223369200000000000u},
+		{"", -EINVAL, 0},
+		{"100", -EINVAL, 0},
+		{"s", -EINVAL, 0},
+		{"-1s", -EINVAL, 0},
+		{"1 s", -EINVAL, 0},
+		{"1s ", -EINVAL, 0},
+		{"1d", -EINVAL, 0},
+		{".5s", -EINVAL, 0},
+		{"1s1", -EINVAL, 0},
+		{"2562048h", -ERANGE, 0},
+		{"99999999999999999999h", -ERANGE, 0},
+		{"2562047h2562047h", -ERANGE, 0},
+		{"2562047h59m", -ERANGE, 0},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Text to trees: types, lines, paths, documents, aliases; what is refused stands in manifests/bad. */
+/* Text to trees: types, lines, paths, documents, aliases; what is refused stands in manifests/bad.
+ */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -24,14 +25,16 @@ TEST(plain_scalars_have_the_types_that_kubernetes_sees)
 		const char *text;
 		enum yaml_type type;
 	} rows[] = {
-		{"", YAML_NULL}, {"~", YAML_NULL}, {"null", YAML_NULL}, {"true", YAML_BOOL},
-		{"False", YAML_BOOL}, {"yes", YAML_BOOL}, {"off", YAML_BOOL}, {"0", YAML_INT},
-		{"-12", YAML_INT}, {"+7", YAML_INT}, {"0x1F", YAML_INT}, {"0o17", YAML_INT},
-		{"1.5", YAML_FLOAT}, {"1e3", YAML_FLOAT}, {".5", YAML_FLOAT}, {"1.", YAML_FLOAT},
-		{".inf", YAML_FLOAT}, {"-.INF", YAML_FLOAT}, {".nan", YAML_FLOAT},
-		{"10.0.0.1", YAML_STRING}, {"1.5s", YAML_STRING}, {"1e", YAML_STRING},
-		{"0x", YAML_STRING}, {".", YAML_STRING}, {"-", YAML_STRING}, {"trueish", YAML_STRING},
-		{"nullify", YAML_STRING}, {"enabled", YAML_STRING}, {"::1", YAML_STRING},
+		{"", YAML_NULL},          {"~", YAML_NULL},          {"null", YAML_NULL},
+		{"true", YAML_BOOL},      {"False", YAML_BOOL},      {"yes", YAML_BOOL},
+		{"off", YAML_BOOL},       {"0", YAML_INT},           {"-12", YAML_INT},
+		{"+7", YAML_INT},         {"0x1F", YAML_INT},        {"0o17", YAML_INT},
+		{"1.5", YAML_FLOAT},      {"1e3", YAML_FLOAT},       {".5", YAML_FLOAT},
+		{"1.", YAML_FLOAT},       {".inf", YAML_FLOAT},      {"-.INF", YAML_FLOAT},
+		{".nan", YAML_FLOAT},     {"10.0.0.1", YAML_STRING}, {"1.5s", YAML_STRING},
+		{"1e", YAML_STRING},      {"0x", YAML_STRING},       {".", YAML_STRING},
+		{"-", YAML_STRING},       {"trueish", YAML_STRING},  {"nullify", YAML_STRING},
+		{"enabled", YAML_STRING}, {"::1", YAML_STRING},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -49,7 +52,8 @@ TEST(nodes_know_line_and_path)
 	const struct yaml_node *root, *node;
 
 	root = first_document("# one\nspec:\n  ports:\n  - name: a\n  - port: 80\n"
-			      "metadata: {labels: {\"a.b/c\": \"80\"}}\n", "a.yaml", &yaml, &diag);
+			      "metadata: {labels: {\"a.b/c\": \"80\"}}\n",
+			      "a.yaml", &yaml, &diag);
 	node = yaml_get(yaml_get(root, "spec"), "ports");
 	CHECK_INT(node->n, 2);
 	node = yaml_get(node->last, "port");
@@ -113,7 +117,8 @@ TEST(json_is_read_and_held_to_its_rules)
 	struct diag diag = {0};
 	struct yaml *yaml;
 
-	root = first_document("{\"a\": [true, null, \"\\u0041\\/\"],\n \"b\": 1}", "a.json", &yaml, &diag);
+	root = first_document("{\"a\": [true, null, \"\\u0041\\/\"],\n \"b\": 1}", "a.json", &yaml,
+			      &diag);
 	CHECK_STR(yaml_get(root, "a")->last->text, "A/");
 	CHECK_INT(yaml_get(root, "b")->line, 2);
 	yaml_close(yaml);
@@ -131,9 +136,10 @@ TEST(whole_numbers_within_bounds)
 		int err;
 		int64_t value;
 	} rows[] = {
-		{"1", 0, 1}, {"65535", 0, 65535}, {"0", -ERANGE, 0}, {"65536", -ERANGE, 0},
-		{"-1", -ERANGE, 0}, {"99999999999999999999", -ERANGE, 0}, {"080", -EINVAL, 0},
-		{"0x50", -EINVAL, 0}, {"+80", -EINVAL, 0}, {"-080", -EINVAL, 0},
+		{"1", 0, 1},           {"65535", 0, 65535},  {"0", -ERANGE, 0},
+		{"65536", -ERANGE, 0}, {"-1", -ERANGE, 0},   {"99999999999999999999", -ERANGE, 0},
+		{"080", -EINVAL, 0},   {"0x50", -EINVAL, 0}, {"+80", -EINVAL, 0},
+		{"-080", -EINVAL, 0},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

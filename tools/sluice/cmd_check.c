@@ -22,9 +22,12 @@ struct check {
 };
 
 static const struct out_column columns[] = {
-	{"verdict", "VERDICT", OUT_STATE}, {"object", "OBJECT", OUT_STRING},
-	{"field", "FIELD", OUT_STRING},	   {"file", "FILE", OUT_STRING},
-	{"line", "LINE", OUT_UINT},	   {"reason", "REASON", OUT_STRING},
+	{"verdict", "VERDICT", OUT_STATE},
+	{"object", "OBJECT", OUT_STRING},
+	{"field", "FIELD", OUT_STRING},
+	{"file", "FILE", OUT_STRING},
+	{"line", "LINE", OUT_UINT},
+	{"reason", "REASON", OUT_STRING},
 	{},
 };
 
@@ -38,7 +41,8 @@ static int add_cidrs(struct check *check, char *text)
 		next = strchr(text, ',');
 		if (next)
 			*next++ = '\0';
-		grown = reallocarray(check->cidrs, check->options.n_external_cidrs + 1, sizeof(*grown));
+		grown = reallocarray(check->cidrs, check->options.n_external_cidrs + 1,
+				     sizeof(*grown));
 		if (!grown)
 			return -ENOMEM;
 		check->cidrs = grown;
@@ -70,7 +74,8 @@ static int parse_args(struct cli *cli, int argc, char **argv, struct check *chec
 		else if (option == 'n')
 			check->options.node_name = optarg;
 		else if (option == 'a' && add_cidrs(check, optarg))
-			return cli_usage(cli, "--allow-external-ips takes ranges such as 192.0.2.0/24");
+			return cli_usage(cli,
+					 "--allow-external-ips takes ranges such as 192.0.2.0/24");
 		else if (option == '?')
 			return CLI_USAGE;
 	}
@@ -114,10 +119,11 @@ static void note_model(struct out *out, const struct model *model,
 
 	for (size_t i = 0; i < model->n_services; i++)
 		replicas += model->services[i].n_replicas;
-	out_note(out, "%zu service-ports would be steered, with %zu replicas; fields: %u honoured, "
-		 "%u mapped, %u unsupported, %u unknown", model->n_services, replicas,
-		 counts[VERDICT_HONOURED], counts[VERDICT_MAPPED], counts[VERDICT_UNSUPPORTED],
-		 counts[VERDICT_UNKNOWN]);
+	out_note(out,
+		 "%zu service-ports would be steered, with %zu replicas; fields: %u honoured, %u "
+		 "mapped, %u unsupported, %u unknown",
+		 model->n_services, replicas, counts[VERDICT_HONOURED], counts[VERDICT_MAPPED],
+		 counts[VERDICT_UNSUPPORTED], counts[VERDICT_UNKNOWN]);
 }
 
 static int run_check(struct cli *cli, const struct check *check)
