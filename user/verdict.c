@@ -42,6 +42,14 @@ static void verdict_done(struct verdict *verdict)
 	free(verdict->reason);
 }
 
+/* Input is quoted in what we say of it: nothing of it may break a line or command a terminal. */
+static void tidy(char *text)
+{
+	for (; text && *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			*text = '?';
+}
+
 int verdicts_add(struct verdicts *verdicts, enum verdict_kind kind, const char *file, unsigned line,
 		 const char *object, const char *field, const char *reason)
 {
@@ -57,6 +65,9 @@ int verdicts_add(struct verdicts *verdicts, enum verdict_kind kind, const char *
 		verdict_done(&verdict);
 		return -ENOMEM;
 	}
+	tidy(verdict.object);
+	tidy(verdict.field);
+	tidy(verdict.reason);
 	verdicts->list[verdicts->n++] = verdict;
 	return 0;
 }
@@ -80,6 +91,8 @@ int diag_set(struct diag *diag, const char *file, unsigned line, const char *fie
 	va_start(args, format);
 	vsnprintf(diag->reason, sizeof(diag->reason), format, args);
 	va_end(args);
+	tidy(diag->field);
+	tidy(diag->reason);
 	return -EINVAL;
 }
 

@@ -42,6 +42,21 @@ TEST(diag_is_one_line_without_what_is_empty)
 	CHECK_STR(diag_format(&diag, buf, sizeof(buf)), "line 2: kind: is missing");
 }
 
+TEST(quoted_input_cannot_break_the_line)
+{
+	struct verdicts verdicts = {0};
+	struct diag diag;
+
+	diag_set(&diag, "a.yaml", 1, "spec\033[2J", "\"%s\" is bad", "two\nlines");
+	CHECK_STR(diag.field, "spec?[2J");
+	CHECK_STR(diag.reason, "\"two?lines\" is bad");
+	verdicts_add(&verdicts, VERDICT_UNKNOWN, "a.yaml", 1, "Pod\ta", "x\ry", "\177");
+	CHECK_STR(verdicts.list[0].object, "Pod?a");
+	CHECK_STR(verdicts.list[0].field, "x?y");
+	CHECK_STR(verdicts.list[0].reason, "?");
+	verdicts_done(&verdicts);
+}
+
 TEST(durations_as_go_writes_them)
 {
 	static const struct {
