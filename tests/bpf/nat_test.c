@@ -202,6 +202,25 @@ TEST(icmp_to_a_vip_passes)
 	fixture_each(icmp, NULL);
 }
 
+/* Headers in between are not looked through: such packets are the node's business too. */
+static void extension_headers(struct fixture *f)
+{
+	fixture_simple(f, SL_SERVICE_REPLACE, 1);
+	if (!f->v6)
+		return;
+	for (enum fixture_hook at = FROM_POD; at <= FROM_FABRIC; at++) {
+		CHECK(fixture_step(f, &(struct step){at, "client:4000 > vip:80 S seq 7 hop", NEXT,
+						     NULL}));
+		CHECK(fixture_step(f, &(struct step){at, "client:4000 > vip:80 S seq 7 dst", NEXT,
+						     NULL}));
+	}
+}
+
+TEST(ipv6_with_extension_headers_passes)
+{
+	fixture_each(extension_headers, NULL);
+}
+
 /* The sequence number runs through all values of its low half, so every checksum occurs; among
  * them the two zeros of one's-complement arithmetic. */
 static void every_checksum(struct fixture *f)

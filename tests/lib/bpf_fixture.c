@@ -54,7 +54,7 @@ static void set_sizes(struct fixture *fixture, const struct fixture_options *opt
 	fixture->flow_sets = options->flow_sets ? options->flow_sets : 64;
 	fixture->snat_sets = options->snat_sets ? options->snat_sets : 64;
 	skel->rodata->seed = FIXTURE_SEED;
-	skel->rodata->hz = FIXTURE_HZ;
+	skel->rodata->hz = options->hz ? options->hz : FIXTURE_HZ;
 	skel->rodata->flow_sets = fixture->flow_sets;
 	skel->rodata->snat_sets = fixture->snat_sets;
 	if (options->snat_port_max) {
@@ -65,8 +65,6 @@ static void set_sizes(struct fixture *fixture, const struct fixture_options *opt
 	bpf_map__set_max_entries(skel->maps.flow_locks, fixture->flow_sets);
 	bpf_map__set_max_entries(skel->maps.snat, fixture->snat_sets);
 	bpf_map__set_max_entries(skel->maps.events, 1);
-	if (options->spill_off)
-		bpf_map__set_max_entries(skel->maps.spill, 1);
 }
 
 /* What the agent writes before anything else. */

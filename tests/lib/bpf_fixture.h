@@ -73,7 +73,7 @@ struct fixture_options {
 	__u32 flow_sets; /* usually 64: 512 flows */
 	__u32 snat_sets; /* usually 64: 512 ports */
 	__u16 snat_port_min, snat_port_max;
-	bool spill_off;  /* the spill table takes one flow only */
+	__u32 hz;        /* usually FIXTURE_HZ; 1 makes seconds pass in milliseconds */
 };
 
 /* One packet and what must become of it. */
