@@ -118,6 +118,7 @@ __noinline int client_is_taken(const struct sl_flow *body)
 {
 	struct sl_replica_services *shared;
 	struct sl_flow_key key;
+	struct flow_ref ref;
 	__u32 row;
 
 	if (!body)
@@ -129,8 +130,10 @@ __noinline int client_is_taken(const struct sl_flow *body)
 	key = body->key;
 	for (__u32 i = 0; i < SL_MAX_SHARED && i < shared->n; i++) {
 		key.service = shared->service[i];
-		if (key.service != body->key.service &&
-		    table_find(&key, sl_hash_flow(&key, seed), SIDE_REPLICA, row).flow)
+		if (key.service == body->key.service)
+			continue;
+		ref = table_find(&key, sl_hash_flow(&key, seed), SIDE_REPLICA, row);
+		if (ref.flow && flow_bars(ref.flow))
 			return 1;
 	}
 	return 0;

@@ -181,8 +181,17 @@ static __always_inline bool flow_claim(struct sl_flow *flow, __u64 old, const st
 	return true;
 }
 
-/* Looks for the key in one set: the same flow (its way; -1: none), or one that forbids the
- * replica (*collides): the replica could not tell the two apart. */
+/* Whether a flow of another VIP keeps its client's port from being used towards its replica again,
+ * which could not tell the two apart. A finished one does not: it gives way at once. */
+static __always_inline bool flow_bars(struct sl_flow *flow)
+{
+	__u64 state = READ_ONCE(flow->state);
+
+	return SL_FLOW_PHASE(state) != SL_FLOW_DONE ||
+	       __sync_val_compare_and_swap(&flow->state, state, state & ~0xffffffffull) != state;
+}
+
+/* Looks for the key in one set: the same flow (its way; -1: none), or one that bars the replica. */
 static __always_inline int table_conflict(struct sl_flow_set *set, __u64 hash,
 					  const struct sl_flow *body, bool *collides)
 {
@@ -197,7 +206,7 @@ static __always_inline int table_conflict(struct sl_flow_set *set, __u64 hash,
 			continue;
 		if (flow->vip == body->vip)
 			same = way;
-		else if (flow->replica == body->replica)
+		else if (flow->replica == body->replica && flow_bars(flow))
 			*collides = true;
 	}
 	return same;

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define LOG_BYTES (1 << 24)
-#define BUDGET_DEFAULT 200000 /* of the kernel's 1 000 000 */
+#define BUDGET_DEFAULT 400000 /* of the kernel's 1 000 000 */
 #define STATS_ONLY 4          /* BPF_LOG_STATS: one line of counts, no trace */
 
 /* Instructions processed, from "processed N insns (limit ...)"; 0: not in the log. */
