@@ -18,13 +18,13 @@ say      = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2))
 # Libraries, and the Debian package of each, for the message when one lacks.
 LIBS         := libbpf libuv libnl-route-3.0 libfyaml libmicrohttpd libnghttp2 libcurl jansson
 PACKAGES     := libbpf-dev libuv1-dev libnl-route-3-dev libfyaml-dev libmicrohttpd-dev libnghttp2-dev libcurl4-openssl-dev libjansson-dev
-NEEDS_BUILD  := $(filter-out help deps clean,$(or $(MAKECMDGOALS),all))
+# These install what they need before they build (by a second make): nothing may be missing yet.
+SELF_SERVED  := help deps clean test demo lab bench uninstall
+NEEDS_BUILD  := $(filter-out $(SELF_SERVED),$(or $(MAKECMDGOALS),all))
 ifneq ($(NEEDS_BUILD),)
 MISSING := $(strip $(foreach lib,$(LIBS),$(shell pkg-config --exists $(lib) 2>/dev/null || echo $(lib))))
 ifneq ($(MISSING),)
-ifeq ($(AUTO_DEPS),)
 $(error These libraries are missing: $(MISSING). Run `make deps` as root (Debian packages: $(PACKAGES)))
-endif
 endif
 PKG_CFLAGS := $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(LIBS) 2>/dev/null)
@@ -130,6 +130,57 @@ BPFT_BIN  := $(patsubst %.c,$(O)/%,$(BPFT_SRC))
 BENCH_BIN := $(patsubst %.c,$(O)/%,$(wildcard tests/bench/*.c))
 
 
+# ---- everyday targets -------------------------------------------------------------------
+deps: ## install the Debian packages that build, tests and demo need (root)
+	$(Q)scripts/deps
+
+demo: ## half a minute of Sluice at work in a lab of network namespaces, beside iptables (root)
+	$(Q)scripts/deps
+	$(Q)$(MAKE) -j$$(nproc) --no-print-directory all $(E2E_BIN)
+	$(Q)scripts/demo
+
+lab: ## leave that lab running to play with, and say what to try (root); scripts/lab down ends it
+	$(Q)scripts/deps
+	$(Q)$(MAKE) -j$$(nproc) --no-print-directory all $(E2E_BIN)
+	$(Q)scripts/lab up
+
+test: ## everything: layout, unit, fuzz smoke, packet tables, verifier budgets, end to end (root)
+	$(Q)scripts/deps
+	$(Q)$(MAKE) -j$$(nproc) --no-print-directory all tests
+	$(Q)tests/run abi unit fuzz bpf verifier man e2e
+
+tests: $(UNIT_BIN) $(FUZZ_BIN) $(BPFT_BIN) $(E2E_BIN) $(BENCH_BIN) ## build all tests, run none
+
+check-abi: ## show that the shared layout has no hidden padding
+	$(Q)tests/run abi
+unit: all $(UNIT_BIN) $(BPFT_BIN) ## run the unit tests (ASan, UBSan)
+	$(Q)tests/run unit
+fuzz: $(FUZZ_BIN) ## run each fuzzer for FUZZ_SECONDS (5)
+	$(Q)tests/run fuzz
+test-bpf: $(BPFT_BIN) ## run the packet tables against the kernel (root)
+	$(Q)tests/run bpf
+e2e: all $(E2E_BIN) ## run the end-to-end tests (root); E2E="paths storm" chooses
+	$(Q)tests/run-e2e $(E2E)
+verifier-stats: $(O)/bpf/sluice.bpf.o $(O)/tests/bench/verifier_stats ## instructions the verifier follows, per program (root)
+	$(Q)$(O)/tests/bench/verifier_stats $<
+
+bench: ## measure; writes docs/BENCHMARKS.md (root, a quiet machine)
+	$(Q)scripts/deps
+	$(Q)$(MAKE) -j$$(nproc) --no-print-directory all tests
+	$(Q)scripts/bench
+
+# ---- installation ---------------------------------------------------------------------------
+DEST    := $(DESTDIR)$(PREFIX)
+install: all ## install programs, man pages and completion below PREFIX (/usr/local)
+	$(Q)install -D -m 755 $(O)/sluiced $(DEST)/sbin/sluiced
+	$(Q)install -D -m 755 $(O)/sluice $(DEST)/bin/sluice
+	$(Q)install -D -m 644 -t $(DEST)/share/man/man8 man/sluice.8 man/sluiced.8
+	$(Q)install -D -m 644 scripts/sluice.bash $(DEST)/share/bash-completion/completions/sluice
+
+uninstall: ## remove what install put there
+	$(Q)rm -f $(DEST)/sbin/sluiced $(DEST)/bin/sluice $(DEST)/share/man/man8/sluice.8 \
+		$(DEST)/share/man/man8/sluiced.8 $(DEST)/share/bash-completion/completions/sluice
+
 clean: ## remove build/
 	$(Q)rm -rf $(O)
 
@@ -139,4 +190,5 @@ help: ## this text
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 22
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
-.PHONY: all clean help
+.PHONY: all deps demo lab test tests check-abi unit fuzz test-bpf e2e verifier-stats bench install \
+	uninstall clean help
