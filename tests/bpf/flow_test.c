@@ -290,6 +290,35 @@ TEST(a_client_port_leads_to_a_replica_through_one_vip_only)
 	fixture_each(collision, NULL);
 }
 
+/* A finished flow is no obstacle: its client has the right to use the port again. */
+static void after_collision(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{FROM_POD, SYN, NEXT, "client:4000 > r1:8000 S seq 7 len 0"},
+		{TO_POD, "r1:8000 > client:4000 SA seq 1 ack 8 len 0", NEXT,
+		 "vip:80 > client:4000 SA seq 1 ack 8 len 0"},
+		{FROM_POD, "client:4000 > vip:80 R seq 8 len 0", NEXT,
+		 "client:4000 > r1:8000 R seq 8 len 0"},
+		{FROM_POD, "client:4000 > vip2:80 S seq 50 len 0", NEXT,
+		 "client:4000 > r1:8000 S seq 50 len 0"},
+		{TO_POD, "r1:8000 > client:4000 SA seq 1 ack 51 len 0", NEXT,
+		 "vip2:80 > client:4000 SA seq 1 ack 51 len 0"},
+		{FROM_POD, "client:4000 > vip2:80 PA seq 51 ack 2 len 5", NEXT,
+		 "client:4000 > r1:8000 PA seq 51 ack 2 len 5"},
+	};
+	__u32 service = fixture_simple(f, SL_SERVICE_REPLACE, 1);
+
+	fixture_add_vip(f, service, "vip2:80");
+	STEPS(f, steps);
+	CHECK_INT(f->replicas[0].state.inflight, 1);
+	CHECK_INT(f->kernel->half_open, 0);
+}
+
+TEST(a_finished_flow_leaves_its_port_to_another_vip)
+{
+	fixture_each(after_collision, NULL);
+}
+
 static void collision_elsewhere(struct fixture *f)
 {
 	struct fixture_result first, second;
