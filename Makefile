@@ -127,7 +127,8 @@ E2E_BIN   := $(patsubst %.c,$(O)/%,$(wildcard tests/e2e/*.c))
 UNIT_BIN  := $(patsubst %.c,$(O)/%,$(UNIT_SRC))
 FUZZ_BIN  := $(patsubst %.c,$(O)/%,$(FUZZ_SRC))
 BPFT_BIN  := $(patsubst %.c,$(O)/%,$(BPFT_SRC))
-BENCH_BIN := $(patsubst %.c,$(O)/%,$(wildcard tests/bench/*.c))
+BENCH_BIN := $(patsubst %.c,$(O)/%,$(filter-out %.bpf.c,$(wildcard tests/bench/*.c)))
+BENCH_BPF := $(patsubst %.c,$(O)/%.o,$(wildcard tests/bench/*.bpf.c))
 
 
 # ---- everyday targets -------------------------------------------------------------------
@@ -149,7 +150,7 @@ test: ## everything: layout, unit, fuzz smoke, packet tables, verifier budgets, 
 	$(Q)$(MAKE) -j$$(nproc) --no-print-directory all tests
 	$(Q)tests/run abi unit fuzz bpf verifier man e2e
 
-tests: $(UNIT_BIN) $(FUZZ_BIN) $(BPFT_BIN) $(E2E_BIN) $(BENCH_BIN) ## build all tests, run none
+tests: $(UNIT_BIN) $(FUZZ_BIN) $(BPFT_BIN) $(E2E_BIN) $(BENCH_BIN) $(BENCH_BPF) ## build all tests, run none
 
 check-abi: ## show that the shared layout has no hidden padding
 	$(Q)tests/run abi
