@@ -14,19 +14,20 @@ sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 from case import case, check, eventually, main  # noqa: E402
 from lab import Lab  # noqa: E402
 from manifest import App, Port  # noqa: E402
+from process import built  # noqa: E402
 from servers import Load, Server, check_no_errors  # noqa: E402
 
-EQUAL = 16
+EQUAL = 32
 
 
 @contextlib.contextmanager
 def setup():
     with Lab() as lab:
         shared = types.SimpleNamespace(lab=lab, client=lab.add_pod(lab.node1, "client"))
-        shared.equal = App(lab, "equal", 10, [Port("http", 80, 8080)])
+        shared.equal = App(lab, "equal", 10, [Port("http", 80, 8000)])
         for i in range(EQUAL):
             pod = lab.add_pod(lab.nodes[i % 2], f"equal{i}")
-            Server(pod, service_us=20000)
+            Server(pod, 8000, service_us=100000, jitter_us=75000)
             shared.equal.add(pod)
         shared.weighted = App(lab, "weighted", 11, [Port("http", 80, 8080)])
         for weight in (100, 200, 400):
@@ -55,13 +56,14 @@ def settled(shared):
 def sample_inflight(node, app, seconds, after=1.0):
     """[{pod: in-flight}] over some seconds of steady load."""
     names = {one.pod.ip4: one.pod.name for one in app.replicas}
-    samples = []
     time.sleep(after)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        samples.append({names[row["address"]]: row["inflight"]
-                        for row in node.replicas(app.service) if row["address"] in names})
-        time.sleep(0.01)
+    lines = node.run(built("tests/e2e/inflight"), "--bpffs", node.bpffs, "--port",
+                     app.ports[0].target, "--samples", int(seconds * 500), "--interval-us", 2000)
+    samples = []
+    for line in lines.splitlines():
+        counts = dict(cell.split("=") for cell in line.split())
+        samples.append({names[address]: int(count) for address, count in counts.items()
+                        if address in names})
     return samples
 
 
@@ -76,10 +78,11 @@ def equal_replicas_stay_within_two(shared):
                     keepalive=keepalive)
         samples = sample_inflight(shared.lab.node1, shared.equal, 3)
         check_no_errors(load.result(), "closed loop")
-        spread = max(max(sample.values()) - min(sample.values()) for sample in samples)
-        print(f"    {len(samples)} samples, widest spread {spread}")
-        check(len(samples) >= 20, f"only {len(samples)} samples")
-        check(spread <= 2, f"in-flight {spread} apart (keepalive {keepalive})")
+        spreads = [max(sample.values()) - min(sample.values()) for sample in samples]
+        print("    samples by largest - smallest in-flight:",
+              {spread: spreads.count(spread) for spread in sorted(set(spreads))})
+        check(len(samples) >= 100 and sum(samples[0].values()) > 4 * EQUAL, "a steady load")
+        check(max(spreads) <= 2, f"in-flight {max(spreads)} apart (keepalive {keepalive})")
 
 
 @case

@@ -63,7 +63,7 @@ def many_client_addresses_and_equal_ports(shared):
     """Twenty clients that use the same few ports: source NAT keeps them apart."""
     sources = ",".join(f"192.168.50.{host}" for host in range(100, 120))
     result = load(shared.lab.outside, shared.tcp["remote"].target(4, traffic.API), connections=100,
-                  count=4000, source=sources, ports="20000-20400", end="rst")
+                  count=4000, source=sources, ports="5000-5400", end="rst")
     check_no_errors(result, "20 clients on the same ports")
 
 
@@ -80,6 +80,14 @@ def checksums_without_offload(shared):
     finally:
         for space, device in devices:
             space.run("ethtool", "-K", device, "tx", "on", "tso", "on", "gso", "on")
+
+
+@case
+def udp_conversations_expire(shared):
+    """120 s after their last datagram the counts of all UDP cases are back to 0."""
+    check(shared.lab.node1.counted(("UDP",)), "no UDP conversation is counted")
+    for node in shared.lab.nodes:
+        node.assert_clean(180, ("TCP", "UDP"))
 
 
 @case

@@ -39,18 +39,19 @@ struct conn {
 	size_t pattern, pattern_sent; /* bytes of pattern that follow */
 };
 
-/* A request that waits for its turn or for its service time to pass. */
+/* A request in one of the slots. */
 struct job {
 	struct conn *conn;
-	uint64_t done_ns; /* 0: not begun */
+	uint64_t done_ns;
 };
 
 struct server {
 	const char *name;
-	unsigned port, service_us, slots;
+	unsigned port, service_us, jitter_us, slots;
 	int epoll_fd, udp_fd, listen_fd;
-	struct job jobs[MAX_CONNS]; /* a ring, in order of arrival */
-	unsigned first, n_jobs, n_begun;
+	struct job running[MAX_CONNS]; /* in no order */
+	struct conn *waiting[MAX_CONNS]; /* a ring, in order of arrival */
+	unsigned n_running, first, n_waiting;
 	char pattern[CHUNK];
 };
 
@@ -168,30 +169,40 @@ static void conn_answer(struct server *server, struct conn *conn)
 		conn_send(server, conn);
 }
 
-/* Begins jobs while slots are free, answers those whose time has come; returns the time until the
- * next one, in ms, -1: none. */
-static int jobs_run(struct server *server)
+/* The service time of one request: service_us, up to jitter_us more or less. */
+static uint64_t service_ns(const struct server *server)
 {
-	uint64_t now = now_ns();
+	int64_t jitter = server->jitter_us ? random() % (2 * server->jitter_us + 1) : 0;
 
-	while (server->n_jobs) {
-		struct job *job = &server->jobs[server->first];
+	return (server->service_us + jitter - server->jitter_us) * 1000;
+}
 
-		if (!job->done_ns || job->done_ns > now)
-			break;
+/* Answers what is done and gives free slots to those who wait; returns the nanoseconds until the
+ * next answer is due. */
+static uint64_t jobs_run(struct server *server)
+{
+	uint64_t now = now_ns(), next = UINT64_MAX;
+
+	for (unsigned i = 0; i < server->n_running;) {
+		struct job job = server->running[i];
+
+		if (job.done_ns > now) {
+			i++;
+			continue;
+		}
+		server->running[i] = server->running[--server->n_running];
+		conn_answer(server, job.conn);
+	}
+	while (server->n_waiting && server->n_running < server->slots) {
+		server->running[server->n_running++] =
+			(struct job){server->waiting[server->first], now + service_ns(server)};
 		server->first = (server->first + 1) % MAX_CONNS;
-		server->n_jobs--;
-		server->n_begun--;
-		conn_answer(server, job->conn);
+		server->n_waiting--;
 	}
-	while (server->n_begun < server->n_jobs && server->n_begun < server->slots) {
-		unsigned at = (server->first + server->n_begun++) % MAX_CONNS;
-
-		server->jobs[at].done_ns = now + server->service_us * 1000ull;
-	}
-	if (!server->n_jobs)
-		return -1;
-	return (server->jobs[server->first].done_ns - now) / 1000000 + 1;
+	for (unsigned i = 0; i < server->n_running; i++)
+		if (server->running[i].done_ns < next)
+			next = server->running[i].done_ns;
+	return next - now;
 }
 
 static void request_done(struct server *server, struct conn *conn)
@@ -204,10 +215,10 @@ static void request_done(struct server *server, struct conn *conn)
 		conn_answer(server, conn);
 		return;
 	}
-	if (server->n_jobs == MAX_CONNS)
+	if (server->n_waiting == MAX_CONNS)
 		die("more than %d requests wait", MAX_CONNS);
 	conn->waiting = true;
-	server->jobs[(server->first + server->n_jobs++) % MAX_CONNS] = (struct job){.conn = conn};
+	server->waiting[(server->first + server->n_waiting++) % MAX_CONNS] = conn;
 }
 
 static void upload_take(struct conn *conn, const char *data, size_t len)
@@ -316,7 +327,7 @@ static void options_parse(struct server *server, int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{"name", 1, 0, 'n'},  {"port", 1, 0, 'p'}, {"service-us", 1, 0, 's'},
-		{"slots", 1, 0, 'l'}, {0},
+		{"slots", 1, 0, 'l'}, {"jitter-us", 1, 0, 'j'}, {0},
 	};
 	int opt;
 
@@ -327,6 +338,7 @@ static void options_parse(struct server *server, int argc, char **argv)
 		case 'p': server->port = atoi(optarg); break;
 		case 's': server->service_us = atoi(optarg); break;
 		case 'l': server->slots = atoi(optarg); break;
+		case 'j': server->jitter_us = atoi(optarg); break;
 		default: exit(2);
 		}
 	}
@@ -354,9 +366,13 @@ int main(int argc, char **argv)
 	struct epoll_event events[256];
 
 	options_parse(&server, argc, argv);
+	srandom(getpid());
 	server_open(&server);
 	for (;;) {
-		int n = epoll_wait(server.epoll_fd, events, 256, jobs_run(&server));
+		uint64_t wait_ns = jobs_run(&server);
+		struct timespec wait = {wait_ns / NS_PER_SEC, wait_ns % NS_PER_SEC};
+		int n = epoll_pwait2(server.epoll_fd, events, 256,
+				     server.n_running ? &wait : NULL, NULL);
 
 		for (int i = 0; i < n; i++) {
 			struct conn *conn = events[i].data.ptr;

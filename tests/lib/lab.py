@@ -122,7 +122,7 @@ class Lab:
         subprocess.run(["ip", "-batch", "-"], check=True, text=True,
                        input="".join(f"netns add {space.ns}\n" for space in spaces))
         mount_bpffs()
-        self.fabric.ip("link add br0 type bridge", "link set br0 up")
+        self.fabric.ip("link add br0 type bridge mcast_snooping 0", "link set br0 up")
         for space in spaces[1:]:
             space.sysctl(**COMMON_SYSCTLS)
             self.fabric.ip(f"link add {space.name} type veth peer name uplink0 netns {space.ns}",
@@ -163,8 +163,11 @@ class Lab:
     def _lives_in(process, space):
         return f"--net=/run/netns/{space.ns}" in process.argv
 
-    def dump(self, lines=15):
-        """The ends of all logs, for a failed case."""
+    def dump(self, lines=8):
+        """The kernel's accounts and the ends of all logs, for a failed case."""
+        for node in self.nodes:
+            if os.path.isdir(node.bpffs):
+                print(f"--- {node.name}", json.dumps(node.sluice("status")), sep="\n    ")
         for process in self.processes:
             tail = process.log().splitlines()[-lines:]
             if tail:

@@ -81,27 +81,28 @@ class Node(Space):
         return next((row for row in self.replicas()
                      if (row["address"], row["port"]) == (address, port)), absent)
 
-    def live_flows(self):
-        return [flow for flow in self.sluice("flow", "show") if flow["state"] in LIVE_PHASES]
+    def live_flows(self, protocols=("TCP", "UDP")):
+        return [flow for flow in self.sluice("flow", "show")
+                if flow["state"] in LIVE_PHASES and flow["protocol"] in protocols]
+
+    def counted(self, protocols=("TCP", "UDP")):
+        """The replicas whose counts are not 0."""
+        return [row for row in self.replicas()
+                if (row["inflight"] or row["owned"]) and row["protocol"] in protocols]
 
     # ---- clean states ----------------------------------------------------------------
-    def assert_clean(self, deadline=60):
-        """Every count back to 0 and no flow live, once the traffic has ended."""
+    def assert_clean(self, deadline=60, protocols=("TCP",)):
+        """Every count back to 0 and no flow live, once the traffic has ended. UDP has no end but
+        its timeout of 120 s: one case waits for that."""
         if not os.path.isdir(self.bpffs):
             return
-
-        def clean():
-            rows = self.sluice("replica", "show")
-            return not self.live_flows() and not any(row["inflight"] or row["owned"]
-                                                     for row in rows)
         try:
-            eventually(clean, "clean", deadline, 0.2)
+            eventually(lambda: not self.live_flows(protocols) and not self.counted(protocols),
+                       "clean", deadline, 0.2)
         except AssertionError:
-            rows = [row for row in self.sluice("replica", "show")
-                    if row["inflight"] or row["owned"]]
-            flows = self.live_flows()
+            flows = self.live_flows(protocols)
             raise AssertionError(f"{self.name}: {len(flows)} live flows, e.g. {flows[:3]}; "
-                                 f"counts not 0: {rows}") from None
+                                 f"counts not 0: {self.counted(protocols)}") from None
 
     def unload(self):
         """`sluiced --unload`; returns a line for each trace of Sluice that it left."""

@@ -91,9 +91,10 @@ class Nginx:
 class Server:
     """tests/e2e/server.c in a pod."""
 
-    def __init__(self, pod, port=8080, service_us=0, slots=None):
+    def __init__(self, pod, port=8080, service_us=0, jitter_us=0, slots=None):
         self.pod, self.port = pod, port
-        self.options = ["--name", pod.name, "--port", port, "--service-us", service_us]
+        self.options = ["--name", pod.name, "--port", port, "--service-us", service_us,
+                        "--jitter-us", jitter_us]
         self.options += ["--slots", slots] if slots else []
         self.process = None
         self.start()

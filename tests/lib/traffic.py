@@ -38,7 +38,6 @@ def roads(env=None):
             udp = App(lab, f"{place}-udp", 20 + number,
                       [Port("echo", 53, 8080, "UDP", node_port=30053 + number)])
             udp.own_pods = False
-            udp.traffic_policy = {"connectionPool": {"tcp": {"idleTimeout": "2s"}}}
             for app in (tcp, udp):
                 app.add(pod)
                 app.write()
