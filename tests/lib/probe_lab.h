@@ -250,7 +250,7 @@ static inline int server_listen(const char *address, int backlog, __be16 *ret_po
 	union sl_addr addr = lab_addr(address);
 	struct sockaddr_storage own;
 	socklen_t len = addr_to_sockaddr(&addr, 0, &own);
-	int fd = socket(own.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(own.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	CHECK_INT(bind(fd, (struct sockaddr *)&own, len), 0);
 	CHECK_INT(listen(fd, backlog), 0);

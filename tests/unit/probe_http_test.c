@@ -263,6 +263,7 @@ TEST(a_full_accept_queue_is_noticed_behind_a_kept_connection)
 	struct bench bench;
 	struct sockaddr_in to = {.sin_family = AF_INET};
 	int fillers[8];
+	uint64_t sent;
 
 	memset(&bench, 0, sizeof(bench));
 	bench.server.manner = &good;
@@ -279,7 +280,10 @@ TEST(a_full_accept_queue_is_noticed_behind_a_kept_connection)
 		fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		(void)!connect(fillers[i], (struct sockaddr *)&to, sizeof(to));
 	}
+	sent = bench.health->sent;
 	LAB_WAIT(&bench.lab, bench.health->suspect);
+	/* ten over the connection that works, some into silence */
+	CHECK(bench.health->sent - sent <= 40);
 	LAB_WAIT(&bench.lab, bench.health->down);
 	for (unsigned i = 0; i < 8; i++)
 		close(fillers[i]);

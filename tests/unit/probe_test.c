@@ -35,6 +35,21 @@ static void bench_close(struct bench *bench)
 		close(bench->listen_fd);
 }
 
+/* Connections from or to a port that linger in TIME_WAIT. */
+static unsigned count_time_wait(__be16 port)
+{
+	FILE *file = fopen("/proc/net/tcp", "r");
+	unsigned n = 0, local, remote, state;
+	char line[512];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, " %*u: %*x:%x %*x:%x %x", &local, &remote, &state) == 3)
+			n += state == 6 && (local == ntohs(port) || remote == ntohs(port));
+	if (file)
+		fclose(file);
+	return n;
+}
+
 TEST(a_connection_is_good)
 {
 	struct bench bench;
@@ -45,6 +60,9 @@ TEST(a_connection_is_good)
 	CHECK_INT(bench.health->failed, 0);
 	CHECK_INT(bench.lab.n_changes, 1);
 	CHECK_STR(lab_last(&bench.lab)->evidence, "tcp connect: connected");
+	for (int fd; (fd = accept4(bench.listen_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0;)
+		close(fd);
+	CHECK_INT(count_time_wait(bench.probe.port), 0);
 	bench_close(&bench);
 }
 
@@ -158,6 +176,28 @@ TEST(a_late_loop_blames_nobody)
 	CHECK_INT(lab.n_changes, 1);
 	lab_close(&lab);
 	server_stop(&server);
+}
+
+TEST(a_late_loop_does_not_take_its_sleep_for_silence)
+{
+	struct bench bench;
+	uint64_t sent;
+
+	bench_open(&bench, 1);
+	bench.probe.interval_ms = 100;
+	bench.probe.timeout_ms = 500;
+	lab_ask(&bench.lab, &bench.probe);
+	LAB_WAIT(&bench.lab, bench.health->known);
+	sent = bench.health->sent;
+	LAB_WAIT(&bench.lab, bench.health->sent >= sent + 2 && bench.health->suspect);
+	sent = bench.health->failed;
+	usleep(2000 * 1000);
+	uv_run(&bench.lab.loop, UV_RUN_ONCE);
+	/* Nobody listened for 2 s: no probe has timed out in them. */
+	CHECK(bench.health->failed - sent <= 1);
+	CHECK(!bench.health->down);
+	LAB_WAIT(&bench.lab, bench.health->down);
+	bench_close(&bench);
 }
 
 TEST(a_late_loop_makes_no_burst)
