@@ -139,6 +139,29 @@ __noinline int client_is_taken(const struct sl_flow *body)
 	return 0;
 }
 
+/* Reserves a source-NAT port for a flow that needs one. */
+static __always_inline bool client_reserve(struct sl_flow *body)
+{
+	union sl_snat_key key = {};
+
+	body->snat_port = 0;
+	if (body->hook != SL_HOOK_FABRIC)
+		return true;
+	key.replica = body->replica;
+	key.proto = body->key.proto;
+	key.source = body->source;
+	body->snat_port = snat_allocate(&key, body->last_seen);
+	return body->snat_port;
+}
+
+static __always_inline void client_unreserve(struct sl_flow *body)
+{
+	union sl_snat_key key = flow_snat_key(body);
+
+	snat_cancel(&key);
+	body->snat_port = 0;
+}
+
 /* One attempt: picks, counts at the pick so that a burst of SYNs spreads, inserts. */
 static __always_inline enum insert_result client_try(struct opening *o, __u32 avoid)
 {
@@ -162,40 +185,50 @@ static __always_inline enum insert_result client_try(struct opening *o, __u32 av
 	o->reason = SL_DROP_COLLISION;
 	if (client_is_taken(body))
 		return INSERT_COLLISION;
+	o->reason = SL_DROP_SNAT_EXHAUSTED;
+	if (!client_reserve(body))
+		return INSERT_NOTHING;
+	o->reason = SL_DROP_COLLISION;
 	__sync_fetch_and_add(&replica->state.inflight, 1);
 	result = table_insert(body, &insert);
-	if (result == INSERT_OK)
+	if (result == INSERT_OK) {
 		client_book(replica, &insert, body->last_seen);
-	else
+	} else {
 		__sync_fetch_and_add(&replica->state.inflight, -1);
+		if (body->snat_port)
+			client_unreserve(body);
+	}
 	if (result == INSERT_FULL)
 		o->reason = SL_DROP_TABLE_FULL;
 	o->slot = insert.slot;
 	return result;
 }
 
-/* Gives a flow that needs one its source-NAT port; without one it ends at once. */
-static __always_inline enum open_result client_snat(struct opening *o)
+/* Whether the flow in `slot` is still the one that holds the port, and lives. */
+static __always_inline bool client_holds(const struct sl_flow *flow, const union sl_snat_key *key,
+					 __u64 *ret_state)
 {
-	struct sl_flow *flow = table_slot(o->slot);
-	union sl_snat_key key = {};
-	__u64 state;
-	__be16 port;
+	*ret_state = READ_ONCE(flow->state);
+	return flow_snat_key(flow).d == key->d && (SL_FLOW_PHASE(*ret_state) == SL_FLOW_SYN ||
+						   SL_FLOW_PHASE(*ret_state) == SL_FLOW_OPEN);
+}
 
-	if (!flow)
-		return OPEN_REFUSED;
-	state = READ_ONCE(flow->state);
-	key.replica = o->body.replica;
-	key.proto = o->body.key.proto;
-	key.source = o->body.source;
-	port = snat_allocate(&key, o->slot, SL_FLOW_GENERATION(state), o->ifindex,
-			     o->body.last_seen);
-	WRITE_ONCE(flow->snat_port, port);
-	if (port)
-		return OPEN_OK;
-	flow_advance(o->slot, state, 0, FLOW_OVER);
-	o->reason = SL_DROP_SNAT_EXHAUSTED;
-	return OPEN_REFUSED;
+/* Makes the port of the flow just inserted known. Another CPU may have ended the flow, or begun
+ * the next, since: whoever did found no port to give back. */
+static __always_inline void client_publish(const struct opening *o)
+{
+	union sl_snat_key key = flow_snat_key(&o->body);
+	struct sl_flow *flow = table_slot(o->slot);
+	__u64 state, again;
+
+	if (!flow || !client_holds(flow, &key, &state)) {
+		snat_cancel(&key);
+		return;
+	}
+	snat_publish(&key, o->slot, SL_FLOW_GENERATION(state), o->ifindex);
+	if (!client_holds(flow, &key, &again) ||
+	    SL_FLOW_GENERATION(again) != SL_FLOW_GENERATION(state))
+		snat_release(&key, o->body.last_seen);
 }
 
 /* Opens a flow for a SYN, or for the first datagram of a conversation: enum open_result. A
@@ -211,7 +244,9 @@ __noinline int client_open(struct opening *o)
 		result = client_try(o, o->body.replica + 1);
 	switch (result) {
 	case INSERT_OK:
-		return o->body.hook == SL_HOOK_FABRIC ? client_snat(o) : OPEN_OK;
+		if (o->body.snat_port)
+			client_publish(o);
+		return OPEN_OK;
 	case INSERT_EXISTS:
 		return OPEN_OK;
 	case INSERT_FULL:

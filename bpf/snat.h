@@ -33,8 +33,9 @@ static __always_inline __u32 snat_way(const union sl_snat_key *key, __u32 i)
 	return way & (SL_SNAT_WAYS - 1);
 }
 
-/* The entry of `key`, in use or in quarantine; NULL: none. */
-static __always_inline struct sl_snat *snat_find(const union sl_snat_key *key)
+/* The entry of `key` in phase `from` or a later one; NULL: none. */
+static __always_inline struct sl_snat *snat_find(const union sl_snat_key *key,
+						 enum sl_snat_phase from)
 {
 	struct sl_snat_set *set = snat_set(key);
 
@@ -43,7 +44,7 @@ static __always_inline struct sl_snat *snat_find(const union sl_snat_key *key)
 	for (__u32 i = 0; i < SL_SNAT_WAYS; i++) {
 		struct sl_snat *entry = &set->way[snat_way(key, i)];
 
-		if (entry->key.d == key->d && READ_ONCE(entry->phase) >= SL_SNAT_LIVE)
+		if (entry->key.d == key->d && READ_ONCE(entry->phase) >= from)
 			return entry;
 	}
 	return NULL;
@@ -55,13 +56,13 @@ static __always_inline bool snat_is_rested(const struct sl_snat *entry, __u32 ph
 	       (phase == SL_SNAT_QUARANTINE && now - entry->freed > SNAT_QUARANTINE_S * hz);
 }
 
-/* Reserves `key` for a flow, unless it is taken or its set is full. */
-static __always_inline bool snat_reserve(const union sl_snat_key *key, __u32 slot, __u32 generation,
-					 __u32 client_ifindex, __u32 now)
+/* Reserves `key`, unless it is taken or its set is full: CLAIMED from then on. */
+static __always_inline bool snat_reserve(const union sl_snat_key *key, __u32 now)
 {
 	struct sl_snat_set *set = snat_set(key);
-	int empty = -1;
 	struct sl_snat *entry;
+	bool again = false;
+	int empty = -1;
 	__u32 phase;
 
 	if (!set)
@@ -70,10 +71,13 @@ static __always_inline bool snat_reserve(const union sl_snat_key *key, __u32 slo
 		__u32 way = snat_way(key, i);
 
 		entry = &set->way[way];
-		if (snat_is_rested(entry, READ_ONCE(entry->phase), now))
+		if (!snat_is_rested(entry, READ_ONCE(entry->phase), now)) {
+			if (entry->key.d == key->d)
+				return false;
+		} else if (!again) { /* its own last place before any other: a key lies in one */
+			again = entry->key.d == key->d;
 			empty = way;
-		else if (entry->key.d == key->d)
-			return false;
+		}
 	}
 	if (empty < 0)
 		return false;
@@ -83,17 +87,12 @@ static __always_inline bool snat_reserve(const union sl_snat_key *key, __u32 slo
 	    __sync_val_compare_and_swap(&entry->phase, phase, SL_SNAT_CLAIMED) != phase)
 		return false;
 	entry->key.d = key->d;
-	entry->flow = slot;
-	entry->generation = generation;
-	entry->client_ifindex = client_ifindex;
-	__sync_lock_test_and_set(&entry->phase, SL_SNAT_LIVE);
 	return true;
 }
 
-/* Finds and reserves a port for the flow in `slot`; key->port is set by it. The port, network
- * byte order, or 0: none is free. A global function: verified by itself. */
-__noinline int snat_allocate(union sl_snat_key *key, __u32 slot, __u32 generation,
-			     __u32 client_ifindex, __u32 now)
+/* Finds and reserves a port; key->port is set by it. The port, network byte order, or 0: none
+ * is free. A global function: verified by itself. */
+__noinline int snat_allocate(union sl_snat_key *key, __u32 now)
 {
 	__u32 ports = (__u32)snat_port_max - snat_port_min + 1, row, n;
 	struct sl_replica *replica;
@@ -107,19 +106,42 @@ __noinline int snat_allocate(union sl_snat_key *key, __u32 slot, __u32 generatio
 	for (int i = 0; i < SNAT_TRIES; i++) {
 		n = __sync_fetch_and_add(&replica->state.snat_cursor, 1);
 		key->port = bpf_htons(snat_port_min + n % ports);
-		if (snat_reserve(key, slot, generation, client_ifindex, now))
+		if (snat_reserve(key, now))
 			return key->port;
 	}
 	return 0;
 }
 
-/* The flow that held the port is over. */
-static __always_inline void snat_release(const union sl_snat_key *key, __u32 now)
+/* The flow for which the port was reserved was not opened. */
+static __always_inline void snat_cancel(const union sl_snat_key *key)
 {
-	struct sl_snat *entry = snat_find(key);
+	struct sl_snat *entry = snat_find(key, SL_SNAT_CLAIMED);
+
+	if (entry)
+		__sync_val_compare_and_swap(&entry->phase, SL_SNAT_CLAIMED, SL_SNAT_FREE);
+}
+
+/* The flow for which the port was reserved lies in `slot`: answers find it from now on. */
+static __always_inline void snat_publish(const union sl_snat_key *key, __u32 slot,
+					 __u32 generation, __u32 client_ifindex)
+{
+	struct sl_snat *entry = snat_find(key, SL_SNAT_CLAIMED);
 
 	if (!entry)
 		return;
+	entry->flow = slot;
+	entry->generation = generation;
+	entry->client_ifindex = client_ifindex;
+	__sync_val_compare_and_swap(&entry->phase, SL_SNAT_CLAIMED, SL_SNAT_LIVE);
+}
+
+/* The flow that held the port is over. */
+static __always_inline void snat_release(const union sl_snat_key *key, __u32 now)
+{
+	struct sl_snat *entry = snat_find(key, SL_SNAT_LIVE);
+
+	if (!entry || READ_ONCE(entry->phase) != SL_SNAT_LIVE)
+		return; /* its rest has begun already */
 	entry->freed = now;
 	__sync_val_compare_and_swap(&entry->phase, SL_SNAT_LIVE, SL_SNAT_QUARANTINE);
 }

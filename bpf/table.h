@@ -173,7 +173,7 @@ static __always_inline bool flow_claim(struct sl_flow *flow, __u64 old, const st
 	flow->isn = body->isn;
 	flow->last_seen = body->last_seen;
 	flow->request = 0;
-	flow->snat_port = 0;
+	flow->snat_port = body->snat_port;
 	flow->hook = body->hook;
 	flow->source = body->source;
 	flow->reserved = 0;

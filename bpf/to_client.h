@@ -61,7 +61,7 @@ static __always_inline int reply_undo_snat(struct __sk_buff *skb, const struct p
 	key.port = pkt->dport;
 	key.proto = pkt->proto;
 	key.source = source_row;
-	entry = snat_find(&key);
+	entry = snat_find(&key, SL_SNAT_LIVE);
 	if (!entry)
 		return NOT_OURS;
 	ref.slot = entry->flow;
