@@ -51,6 +51,13 @@ ARRAY(snat, struct sl_snat_set, SL_SNAT_SETS, BPF_F_MMAPABLE);
 ARRAY(events, struct sl_event, SL_MAX_EVENTS, BPF_F_MMAPABLE);
 ARRAY(event_head, struct sl_event_head, 1, BPF_F_MMAPABLE);
 
+struct flow_tags {
+	__u8 way[SL_FLOW_WAYS];
+};
+/* Eight bits of hash of each entry: a look-up that fails reads two lines, not sixteen. Set row ->
+ * tags. Programs. 256 KiB. */
+ARRAY(flow_tags, struct flow_tags, SL_FLOW_SETS, NO_FLAGS);
+
 struct flow_lock {
 	struct bpf_spin_lock lock;
 };

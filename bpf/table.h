@@ -57,25 +57,44 @@ static __always_inline __u32 flow_way(__u64 hash, __u32 i)
 	return way & (SL_FLOW_WAYS - 1);
 }
 
-static __always_inline void table_find_in(__u32 set_row, __u64 hash, const struct sl_flow_key *key,
+/* One of the two sets in which a key may lie, and the tag by which its entries are known. A tag
+ * may be stale (then a line is read in vain); that of a published entry is never missing. */
+struct flow_place {
+	struct sl_flow_set *set;
+	struct flow_tags *tags;
+	__u8 tag;
+};
+
+static __always_inline bool flow_place_init(struct flow_place *place, __u32 row, __u64 hash)
+{
+	place->set = bpf_map_lookup_elem(&flows, &row);
+	place->tags = bpf_map_lookup_elem(&flow_tags, &row);
+	place->tag = hash >> 56;
+	return place->set && place->tags;
+}
+
+static __always_inline void table_find_in(__u32 row, __u64 hash, const struct sl_flow_key *key,
 					  enum table_side side, __u32 id, struct flow_ref *ret)
 {
-	struct sl_flow_set *set = bpf_map_lookup_elem(&flows, &set_row);
+	struct flow_place place;
 
-	if (!set)
+	if (!flow_place_init(&place, row, hash))
 		return;
 	for (__u32 i = 0; i < SL_FLOW_WAYS; i++) {
 		__u32 way = flow_way(hash, i);
-		struct sl_flow *flow = &set->way[way];
-		__u64 state = READ_ONCE(flow->state);
+		struct sl_flow *flow = &place.set->way[way];
+		__u64 state;
 
+		if (READ_ONCE(place.tags->way[way]) != place.tag)
+			continue;
+		state = READ_ONCE(flow->state);
 		if (SL_FLOW_PHASE(state) < SL_FLOW_SYN || !flow_key_equal(&flow->key, key) ||
 		    (side == SIDE_CLIENT ? flow->vip : flow->replica) != id ||
 		    SL_FLOW_GENERATION(READ_ONCE(flow->state)) != SL_FLOW_GENERATION(state))
 			continue;
 		ret->flow = flow;
 		ret->state = state;
-		ret->slot = set_row * SL_FLOW_WAYS + way;
+		ret->slot = row * SL_FLOW_WAYS + way;
 		return;
 	}
 }
@@ -161,12 +180,15 @@ static __always_inline bool flow_is_spent(__u64 state, __u32 last_seen, __u32 no
 }
 
 /* Takes the slot for `body`, which becomes its next generation. Under the lock of the key's first set. */
-static __always_inline bool flow_claim(struct sl_flow *flow, __u64 old, const struct sl_flow *body)
+static __always_inline bool flow_claim(const struct flow_place *place, __u32 way, __u64 old,
+				       const struct sl_flow *body)
 {
+	struct sl_flow *flow = &place->set->way[way & (SL_FLOW_WAYS - 1)];
 	__u64 next = (old & ~0xffffffffull) + SL_FLOW_GENERATION_ONE;
 
 	if (__sync_val_compare_and_swap(&flow->state, old, next | SL_FLOW_CLAIMED) != old)
 		return false;
+	WRITE_ONCE(place->tags->way[way & (SL_FLOW_WAYS - 1)], place->tag);
 	flow->key = body->key;
 	flow->replica = body->replica;
 	flow->vip = body->vip;
@@ -192,16 +214,17 @@ static __always_inline bool flow_bars(struct sl_flow *flow)
 }
 
 /* Looks for the key in one set: the same flow (its way; -1: none), or one that bars the replica. */
-static __always_inline int table_conflict(struct sl_flow_set *set, __u64 hash,
+static __always_inline int table_conflict(const struct flow_place *place, __u64 hash,
 					  const struct sl_flow *body, bool *collides)
 {
 	int same = -1;
 
 	for (__u32 i = 0; i < SL_FLOW_WAYS; i++) {
 		__u32 way = flow_way(hash, i);
-		struct sl_flow *flow = &set->way[way];
+		struct sl_flow *flow = &place->set->way[way];
 
-		if (SL_FLOW_PHASE(READ_ONCE(flow->state)) < SL_FLOW_SYN ||
+		if (READ_ONCE(place->tags->way[way]) != place->tag ||
+		    SL_FLOW_PHASE(READ_ONCE(flow->state)) < SL_FLOW_SYN ||
 		    !flow_key_equal(&flow->key, &body->key))
 			continue;
 		if (flow->vip == body->vip)
@@ -213,16 +236,16 @@ static __always_inline int table_conflict(struct sl_flow_set *set, __u64 hash,
 }
 
 /* Claims a free slot of one set, from the key's home way on. The way, or -1. */
-static __always_inline int table_claim(struct sl_flow_set *set, __u64 hash,
+static __always_inline int table_claim(const struct flow_place *place, __u64 hash,
 				       const struct sl_flow *body)
 {
 	for (__u32 i = 0; i < SL_FLOW_WAYS; i++) {
 		__u32 way = flow_way(hash, i);
-		struct sl_flow *flow = &set->way[way];
+		struct sl_flow *flow = &place->set->way[way];
 		__u64 state = READ_ONCE(flow->state);
 
 		if (flow_is_spent(state, flow->last_seen, body->last_seen) &&
-		    flow_claim(flow, state, body))
+		    flow_claim(place, way, state, body))
 			return way;
 	}
 	return -1;
@@ -230,10 +253,11 @@ static __always_inline int table_claim(struct sl_flow_set *set, __u64 hash,
 
 /* A flow of the same client and VIP is there: this very one, opened by another CPU (same
  * initial sequence number; UDP: any), or one that the new SYN ends, replaced in place. */
-static __always_inline enum insert_result table_replace(struct sl_flow *same,
+static __always_inline enum insert_result table_replace(const struct flow_place *place, int way,
 							const struct sl_flow *body, bool collides,
 							struct insert *ret)
 {
+	struct sl_flow *same = &place->set->way[way & (SL_FLOW_WAYS - 1)];
 	__u64 state = READ_ONCE(same->state);
 
 	if (SL_FLOW_PHASE(state) != SL_FLOW_DONE && same->isn == body->isn)
@@ -242,7 +266,7 @@ static __always_inline enum insert_result table_replace(struct sl_flow *same,
 		return INSERT_COLLISION;
 	ret->replaced_replica = same->replica;
 	ret->replaced_snat = flow_snat_key(same);
-	if (!flow_claim(same, state, body)) {
+	if (!flow_claim(place, way, state, body)) {
 		ret->replaced_snat.d = 0;
 		return INSERT_FULL;
 	}
@@ -255,33 +279,32 @@ static __always_inline enum insert_result table_replace(struct sl_flow *same,
 __noinline int table_insert(const struct sl_flow *body, struct insert *ret)
 {
 	__u64 hash = body ? sl_hash_flow(&body->key, seed) : 0;
-	__u32 row_1 = flow_set_1(hash), row_2 = flow_set_2(hash), row;
-	struct sl_flow_set *set_1 = bpf_map_lookup_elem(&flows, &row_1);
-	struct sl_flow_set *set_2 = bpf_map_lookup_elem(&flows, &row_2);
+	__u32 row_1 = flow_set_1(hash), row_2 = flow_set_2(hash), row = row_1;
 	struct flow_lock *lock = bpf_map_lookup_elem(&flow_locks, &row_1);
 	enum insert_result result = INSERT_FULL;
+	struct flow_place first, second;
 	bool collides = false;
 	int way, way_2;
 
-	if (!body || !ret || !set_1 || !set_2 || !lock)
+	if (!body || !ret || !lock || !flow_place_init(&first, row_1, hash) ||
+	    !flow_place_init(&second, row_2, hash))
 		return -1;
-	row = row_1;
 	bpf_spin_lock(&lock->lock);
-	way = table_conflict(set_1, hash, body, &collides);
-	way_2 = table_conflict(set_2, hash, body, &collides);
+	way = table_conflict(&first, hash, body, &collides);
+	way_2 = table_conflict(&second, hash, body, &collides);
 	if (way >= 0) {
-		result = table_replace(&set_1->way[way & (SL_FLOW_WAYS - 1)], body, collides, ret);
+		result = table_replace(&first, way, body, collides, ret);
 	} else if (way_2 >= 0) {
 		row = row_2;
 		way = way_2;
-		result = table_replace(&set_2->way[way & (SL_FLOW_WAYS - 1)], body, collides, ret);
+		result = table_replace(&second, way, body, collides, ret);
 	} else if (collides) {
 		result = INSERT_COLLISION;
 	} else {
-		way = table_claim(set_1, hash, body);
+		way = table_claim(&first, hash, body);
 		if (way < 0) {
 			row = row_2;
-			way = table_claim(set_2, hash, body);
+			way = table_claim(&second, hash, body);
 		}
 		if (way >= 0)
 			result = INSERT_OK;

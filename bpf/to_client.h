@@ -30,6 +30,16 @@ static __always_inline struct flow_ref reply_find(const struct packet *pkt, __u3
 	return ref;
 }
 
+/* A SYN-ACK that meets a finished flow answers a connection that its client opened to the replica
+ * itself, from the same port: that flow gives way, so that the rest passes untouched too. */
+static __always_inline bool reply_is_anothers(const struct flow_ref *ref, const struct packet *pkt)
+{
+	if (likely(!(pkt->tcp_flags & TCP_SYN)) || SL_FLOW_PHASE(ref->state) != SL_FLOW_DONE)
+		return false;
+	flow_bars(ref->flow);
+	return true;
+}
+
 /* Source becomes the VIP. */
 static __always_inline int reply_from_vip(const struct sl_flow *flow, struct sl_replica *replica,
 					  struct new_end *src)
@@ -104,7 +114,8 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct packet 
 	if (hook == SL_HOOK_FABRIC)
 		return reply_undo_snat(skb, pkt, replica, row);
 	ref = reply_find(pkt, row);
-	if (!ref.flow || ref.flow->hook != hook || reply_from_vip(ref.flow, replica, &src))
+	if (!ref.flow || ref.flow->hook != hook || reply_is_anothers(&ref, pkt) ||
+	    reply_from_vip(ref.flow, replica, &src))
 		return NOT_OURS;
 	flow_track_replica(&ref, pkt, bpf_jiffies64());
 	return rewrite(skb, pkt, &src, NULL) ? drop(SL_DROP_CHECKSUM) : NEXT;

@@ -63,8 +63,9 @@ static void start_clocks(struct agent *agent)
 	uv_signal_init(&agent->loop, &agent->sigint);
 	uv_timer_init(&agent->loop, &agent->heartbeat);
 	uv_timer_init(&agent->loop, &agent->reclaim);
+	uv_timer_init(&agent->loop, &agent->panic_check);
 	agent->sigterm.data = agent->sigint.data = agent;
-	agent->heartbeat.data = agent->reclaim.data = agent;
+	agent->heartbeat.data = agent->reclaim.data = agent->panic_check.data = agent;
 	uv_signal_start(&agent->sigterm, on_signal, SIGTERM);
 	uv_signal_start(&agent->sigint, on_signal, SIGINT);
 	uv_timer_start(&agent->heartbeat, on_heartbeat, 0, HEARTBEAT_MS);

@@ -10,18 +10,28 @@
 #include "agent_state.h"
 #include "log.h"
 
+#define PANIC_CHECK_MS 10
+
 void agent_on_health(void *context, __u32 replica, const struct probe_health *health,
 		     bool port_refused, const char *evidence)
 {
 	struct agent *agent = context;
 	__u16 bits = 0;
 
-	if (health->down)
+	/* Until a probe has judged, what an earlier agent found out holds. */
+	if (health->known ? health->down :
+			    agent->maps.replicas[replica].config.flags & SL_REPLICA_PROBE_DOWN)
 		bits |= SL_REPLICA_PROBE_DOWN;
 	if (health->suspect)
 		bits |= SL_REPLICA_SUSPECT;
 	reconcile_health(agent->reconcile, replica, bits, evidence);
-	agent_check_panic(agent);
+	if (!uv_is_active((uv_handle_t *)&agent->panic_check)) /* once for a burst of changes */
+		uv_timer_start(&agent->panic_check, agent_on_panic_check, PANIC_CHECK_MS, 0);
+}
+
+void agent_on_panic_check(uv_timer_t *timer)
+{
+	agent_check_panic(timer->data);
 }
 
 /* ---- who is probed ---------------------------------------------------------------------*/
@@ -68,7 +78,9 @@ static int compare_targets(const void *a, const void *b)
 {
 	const struct probe_target *left = a, *right = b;
 
-	return left->replica < right->replica ? -1 : left->replica > right->replica;
+	if (left->replica != right->replica)
+		return left->replica < right->replica ? -1 : 1;
+	return left->probe < right->probe ? -1 : left->probe > right->probe; /* as in the model */
 }
 
 static void add_target(struct agent *agent, struct target_list *list,

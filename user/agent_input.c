@@ -3,6 +3,7 @@
  * Owns what comes in: models from discovery, links, addresses and routes from
  * the kernel. Bad input changes nothing: it is said, counted and remembered.
  */
+#include <malloc.h>
 #include <string.h>
 #include <time.h>
 
@@ -106,6 +107,7 @@ void agent_on_model(void *context, struct model *model, const struct verdicts *v
 	agent->facts.ignored = &agent->ignored;
 	keep_verdicts(agent, verdicts);
 	apply_input(agent);
+	malloc_trim(0); /* what parsing and applying needed for a moment */
 }
 
 /* ---- links and routes -----------------------------------------------------------------------*/

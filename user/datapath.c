@@ -8,12 +8,14 @@
 #include "datapath.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -42,6 +44,7 @@ struct datapath {
 	struct mapping mappings[MAPPINGS];
 	unsigned n_mappings;
 	char links_dir[PATH_MAX];
+	int lock_fd; /* of the directory: held as long as this agent lives, however it ends */
 };
 
 static int fail(char *error, size_t len, int code, const char *format, ...)
@@ -87,6 +90,21 @@ static int make_dirs(const char *bpffs, char *error, size_t len)
 		}
 	}
 	return 0;
+}
+
+/* One agent a directory: two would write the same rows. The kernel drops the lock with its holder.
+ * The descriptor, or -EBUSY, -errno. */
+static int lock_dir(const char *bpffs)
+{
+	int fd = open(bpffs, O_RDONLY | O_DIRECTORY | O_CLOEXEC), code;
+
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	code = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	close(fd);
+	return code;
 }
 
 /* ---- what an earlier agent left -----------------------------------------------------*/
@@ -225,19 +243,33 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret,
 {
 	struct sl_control control = {};
 	struct datapath *datapath;
-	int code = make_dirs(options->bpffs, error, error_len);
+	int code = make_dirs(options->bpffs, error, error_len), lock_fd;
 
 	if (code)
 		return code;
+	lock_fd = lock_dir(options->bpffs);
 	code = control_read(options->bpffs, &control);
-	if (code == -EPROTO)
+	if (lock_fd == -EBUSY)
+		return fail(error, error_len, lock_fd,
+			    "another sluiced (pid %u) runs on %s: stop it first, or give this one "
+			    "a directory of its own with --bpffs", control.agent_pid,
+			    options->bpffs);
+	if (lock_fd < 0)
+		return fail(error, error_len, lock_fd, "cannot lock %s: %s", options->bpffs,
+			    strerror(-lock_fd));
+	if (code == -EPROTO) {
+		close(lock_fd);
 		return fail(error, error_len, code,
 			    "the maps pinned below %s have another layout (of another version of "
 			    "Sluice): run `sluiced --unload --bpffs %s` first; open flows are lost",
 			    options->bpffs, options->bpffs);
+	}
 	datapath = calloc(1, sizeof(*datapath));
-	if (!datapath)
+	if (!datapath) {
+		close(lock_fd);
 		return fail(error, error_len, -ENOMEM, "out of memory");
+	}
+	datapath->lock_fd = lock_fd;
 	datapath->adopted = code == 0 && control.layout == SL_LAYOUT_VERSION;
 	if (!datapath->adopted &&
 	    getrandom(&control.seed, sizeof(control.seed), 0) != sizeof(control.seed))
@@ -276,6 +308,7 @@ void datapath_close(struct datapath *datapath)
 	for (unsigned i = 0; i < datapath->n_mappings; i++)
 		munmap(datapath->mappings[i].memory, datapath->mappings[i].bytes);
 	sluice_bpf__destroy(datapath->skeleton);
+	close(datapath->lock_fd);
 	free(datapath);
 }
 
@@ -370,11 +403,16 @@ static int remove_dirs(const char *bpffs)
 
 int datapath_unload(const char *bpffs, char *error, size_t error_len)
 {
-	struct removal *removal = calloc(1, sizeof(*removal));
+	struct removal *removal;
 	char links_dir[PATH_MAX];
 	struct attach attach = {.links_dir = links_dir};
-	int code;
+	int code, lock_fd = lock_dir(bpffs);
 
+	if (lock_fd == -EBUSY)
+		return fail(error, error_len, lock_fd, "sluiced runs on %s: stop it first", bpffs);
+	if (lock_fd >= 0)
+		close(lock_fd);
+	removal = calloc(1, sizeof(*removal));
 	if (!removal)
 		return fail(error, error_len, -ENOMEM, "out of memory");
 	snprintf(links_dir, sizeof(links_dir), "%s/links", bpffs);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include <sluice/hash.h>
 
@@ -192,6 +193,9 @@ static int64_t replica_new(struct reconcile *r, const struct model_replica *repl
 	entry->config.addr_sum = sl_addr_sum(&replica->addr);
 	entry->config.weight = replica->weight;
 	entry->config.flags = model_flags(replica);
+	/* Not where an earlier life began: the replica may still hold those ports in TIME_WAIT. */
+	if (getrandom(&entry->state.snat_cursor, sizeof(entry->state.snat_cursor), 0) < 0)
+		entry->state.snat_cursor = reconcile_now_ns();
 	memset(&r->tables->replica_services[row], 0, sizeof(struct sl_replica_services));
 	list_add(r, &r->tables->replica_services[row], service);
 	error = index_add(&r->index, &key, row, reconcile_now_ns());
