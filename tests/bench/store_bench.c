@@ -43,8 +43,8 @@ static void resize(struct store *store, const char *map, unsigned entries)
 
 static void store_open(struct store *store, unsigned n)
 {
-	static const char *const needed[] = {"cursors", "hash", "flows", "flow_locks", "kernel",
-					     "spill"};
+	static const char *const needed[] = {"cursors",   "hash",   "flows", "flow_locks",
+					     "flow_tags", "kernel", "spill"};
 	struct bpf_map *map;
 	int err;
 
@@ -60,6 +60,7 @@ static void store_open(struct store *store, unsigned n)
 	}
 	resize(store, "flows", store->sets);
 	resize(store, "flow_locks", store->sets);
+	resize(store, "flow_tags", store->sets);
 	resize(store, "hash", 4 * (n < 256 ? 256 : n)); /* two entries a flow, half full */
 	bench_set_knob(store->object, "flow_sets", store->sets);
 	err = bpf_object__load(store->object);

@@ -63,6 +63,7 @@ static void set_sizes(struct fixture *fixture, const struct fixture_options *opt
 	}
 	bpf_map__set_max_entries(skel->maps.flows, fixture->flow_sets);
 	bpf_map__set_max_entries(skel->maps.flow_locks, fixture->flow_sets);
+	bpf_map__set_max_entries(skel->maps.flow_tags, fixture->flow_sets);
 	bpf_map__set_max_entries(skel->maps.snat, fixture->snat_sets);
 	bpf_map__set_max_entries(skel->maps.events, 1);
 }
