@@ -105,7 +105,7 @@ static double run(struct bench *bench, int fd, const struct packet *packet, unsi
 
 static void print_row(const struct bench *bench, const struct row *row, unsigned flows, double ns)
 {
-	double target = flows > 1 ? row->target_many : row->target_1;
+	double target = flows == 1 ? row->target_1 : row->target_many;
 	char count[16] = "-", wanted[16] = "";
 
 	if (flows)
