@@ -96,6 +96,18 @@ static void conn_fail(struct load *load, struct conn *conn, enum error_kind kind
 {
 	count_error(load, conn, kind);
 	conn_close(load, conn, END_RST);
+	if (options.error_pause_ms && !options.rate)
+		load->rests[(load->rest_first + load->resting++) % load->n_conns] =
+			now_ns() + options.error_pause_ms * 1000000ull;
+}
+
+/* Users whose pause is over are free again; all pauses are equal, so the first ends first. */
+static void end_rests(struct load *load)
+{
+	while (load->resting && load->rests[load->rest_first] <= now_ns()) {
+		load->rest_first = (load->rest_first + 1) % load->n_conns;
+		load->resting--;
+	}
 }
 
 static void bind_source(struct load *load, int fd)
@@ -336,7 +348,8 @@ static uint64_t open_due(struct load *load)
 	uint64_t now = now_ns();
 
 	if (!options.rate) {
-		while (load->open < options.connections && !load_is_over(load, &options) &&
+		end_rests(load);
+		while (load->open + load->resting < options.connections && !load_is_over(load, &options) &&
 		       load->n_free)
 			conn_open(load, now_ns());
 		return 50000000;

@@ -49,6 +49,7 @@ struct options {
 	socklen_t target_len;
 	const char *target_text, *path;
 	unsigned connections, rate, timeout_ms, post_bytes;
+	unsigned error_pause_ms; /* how long a user of a closed loop waits after an error */
 	unsigned port_min, port_max;
 	double duration_s;
 	uint64_t count;
@@ -87,6 +88,8 @@ struct load {
 	int epoll_fd;
 	struct conn *conns;
 	unsigned *free_slots;
+	uint64_t *rests;            /* ring of n_conns: when users may ask again after an error */
+	unsigned rest_first, resting;
 	unsigned n_conns, n_free, open;
 	uint64_t started_ns, next_ns, begun, ok, aborted, overrun;
 	uint64_t failed, errors[ERROR_KINDS], recent_errors;
@@ -160,6 +163,7 @@ static void options_parse(struct options *options, int argc, char **argv)
 	static const struct option longs[] = {
 		{"target", 1, 0, 't'},      {"connections", 1, 0, 'c'}, {"rate", 1, 0, 'r'},
 		{"duration", 1, 0, 'd'},    {"count", 1, 0, 'n'},       {"path", 1, 0, 'p'},
+		{"error-pause-ms", 1, 0, 'w'},
 		{"keepalive", 0, 0, 'k'},   {"end", 1, 0, 'e'},         {"timeout-ms", 1, 0, 'T'},
 		{"source", 1, 0, 's'},      {"ports", 1, 0, 'P'},       {"post", 1, 0, 'b'},
 		{"expect-bytes", 1, 0, 'x'}, {"pattern", 0, 0, 'm'},    {"progress", 0, 0, 'g'},
@@ -175,6 +179,7 @@ static void options_parse(struct options *options, int argc, char **argv)
 		case 'd': options->duration_s = atof(optarg); break;
 		case 'n': options->count = strtoull(optarg, NULL, 10); break;
 		case 'p': options->path = optarg; break;
+		case 'w': options->error_pause_ms = atoi(optarg); break;
 		case 'k': options->keepalive = true; break;
 		case 'e': options->end = end_parse(optarg); break;
 		case 'T': options->timeout_ms = atoi(optarg); break;
@@ -203,8 +208,9 @@ static void load_init(struct load *load, const struct options *options)
 	load->n_conns = options->rate ? 8192 : options->connections;
 	load->conns = calloc(load->n_conns, sizeof(*load->conns));
 	load->free_slots = calloc(load->n_conns, sizeof(*load->free_slots));
+	load->rests = calloc(load->n_conns, sizeof(*load->rests));
 	load->epoll_fd = epoll_create1(0);
-	if (!load->conns || !load->free_slots || load->epoll_fd < 0)
+	if (!load->conns || !load->free_slots || !load->rests || load->epoll_fd < 0)
 		die("out of memory or file descriptors");
 	for (unsigned i = load->n_conns; i-- > 0;) {
 		load->conns[i].fd = -1;

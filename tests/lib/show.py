@@ -9,6 +9,7 @@ import time
 from servers import Load
 
 TTY = sys.stdout.isatty()
+ERROR_PAUSE_MS = 100  # a user whose request failed asks again, but not at once
 COLOURS = {"ready": "32", "down": "31", "suspect": "33", "draining": "33", "warming": "36"}
 
 
@@ -81,7 +82,7 @@ class Run:
         self.spreads, self.drawn, self.total_errors = [], 0, 0
         each = users // len(world.clients)
         self.loads = [Load(space, world.app.target(), connections=each, duration=seconds,
-                           path="/16k", progress=True, timeout_ms=20000, end="client")
+                           error_pause_ms=ERROR_PAUSE_MS, path="/16k", progress=True, timeout_ms=20000, end="client")
                       for space in world.clients]
         self.meter = Meter(self.loads)
 
