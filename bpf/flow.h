@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A flow's life: SYN (counted at the pick) -> OPEN (answered) -> DONE (both FINs,
- * an RST, or silence) -> FREE after a linger. Each step is one compare-and-swap on
+ * A flow's life: SYN (counted at the pick) -> OPEN (the client acknowledged the
+ * answer) -> DONE (both FINs, an RST, or silence) -> FREE after a linger. Each step is one compare-and-swap on
  * {generation, state}; the one that makes a flow DONE takes it out of its replica's
  * in-flight count, so that it leaves exactly once whoever sees the end first.
  */
@@ -48,20 +48,20 @@ static __always_inline void flow_uncount(__u64 state, __u32 replica)
 }
 
 /* What a packet, or its absence, means for a flow. */
-#define FLOW_ANSWERED 0x1u /* the replica spoke */
-#define FLOW_OVER 0x2u     /* RST, or silence */
+#define FLOW_OPENED 0x1u /* the client acknowledged the answer (UDP: the replica answered) */
+#define FLOW_OVER 0x2u   /* RST, or silence */
 
 static __always_inline __u64 flow_next_state(__u64 state, __u32 flags, __u32 news)
 {
 	state |= flags;
 	if (news & FLOW_OVER || (state & FLOW_BOTH_FIN) == FLOW_BOTH_FIN)
 		return flow_with_phase(state, SL_FLOW_DONE);
-	return news & FLOW_ANSWERED ? flow_with_phase(state, SL_FLOW_OPEN) : state;
+	return news & FLOW_OPENED ? flow_with_phase(state, SL_FLOW_OPEN) : state;
 }
 
 /*
  * Moves the flow in `slot` on, if it still is of the generation of `seen`: adds
- * `flags` (SL_FLOW_*_FIN) and takes `news` (FLOW_*) into account; books what ends.
+ * `flags` (SL_FLOW_*_FIN, SL_FLOW_ANSWERED) and takes `news` (FLOW_*) into account; books what ends.
  * Returns the phase from which this call moved it, 0 when there was nothing to do.
  * A global function: verified by itself.
  */
@@ -111,14 +111,27 @@ static __always_inline void flow_touch(struct sl_flow *flow, __u32 now)
 		WRITE_ONCE(flow->last_seen, now);
 }
 
-/* A packet of the client's. */
+/* A packet of the client's. Only its acknowledgement opens the flow: a client that sends SYNs and
+ * nothing more (a flood, a scan) leaves half-open flows, which are few and age fast. */
 static __always_inline void flow_track_client(const struct flow_ref *ref, const struct packet *pkt,
 					      __u32 now)
 {
+	bool opens = ref->state & SL_FLOW_ANSWERED && SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN &&
+		     !(pkt->tcp_flags & TCP_SYN);
+
 	flow_touch(ref->flow, now);
-	if (unlikely(pkt->tcp_flags & (TCP_FIN | TCP_RST)))
-		flow_ref_advance(ref, pkt->tcp_flags & TCP_FIN ? SL_FLOW_CLIENT_FIN : 0,
-				 pkt->tcp_flags & TCP_RST ? FLOW_OVER : 0);
+	if (likely(!opens && !(pkt->tcp_flags & (TCP_FIN | TCP_RST))))
+		return;
+	flow_ref_advance(ref, pkt->tcp_flags & TCP_FIN ? SL_FLOW_CLIENT_FIN : 0,
+			 pkt->tcp_flags & TCP_RST ? FLOW_OVER : opens ? FLOW_OPENED : 0);
+}
+
+/* What a packet of the replica's means for its flow. */
+static __always_inline __u32 flow_reply_news(const struct packet *pkt)
+{
+	if (pkt->proto == IPPROTO_UDP)
+		return FLOW_OPENED;
+	return pkt->tcp_flags & TCP_RST ? FLOW_OVER : 0;
 }
 
 /* A packet of the replica's. */
@@ -126,15 +139,19 @@ static __always_inline void flow_track_replica(const struct flow_ref *ref,
 					       const struct packet *pkt, __u32 now)
 {
 	struct sl_replica *replica;
+	__u32 flags = 0;
 	int before;
 
 	flow_touch(ref->flow, now);
-	if (likely(!(pkt->tcp_flags & (TCP_FIN | TCP_RST)) &&
-		   SL_FLOW_PHASE(ref->state) != SL_FLOW_SYN))
+	if (likely(!(pkt->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
+		   !(pkt->proto == IPPROTO_UDP && SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN)))
 		return;
-	before = flow_ref_advance(ref, pkt->tcp_flags & TCP_FIN ? SL_FLOW_REPLICA_FIN : 0,
-				  pkt->tcp_flags & TCP_RST ? FLOW_OVER : FLOW_ANSWERED);
-	if (before != SL_FLOW_SYN || !(pkt->tcp_flags & TCP_RST))
+	if (pkt->tcp_flags & TCP_SYN)
+		flags |= SL_FLOW_ANSWERED;
+	if (pkt->tcp_flags & TCP_FIN)
+		flags |= SL_FLOW_REPLICA_FIN;
+	before = flow_ref_advance(ref, flags, flow_reply_news(pkt));
+	if (before != SL_FLOW_SYN || !(pkt->tcp_flags & TCP_RST) || ref->state & SL_FLOW_ANSWERED)
 		return;
 	count(SL_COUNT_CONNECT_FAILURES);
 	replica = bpf_map_lookup_elem(&replicas, &ref->flow->replica);

@@ -199,7 +199,7 @@ static int add_item(struct objects *objects, const struct yaml_node *item, struc
 	struct decode decode = {
 		.arena = &objects->arena, .file = objects->file, .root = item, .diag = diag};
 	const struct yaml_node *version, *name;
-	const struct kind *kind;
+	const struct kind *kind = NULL;
 	int err = decode_require(&decode, item, "apiVersion", &version);
 
 	if (!err)

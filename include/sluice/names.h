@@ -62,8 +62,8 @@
 #define SL_FLOW_PHASES(X)                                                                          \
 	X(SL_FLOW_FREE, "free", "the slot holds nothing")                                          \
 	X(SL_FLOW_CLAIMED, "claimed", "being written by one CPU")                                  \
-	X(SL_FLOW_SYN, "syn", "half-open: no answer from the replica yet")                         \
-	X(SL_FLOW_OPEN, "open", "answered")                                                        \
+	X(SL_FLOW_SYN, "syn", "half-open: the handshake (UDP: the first answer) is outstanding")                         \
+	X(SL_FLOW_OPEN, "open", "established (UDP: answered)")                                                        \
 	X(SL_FLOW_DONE, "done", "finished and uncounted; lingers for late packets")
 
 /* Where a program sits; a flow names the one that translates its replies. */
