@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Inside reconcile: its state, and what its three files share. reconcile.c
- * applies a model, reconcile_replica.c keeps replica rows, reconcile_reclaim.c
- * frees what nobody refers to any more.
+ * Inside reconcile: its state, and what its files share. reconcile.c applies a
+ * model, reconcile_replica.c keeps replica rows, reconcile_reclaim.c frees what
+ * nobody refers to any more, reconcile_rows.c knows which rows are taken.
  */
 #ifndef SLUICE_RECONCILE_STATE_H
 #define SLUICE_RECONCILE_STATE_H
@@ -43,6 +43,9 @@ struct reconcile {
 uint64_t reconcile_now_ns(void);
 uint64_t reconcile_hash(const char *a, const char *b);
 
+/* Room for what is known of `n` rows; free(rows->row) ends it. 0, or -ENOMEM. */
+int rows_init(struct rows *rows, __u32 n);
+void rows_unsee(struct rows *rows);
 /* First unused row, marked used and seen; -ENOSPC. */
 int64_t rows_take(struct rows *rows);
 void rows_retire(struct rows *rows, __u32 row, bool retired);
