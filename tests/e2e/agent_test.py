@@ -169,14 +169,16 @@ def silence(shared):
     short.write()
     eventually(lambda: short.applied(node), "short applied")
     long_held, short_held = Held(shared.client, shared.app), Held(shared.client, short)
-    check(long_held.ask().startswith("ok web"), "the long one is answered")
-    check(short_held.ask().startswith("ok web"), "the short one is answered")
-    eventually(lambda: not [flow for flow in node.live_flows()
-                            if flow["service"] == short.service], "the silent flow is forgotten")
-    check_equal(short_held.ask(), "ConnectionResetError", "a forgotten connection")
-    check(long_held.ask().startswith("ok web"), "the long one is answered after the silence")
-    for one in (long_held, short_held):
-        one.close()
+    try:
+        check(long_held.ask().startswith("ok web"), "the long one is answered")
+        check(short_held.ask().startswith("ok web"), "the short one is answered")
+        eventually(lambda: not [flow for flow in node.sluice("flow", "show", "--all")
+                                if flow["service"] == short.service], "the flow is forgotten", 20)
+        check_equal(short_held.ask(), "ConnectionResetError", "a forgotten connection")
+        check(long_held.ask().startswith("ok web"), "the long one is answered after the silence")
+    finally:
+        for one in (long_held, short_held):
+            one.close()
     short.remove()
 
 
@@ -206,7 +208,10 @@ def a_second_agent_is_refused(shared):
     first = node.agent
     second = node.start_sluiced("--listen", "127.0.0.1:9912", ready=False)
     node.agent = first
-    eventually(lambda: not second.running(), "the second agent ends")
+    try:
+        eventually(lambda: not second.running(), "the second agent ends")
+    finally:
+        second.kill()
     check(second.popen.returncode != 0, "the second agent ended with status 0")
     check_serving(shared)
 

@@ -191,10 +191,14 @@ class App:
                 for address in (one.pod.ip4, one.pod.ip6)}
 
     def applied(self, node):
-        """Whether the node's kernel holds exactly this app's replicas and weights."""
-        rows = {(row["address"], row["port"], row["protocol"]): row["weight"]
+        """Whether the node's kernel picks among exactly this app's replicas, by these weights.
+        One that left stays visible, as down, until no flow and no sweep refers to it."""
+        rows = {(row["address"], row["port"], row["protocol"]): row
                 for row in node.replicas(self.service)}
-        return rows == self.expected()
+        expected = self.expected()
+        return expected.keys() <= rows.keys() and all(
+            row["weight"] == expected[key] if key in expected else row["state"] == "down"
+            for key, row in rows.items())
 
     def target(self, family=4, port=0):
         """ADDR:PORT of a VIP, `port` being an index into `ports`."""

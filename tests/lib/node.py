@@ -73,7 +73,8 @@ class Node(Space):
 
     def replicas(self, service=None):
         """The rows of `replica show`, of one service or of all."""
-        return self.sluice("replica", "show", *([service] if service else []))
+        return [row for row in self.sluice("replica", "show")
+                if service in (None, row["service"])]
 
     def replica(self, address, port=80):
         """The row of one replica; of state "absent" when the kernel does not hold it."""
