@@ -349,8 +349,8 @@ static uint64_t open_due(struct load *load)
 
 	if (!options.rate) {
 		end_rests(load);
-		while (load->open + load->resting < options.connections && !load_is_over(load, &options) &&
-		       load->n_free)
+		while (load->open + load->resting < options.connections && load->n_free &&
+		       !load_is_over(load, &options))
 			conn_open(load, now_ns());
 		return 50000000;
 	}

@@ -81,8 +81,9 @@ class Run:
         self.seconds, self.events = seconds, list(events)
         self.spreads, self.drawn, self.total_errors = [], 0, 0
         each = users // len(world.clients)
-        self.loads = [Load(space, world.app.target(), connections=each, duration=seconds,
-                           error_pause_ms=ERROR_PAUSE_MS, path="/16k", progress=True, timeout_ms=20000, end="client")
+        self.loads = [Load(space, world.app.target(), connections=each, duration=seconds + 1,
+                           error_pause_ms=ERROR_PAUSE_MS, path="/16k", progress=True,
+                           timeout_ms=20000, end="client")
                       for space in world.clients]
         self.meter = Meter(self.loads)
 
