@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A flow's life and what is counted of it: opened at the SYN, kept by its
+ * A flow's life and what is counted of it: counted at the SYN, kept by its
  * retransmissions, ended by whichever comes first of FINs, RST and silence, and
  * uncounted exactly once.
  */
@@ -18,18 +18,6 @@ static const struct step handshake[] = {
 	{FROM_POD, "client:4000 > vip:80 A seq 8 ack 101 len 0", NEXT,
 	 "client:4000 > r1:8000 A seq 8 ack 101 len 0"},
 };
-
-/* Sends one packet from the client, or from r1, and expects it translated. */
-static void say(struct fixture *f, bool client, const char *rest)
-{
-	char in[PACKET_TEXT_LEN], out[PACKET_TEXT_LEN];
-
-	snprintf(in, sizeof(in), "%s %s", client ? "client:4000 > vip:80" : "r1:8000 > client:4000",
-		 rest);
-	snprintf(out, sizeof(out), "%s %s",
-		 client ? "client:4000 > r1:8000" : "vip:80 > client:4000", rest);
-	CHECK(fixture_step(f, &(struct step){client ? FROM_POD : TO_POD, in, NEXT, out}));
-}
 
 static void check_counts(struct fixture *f, unsigned inflight, unsigned half_open,
 			 enum sl_flow_phase phase)
@@ -78,11 +66,14 @@ static void counted_at_the_pick(struct fixture *f)
 	check_counts(f, 1, 1, SL_FLOW_SYN);
 	CHECK(fixture_step(f, &handshake[0]));
 	check_counts(f, 1, 1, SL_FLOW_SYN);
-	CHECK(fixture_step(f, &handshake[1]));
-	check_counts(f, 1, 0, SL_FLOW_OPEN);
-	CHECK(fixture_step(f, &handshake[1]));
-	CHECK(fixture_step(f, &handshake[2]));
-	check_counts(f, 1, 0, SL_FLOW_OPEN);
+	for (unsigned i = 0; i < 2; i++) {
+		CHECK(fixture_step(f, &handshake[1]));
+		check_counts(f, 1, 1, SL_FLOW_SYN);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		CHECK(fixture_step(f, &handshake[2]));
+		check_counts(f, 1, 0, SL_FLOW_OPEN);
+	}
 	CHECK_INT(f->replicas[0].state.picks, 1);
 	CHECK_INT(fixture_counter(f, SL_COUNT_PICKS), 1);
 }
@@ -96,34 +87,31 @@ TEST(a_flow_is_counted_at_the_pick_and_once)
 static void ends(struct fixture *f)
 {
 	static const struct {
-		const char *name, *client_1, *replica_1, *client_2, *replica_2;
+		const char *name, *said[4];
 	} rows[] = {
-		{"client closes first", "FA seq 8 ack 101 len 0", "FA seq 101 ack 9 len 0",
-		 "A seq 9 ack 102 len 0", NULL},
-		{"replica closes first", NULL, "FA seq 101 ack 8 len 0", "FA seq 8 ack 102 len 0",
-		 "A seq 102 ack 9 len 0"},
-		{"both say it twice", "FA seq 8 ack 101 len 0", "FA seq 101 ack 8 len 0",
-		 "FA seq 8 ack 101 len 0", "FA seq 101 ack 8 len 0"},
-		{"client resets", "RA seq 8 ack 101 len 0", "A seq 101 ack 8 len 0", NULL, NULL},
-		{"replica resets", NULL, "R seq 101 len 0", "A seq 8 ack 101 len 0", NULL},
-		{"both reset", "R seq 8 len 0", "R seq 101 len 0", "R seq 8 len 0",
-		 "R seq 101 len 0"},
-		{"FIN, then RST", "FA seq 8 ack 101 len 0", "RA seq 101 ack 9 len 0",
-		 "R seq 9 len 0", NULL},
+		{"client closes first",
+		 {"> FA seq 8 ack 101 len 0", "< FA seq 101 ack 9 len 0",
+		  "> A seq 9 ack 102 len 0"}},
+		{"replica closes first",
+		 {"< FA seq 101 ack 8 len 0", "> FA seq 8 ack 102 len 0",
+		  "< A seq 102 ack 9 len 0"}},
+		{"both say it twice",
+		 {"> FA seq 8 ack 101 len 0", "< FA seq 101 ack 8 len 0",
+		  "> FA seq 8 ack 101 len 0", "< FA seq 101 ack 8 len 0"}},
+		{"client resets", {"> RA seq 8 ack 101 len 0", "< A seq 101 ack 8 len 0"}},
+		{"replica resets", {"< R seq 101 len 0", "> A seq 8 ack 101 len 0"}},
+		{"both reset",
+		 {"> R seq 8 len 0", "< R seq 101 len 0", "> R seq 8 len 0", "< R seq 101 len 0"}},
+		{"FIN, then RST",
+		 {"> FA seq 8 ack 101 len 0", "< RA seq 101 ack 9 len 0", "> R seq 9 len 0"}},
 	};
 
 	fixture_simple(f, SL_SERVICE_REPLACE, 1);
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		STEPS(f, handshake);
 		check_counts(f, 1, 0, SL_FLOW_OPEN);
-		if (rows[i].client_1)
-			say(f, true, rows[i].client_1);
-		if (rows[i].replica_1)
-			say(f, false, rows[i].replica_1);
-		if (rows[i].client_2)
-			say(f, true, rows[i].client_2);
-		if (rows[i].replica_2)
-			say(f, false, rows[i].replica_2);
+		for (unsigned n = 0; n < 4 && rows[i].said[n]; n++)
+			CHECK(fixture_say(f, rows[i].said[n]));
 		check_counts(f, 0, 0, SL_FLOW_DONE);
 		if (f->replicas[0].state.inflight || f->kernel->half_open)
 			printf("  in: %s\n", rows[i].name);
@@ -141,9 +129,9 @@ static void one_fin(struct fixture *f)
 {
 	fixture_simple(f, 0, 1);
 	STEPS(f, handshake);
-	say(f, true, "FA seq 8 ack 101 len 0");
-	say(f, true, "FA seq 8 ack 101 len 0");
-	say(f, false, "A seq 101 ack 9 len 1000");
+	CHECK(fixture_say(f, "> FA seq 8 ack 101 len 0"));
+	CHECK(fixture_say(f, "> FA seq 8 ack 101 len 0"));
+	CHECK(fixture_say(f, "< A seq 101 ack 9 len 1000"));
 	check_counts(f, 1, 0, SL_FLOW_OPEN);
 	CHECK(fixture_flow(f)->state & SL_FLOW_CLIENT_FIN);
 	CHECK(!(fixture_flow(f)->state & SL_FLOW_REPLICA_FIN));
@@ -169,6 +157,7 @@ static void another_isn(struct fixture *f)
 	CHECK_INT(SL_FLOW_GENERATION(fixture_flow(f)->state), 2);
 	CHECK_INT(f->replicas[0].state.picks, 2);
 	CHECK(fixture_step(f, &handshake[1]));
+	CHECK(fixture_step(f, &handshake[2]));
 	CHECK(fixture_step(f, &handshake[0])); /* open and lively: its replica answers */
 	check_counts(f, 1, 0, SL_FLOW_OPEN);
 	CHECK_INT(SL_FLOW_GENERATION(fixture_flow(f)->state), 2);
@@ -176,7 +165,7 @@ static void another_isn(struct fixture *f)
 	CHECK(fixture_step(f, &handshake[0])); /* open but silent: a new one */
 	check_counts(f, 1, 1, SL_FLOW_SYN);
 	CHECK_INT(SL_FLOW_GENERATION(fixture_flow(f)->state), 3);
-	say(f, false, "RA seq 0 ack 8 len 0");
+	CHECK(fixture_say(f, "< RA seq 0 ack 8 len 0"));
 	STEPS(f, again); /* finished: a new one */
 	check_counts(f, 1, 1, SL_FLOW_SYN);
 	CHECK_INT(SL_FLOW_GENERATION(fixture_flow(f)->state), 4);
@@ -217,8 +206,8 @@ static void refused_connect(struct fixture *f)
 {
 	fixture_simple(f, 0, 1);
 	CHECK(fixture_step(f, &handshake[0]));
-	say(f, false, "RA seq 0 ack 8 len 0");
-	say(f, false, "RA seq 0 ack 8 len 0");
+	CHECK(fixture_say(f, "< RA seq 0 ack 8 len 0"));
+	CHECK(fixture_say(f, "< RA seq 0 ack 8 len 0"));
 	check_counts(f, 0, 0, SL_FLOW_DONE);
 	CHECK_INT(f->replicas[0].state.connect_failures, 1);
 	CHECK_INT(fixture_counter(f, SL_COUNT_CONNECT_FAILURES), 1);
@@ -246,8 +235,8 @@ static void late_packets(struct fixture *f)
 
 	fixture_simple(f, SL_SERVICE_REPLACE, 1);
 	STEPS(f, handshake);
-	say(f, true, "FA seq 8 ack 101 len 0");
-	say(f, false, "FA seq 101 ack 9 len 0");
+	CHECK(fixture_say(f, "> FA seq 8 ack 101 len 0"));
+	CHECK(fixture_say(f, "< FA seq 101 ack 9 len 0"));
 	STEPS(f, late);
 	fixture_age(f, 2);
 	fixture_sweep(f);

@@ -35,6 +35,7 @@ static const struct {
 	{TO_POD, "r2:8000 > client:%u FA seq 9 ack %u len 0"},
 	{TO_POD, "r2:8000 > client:%u RA seq 9 ack %u len 0"},
 	{FROM_UPLINK, "client2:%u > vip:80 S seq %u len 0"},
+	{FROM_UPLINK, "client2:%u > vip:80 A seq %u ack 9 len 0"},
 	{FROM_UPLINK, "client2:%u > vip:80 FA seq %u ack 9 len 0"},
 	{FROM_UPLINK, "client2:%u > vip:80 R seq %u len 0"},
 	{TO_UPLINK, "r1:8000 > client2:%u SA seq 9 ack %u len 0"},

@@ -231,24 +231,33 @@ TEST(a_port_goes_back_to_its_own_place)
 /* Whatever ends a flow gives its port back. */
 static void given_back(struct fixture *f)
 {
+	static const struct step answered[] = {
+		{FROM_UPLINK, "r1:8000 > node:2001 SA seq 1 ack 8 len 0", REDIRECT,
+		 "vip:80 > client:4002 SA seq 1 ack 8 len 0"},
+	};
 	static const struct step another_isn[] = {
 		{FROM_UPLINK, "client:4001 > vip:80 S seq 99 len 0", REDIRECT,
-		 "node:2002 > r1:8000 S seq 99 len 0"},
+		 "node:2003 > r1:8000 S seq 99 len 0"},
 		/* an answer to what was replaced finds nobody */
-		{FROM_UPLINK, "r1:8000 > node:2001 SA seq 1 ack 8 len 0", NEXT, NULL},
-		{FROM_UPLINK, "r1:8000 > node:2002 SA seq 1 ack 100 len 0", REDIRECT,
+		{FROM_UPLINK, "r1:8000 > node:2002 SA seq 1 ack 8 len 0", NEXT, NULL},
+		{FROM_UPLINK, "r1:8000 > node:2003 SA seq 1 ack 100 len 0", REDIRECT,
 		 "vip:80 > client:4001 SA seq 1 ack 100 len 0"},
+		{FROM_UPLINK, "client:4001 > vip:80 A seq 100 ack 2 len 0", REDIRECT,
+		 "node:2003 > r1:8000 A seq 100 ack 2 len 0"},
 	};
 
 	remote(f, SL_SERVICE_REPLACE, 1);
 	open_flow(f, 4000, 2000);
+	open_flow(f, 4002, 2001);
+	STEPS(f, answered);
+	CHECK_INT(fixture_count_snat(f, SL_SNAT_LIVE), 2);
 	fixture_age(f, 6);
-	fixture_sweep(f); /* nobody answered */
+	fixture_sweep(f); /* nobody answered the one, nobody acknowledged the other */
 	CHECK_INT(fixture_count_snat(f, SL_SNAT_LIVE), 0);
-	open_flow(f, 4001, 2001);
+	open_flow(f, 4001, 2002);
 	STEPS(f, another_isn);
 	CHECK_INT(fixture_count_snat(f, SL_SNAT_LIVE), 1);
-	CHECK_INT(fixture_count_snat(f, SL_SNAT_QUARANTINE), 2);
+	CHECK_INT(fixture_count_snat(f, SL_SNAT_QUARANTINE), 3);
 	fixture_age(f, 61);
 	fixture_sweep(f);
 	CHECK_INT(fixture_count_snat(f, SL_SNAT_QUARANTINE), 0);

@@ -16,6 +16,8 @@ static const struct step open_tcp[] = {
 	 "client:4000 > r1:8000 S seq 7 len 0"},
 	{TO_POD, "r1:8000 > client:4000 SA seq 100 ack 8 len 0", NEXT,
 	 "vip:80 > client:4000 SA seq 100 ack 8 len 0"},
+	{FROM_POD, "client:4000 > vip:80 A seq 8 ack 101 len 0", NEXT,
+	 "client:4000 > r1:8000 A seq 8 ack 101 len 0"},
 };
 
 static const struct step client_fin = {
@@ -61,6 +63,26 @@ static void half_open(struct fixture *f)
 TEST(a_syn_that_nobody_answers_goes_after_five_seconds)
 {
 	fixture_once(half_open, NULL);
+}
+
+/* A flood, a scan: the replica answers, the client never does. */
+static void unacknowledged(struct fixture *f)
+{
+	fixture_simple(f, 0, 1);
+	f->services[0].idle_ticks = 7200 * FIXTURE_HZ;
+	CHECK(fixture_step(f, &open_tcp[0]));
+	CHECK(fixture_step(f, &open_tcp[1]));
+	CHECK(fixture_flow(f)->state & SL_FLOW_ANSWERED);
+	CHECK_INT(fixture_count_flows(f, SL_FLOW_SYN), 1);
+	CHECK_INT(f->kernel->half_open, 1);
+	check_lifetime(f, 5);
+	CHECK_INT(fixture_counter(f, SL_COUNT_EXPIRED_SYN), 1);
+	CHECK_INT(fixture_counter(f, SL_COUNT_EXPIRED_IDLE), 0);
+}
+
+TEST(an_answer_that_nobody_acknowledges_goes_as_fast)
+{
+	fixture_once(unacknowledged, NULL);
 }
 
 static void retransmitted(struct fixture *f)

@@ -32,6 +32,11 @@ static bool answer(struct fixture *f, unsigned port)
 	return translated(f, TO_POD, "r1:8000 > client:%u SA seq 100 ack 8 len 0", port);
 }
 
+static bool acknowledge(struct fixture *f, unsigned port)
+{
+	return translated(f, FROM_POD, "client:%u > vip:80 A seq 8 ack 101 len 0", port);
+}
+
 static bool data(struct fixture *f, unsigned port)
 {
 	return translated(f, FROM_POD, "client:%u > vip:80 PA seq 8 ack 101 len 5", port);
@@ -42,12 +47,13 @@ static bool reset(struct fixture *f, unsigned port)
 	return translated(f, FROM_POD, "client:%u > vip:80 R seq 8 len 0", port);
 }
 
-/* Opens and answers flows of ports 1 to `n`. */
+/* Opens flows of ports 1 to `n`. */
 static void fill(struct fixture *f, unsigned n)
 {
 	for (unsigned port = 1; port <= n; port++) {
 		CHECK(syn(f, port));
 		CHECK(answer(f, port));
+		CHECK(acknowledge(f, port));
 	}
 }
 
@@ -62,7 +68,11 @@ static void half_open_overlay(struct fixture *f)
 	CHECK_INT(f->replicas[0].state.inflight, 4);
 	CHECK(syn(f, 4)); /* a retransmission needs no room */
 	CHECK(answer(f, 1));
+	CHECK(!syn(f, 5)); /* the client may be a mere flood */
+	CHECK(acknowledge(f, 1));
 	CHECK(syn(f, 5));
+	CHECK_INT(f->kernel->half_open, 4);
+	CHECK_INT(f->replicas[0].state.inflight, 5);
 }
 
 TEST(half_open_flows_fill_half_the_table_then_overlay_passes)
@@ -117,6 +127,7 @@ static void full_replace(struct fixture *f)
 		CHECK(syn(f, port));
 		CHECK(syn(f, port)); /* retransmitted: found, not spilled again */
 		CHECK(answer(f, port));
+		CHECK(acknowledge(f, port));
 		CHECK(data(f, port));
 	}
 	CHECK_INT(fixture_count_spilled(f), 4);

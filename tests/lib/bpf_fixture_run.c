@@ -89,6 +89,19 @@ bool fixture_steps(struct fixture *fixture, const struct step *steps, size_t n)
 	return good;
 }
 
+bool fixture_say(struct fixture *fixture, const char *line)
+{
+	bool client = line[0] == '>';
+	char in[PACKET_TEXT_LEN], out[PACKET_TEXT_LEN];
+	struct step step = {client ? FROM_POD : TO_POD, in, NEXT, out};
+
+	snprintf(in, sizeof(in), "%s %s", client ? "client:4000 > vip:80" : "r1:8000 > client:4000",
+		 line + 2);
+	snprintf(out, sizeof(out), "%s %s",
+		 client ? "client:4000 > r1:8000" : "vip:80 > client:4000", line + 2);
+	return fixture_step(fixture, &step);
+}
+
 void fixture_sweep(struct fixture *fixture)
 {
 	unsigned char frame[ETH_ZLEN] = {0};
