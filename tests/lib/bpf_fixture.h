@@ -137,7 +137,8 @@ void fixture_send_built(struct fixture *fixture, enum fixture_hook at, struct fi
 bool fixture_step(struct fixture *fixture, const struct step *step);
 bool fixture_steps(struct fixture *fixture, const struct step *steps, size_t n);
 /* Sends one packet of what client:4000 and r1:8000, behind vip:80, say to each other:
- * "> S seq 7 len 0" is the client's, "< ..." its replica's. Prints and returns false unless it was translated. */
+ * "> S seq 7 len 0" is the client's, "< ..." its replica's. Prints and returns false unless it
+ * was translated. */
 bool fixture_say(struct fixture *fixture, const char *line);
 #define STEPS(fixture, steps)                                                                      \
 	CHECK(fixture_steps(fixture, steps, sizeof(steps) / sizeof((steps)[0])))
