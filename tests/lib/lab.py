@@ -105,6 +105,7 @@ class Lab:
     def __enter__(self):
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: sys.exit(1))
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # also when started by `&`
         atexit.register(self.down)
         try:
             self._build()
@@ -181,10 +182,20 @@ class Lab:
                        "bpffs": [node.bpffs for node in self.nodes]}, state)
 
     def down(self):
-        """Ends and removes all of it; what should not have been there goes to `leaks`."""
+        """Ends and removes all of it; what should not have been there goes to `leaks`. A second
+        Ctrl-C does not stop it half-way."""
         atexit.unregister(self.down)
         if self.kept:
             return
+        before = [(number, signal.signal(number, signal.SIG_IGN))
+                  for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+        try:
+            self._remove()
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
+
+    def _remove(self):
         for process in reversed(self.processes):
             process.stop()
         self.processes.clear()
