@@ -53,6 +53,8 @@ static __always_inline void flow_uncount(__u64 state, __u32 replica)
 
 static __always_inline __u64 flow_next_state(__u64 state, __u32 flags, __u32 news)
 {
+	if (SL_FLOW_PHASE(state) == SL_FLOW_SYN)
+		flags &= ~SL_FLOW_RESET; /* nothing was established that could go on */
 	state |= flags;
 	if (news & FLOW_OVER || (state & FLOW_BOTH_FIN) == FLOW_BOTH_FIN)
 		return flow_with_phase(state, SL_FLOW_DONE);
@@ -111,6 +113,13 @@ static __always_inline void flow_touch(struct sl_flow *flow, __u32 now)
 		WRITE_ONCE(flow->last_seen, now);
 }
 
+static __always_inline __u32 flow_closing_flags(const struct packet *pkt, __u32 fin)
+{
+	__u32 flags = pkt->tcp_flags & TCP_FIN ? fin : 0;
+
+	return pkt->tcp_flags & TCP_RST ? flags | SL_FLOW_RESET : flags;
+}
+
 /* A packet of the client's. Only its acknowledgement opens the flow: a client that sends SYNs and
  * nothing more (a flood, a scan) leaves half-open flows, which are few and age fast. */
 static __always_inline void flow_track_client(const struct flow_ref *ref, const struct packet *pkt,
@@ -119,10 +128,13 @@ static __always_inline void flow_track_client(const struct flow_ref *ref, const 
 	bool opens = ref->state & SL_FLOW_ANSWERED && SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN &&
 		     !(pkt->tcp_flags & TCP_SYN);
 
+	/* A stray SYN is for the replica to answer; it is no sign of life of this flow. */
+	if (unlikely(pkt->tcp_flags & TCP_SYN && ref->flow->isn != pkt->seq))
+		return;
 	flow_touch(ref->flow, now);
 	if (likely(!opens && !(pkt->tcp_flags & (TCP_FIN | TCP_RST))))
 		return;
-	flow_ref_advance(ref, pkt->tcp_flags & TCP_FIN ? SL_FLOW_CLIENT_FIN : 0,
+	flow_ref_advance(ref, flow_closing_flags(pkt, SL_FLOW_CLIENT_FIN),
 			 pkt->tcp_flags & TCP_RST ? FLOW_OVER : opens ? FLOW_OPENED : 0);
 }
 
@@ -139,17 +151,17 @@ static __always_inline void flow_track_replica(const struct flow_ref *ref,
 					       const struct packet *pkt, __u32 now)
 {
 	struct sl_replica *replica;
-	__u32 flags = 0;
+	__u32 flags = flow_closing_flags(pkt, SL_FLOW_REPLICA_FIN);
 	int before;
 
-	flow_touch(ref->flow, now);
+	/* Repeated answers to a client that says nothing are no sign of life either. */
+	if (likely(!(pkt->tcp_flags & TCP_SYN)))
+		flow_touch(ref->flow, now);
 	if (likely(!(pkt->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
 		   !(pkt->proto == IPPROTO_UDP && SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN)))
 		return;
 	if (pkt->tcp_flags & TCP_SYN)
 		flags |= SL_FLOW_ANSWERED;
-	if (pkt->tcp_flags & TCP_FIN)
-		flags |= SL_FLOW_REPLICA_FIN;
 	before = flow_ref_advance(ref, flags, flow_reply_news(pkt));
 	if (before != SL_FLOW_SYN || !(pkt->tcp_flags & TCP_RST) || ref->state & SL_FLOW_ANSWERED)
 		return;

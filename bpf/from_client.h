@@ -173,12 +173,13 @@ static __always_inline enum insert_result client_try(struct opening *o, __u32 av
 
 	body->replica = row;
 	replica = row < 0 ? NULL : bpf_map_lookup_elem(&replicas, &body->replica);
-	o->reason = avoid ? SL_DROP_COLLISION : SL_DROP_NO_REPLICA;
+	if (!avoid) /* else the first attempt's reason stands */
+		o->reason = SL_DROP_NO_REPLICA;
 	if (!replica)
 		return INSERT_NOTHING;
 	o->reason = SL_DROP_SNAT_NO_SOURCE;
 	if (!client_route(body, replica, o->hook))
-		return INSERT_NOTHING;
+		return INSERT_ELSEWHERE;
 	o->reason = SL_DROP_HALF_OPEN;
 	if (half_open_is_full())
 		return INSERT_FULL;
@@ -187,7 +188,7 @@ static __always_inline enum insert_result client_try(struct opening *o, __u32 av
 		return INSERT_COLLISION;
 	o->reason = SL_DROP_SNAT_EXHAUSTED;
 	if (!client_reserve(body))
-		return INSERT_NOTHING;
+		return INSERT_ELSEWHERE;
 	o->reason = SL_DROP_COLLISION;
 	__sync_fetch_and_add(&replica->state.inflight, 1);
 	result = table_insert(body, &insert);
@@ -240,7 +241,7 @@ __noinline int client_open(struct opening *o)
 	if (!o)
 		return OPEN_REFUSED;
 	result = client_try(o, 0);
-	if (result == INSERT_COLLISION)
+	if (result == INSERT_COLLISION || result == INSERT_ELSEWHERE)
 		result = client_try(o, o->body.replica + 1);
 	switch (result) {
 	case INSERT_OK:
@@ -256,6 +257,15 @@ __noinline int client_open(struct opening *o)
 	}
 }
 
+/* Whether nobody is behind a flow any more: its replica was taken out for good reason. */
+static __always_inline bool client_is_orphan(const struct sl_flow *flow)
+{
+	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &flow->replica);
+
+	return !replica ||
+	       replica->config.flags & (SL_REPLICA_NOT_SERVING | SL_REPLICA_PROBE_DOWN);
+}
+
 /* Whether a SYN begins something new although a flow of its client and VIP is there. */
 static __always_inline bool client_reopens(const struct flow_ref *ref, const struct packet *pkt,
 					   __u32 now)
@@ -266,8 +276,21 @@ static __always_inline bool client_reopens(const struct flow_ref *ref, const str
 	case SL_FLOW_SYN:
 		return ref->flow->isn != pkt->seq;
 	default: /* the replica's own stack answers a stray SYN, unless nobody is there any more */
-		return ref->flow->isn != pkt->seq && now - ref->flow->last_seen > SILENT_S * hz;
+		return ref->flow->isn != pkt->seq &&
+		       (now - ref->flow->last_seen > SILENT_S * hz || client_is_orphan(ref->flow));
 	}
+}
+
+/* A conversation whose replica is gone goes to another one; it ends here, for datagrams have no
+ * sequence number by which the table could tell the new one from the old. */
+static __always_inline bool client_datagram_opens(const struct flow_ref *ref)
+{
+	if (!ref->flow || SL_FLOW_PHASE(ref->state) == SL_FLOW_DONE)
+		return true;
+	if (likely(!client_is_orphan(ref->flow)))
+		return false;
+	flow_ref_advance(ref, 0, FLOW_OVER);
+	return true;
 }
 
 /* A packet to a VIP's address of which no port is known. */
@@ -331,7 +354,7 @@ static __always_inline bool client_opens(const struct packet *pkt, const struct 
 					 __u32 now)
 {
 	if (pkt->proto == IPPROTO_UDP)
-		return !ref->flow || SL_FLOW_PHASE(ref->state) == SL_FLOW_DONE;
+		return client_datagram_opens(ref);
 	return (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN &&
 	       (!ref->flow || client_reopens(ref, pkt, now));
 }

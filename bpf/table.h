@@ -147,6 +147,7 @@ enum insert_result {
 	INSERT_EXISTS,    /* another CPU was first: `slot` is its flow */
 	INSERT_COLLISION, /* this client port already leads to that replica, through another VIP */
 	INSERT_FULL,
+	INSERT_ELSEWHERE, /* this replica cannot take it, another might */
 	INSERT_NOTHING,   /* there was nothing to insert */
 };
 

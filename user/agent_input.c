@@ -77,13 +77,24 @@ static int apply(struct agent *agent)
 	return 0;
 }
 
-static void apply_input(struct agent *agent)
+/* A new model. One that does not fit is taken back whole: the one before is applied again. */
+static void apply_input(struct agent *agent, struct model *model)
 {
 	struct sl_event event = {.kind = SL_EVENT_CONFIG_APPLIED};
+	struct model *before = agent->model;
+	struct diag refused;
 	size_t replicas = 0;
 
-	if (apply(agent))
+	agent->model = model;
+	if (apply(agent)) {
+		refused = agent->last_refused;
+		agent->model = before;
+		model_free(model);
+		if (before && !apply(agent))
+			agent->last_refused = refused;
 		return;
+	}
+	model_free(before);
 	for (size_t i = 0; i < agent->model->n_services; i++)
 		replicas += agent->model->services[i].n_replicas;
 	agent->facts.applied++;
@@ -102,11 +113,9 @@ void agent_on_model(void *context, struct model *model, const struct verdicts *v
 		refuse(agent, diag);
 		return;
 	}
-	model_free(agent->model);
-	agent->model = model;
 	agent->facts.ignored = &agent->ignored;
 	keep_verdicts(agent, verdicts);
-	apply_input(agent);
+	apply_input(agent, model);
 	malloc_trim(0); /* what parsing and applying needed for a moment */
 }
 

@@ -222,6 +222,7 @@ _Static_assert(sizeof(struct sl_source) == 32, "source");
 #define SL_FLOW_CLIENT_FIN 0x10ull
 #define SL_FLOW_REPLICA_FIN 0x20ull
 #define SL_FLOW_ANSWERED 0x80ull /* the replica sent its SYN-ACK */
+#define SL_FLOW_RESET 0x100ull   /* an RST ended it, which the other end may not have believed */
 #define SL_FLOW_SPILLED 0x40ull /* lies in the spill table, outside every count */
 #define SL_FLOW_GENERATION_ONE (1ull << 32)
 
