@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the end-to-end benches share: whether the machine is quiet, and how a result is said
+beside the number to beat (scripts/bench collects those lines)."""
+
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+TICKS = os.sysconf("SC_CLK_TCK")
+LAST_CPU = os.cpu_count() - 1
+TURNS = 300
+
+
+def progress(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def busy_seconds():
+    """CPU seconds that all CPUs together have worked: user, nice, system, irq, softirq."""
+    with open("/proc/stat", encoding="ascii") as stat:
+        user, nice, system, _idle, _iowait, irq, softirq = map(int, stat.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / TICKS
+
+
+def idle_share(seconds=0.2):
+    """How busy the machine is with nothing of ours to do, 0 to 1."""
+    before, began = busy_seconds(), time.monotonic()
+    time.sleep(seconds)
+    return (busy_seconds() - before) / (time.monotonic() - began) / os.cpu_count()
+
+
+def _echo(source, sink):
+    os.sched_setaffinity(0, {LAST_CPU})
+    while os.read(source, 1):
+        os.write(sink, b".")
+
+
+def ping_us():
+    """Median round trip of one byte between processes on the first and the last CPU. What it costs
+    to wake another CPU differs several-fold between machines, and on some between minutes."""
+    there, back = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(there[1])
+        _echo(there[0], back[1])
+        os._exit(0)
+    os.close(there[0])
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {0})
+    trips = []
+    for _ in range(TURNS):
+        began = time.perf_counter_ns()
+        os.write(there[1], b".")
+        os.read(back[0], 1)
+        trips.append((time.perf_counter_ns() - began) / 1000)
+    os.sched_setaffinity(0, own)
+    for fd in (there[1], *back):
+        os.close(fd)
+    os.waitpid(child, 0)
+    return statistics.median(trips)
+
+
+def target(what, got, limit, at_least=False, unit="", digits=2):
+    """One line: a result, the number to beat, and whether it was."""
+    met = got >= limit if at_least else got <= limit
+    print(f"target: {what} | {'>=' if at_least else '<='} {limit:g}{unit} | "
+          f"{got:.{digits}f}{unit} | {'met' if met else 'MISSED'}")
+
+
+def _sampled(argv):
+    """Runs a command under perf; [(share in %, symbol)], the largest first, [] without perf."""
+    if not shutil.which("perf"):
+        return []
+    with tempfile.NamedTemporaryFile(prefix="sluice-perf-") as data:
+        done = subprocess.run(["perf", "record", "-q", "-e", "cpu-clock", "-F", "999",
+                               "-o", data.name, *argv], capture_output=True, check=False)
+        if done.returncode:
+            return []
+        report = subprocess.run(["perf", "report", "-i", data.name, "--stdio", "--sort", "symbol"],
+                                capture_output=True, text=True, check=False).stdout
+    found = re.findall(r"^ +([\d.]+)% +\[.\] (\S+)", report, re.MULTILINE)
+    return [(float(share), re.sub(r"^bpf_prog_[0-9a-f]{16}_", "bpf: ", symbol))
+            for share, symbol in found]
+
+
+def profile(argv, rows=12):
+    """Lines for a table: where the CPU time of this command went."""
+    return [f"  {share:5.1f} %  {symbol}" for share, symbol in _sampled(list(argv))[:rows]]
+
+
+def profile_of(pid, seconds, rows=12):
+    """The same of a process that runs, from now on for so long."""
+    return profile(["-p", str(pid), "sleep", str(seconds)], rows)
