@@ -83,7 +83,7 @@ static int start_datapath(struct agent *agent)
 		log_error("%s", reason);
 		return error;
 	}
-	agent->events.ring = datapath_tables(agent->datapath)->events;
+	agent->events.ring_fd = datapath_tables(agent->datapath)->events_fd;
 	agent->events.head = datapath_tables(agent->datapath)->event_head;
 	events_add(&agent->events, &event, "%s",
 		   datapath_is_adopted(agent->datapath) ? "adopted flows and rows of an earlier agent" :
@@ -158,6 +158,7 @@ static void stop(struct agent *agent)
 	interfaces_free(agent->interfaces);
 	if (agent->datapath)
 		events_add(&agent->events, &event, "the programs go on");
+	events_done(&agent->events);
 	if (agent->facts.maps)
 		facts_close_maps(&agent->maps);
 	datapath_close(agent->datapath);

@@ -173,9 +173,9 @@ static int map_tables(struct datapath *datapath)
 	code = code ?: map_array(datapath, s->maps.replicas, &t->replicas);
 	code = code ?: map_array(datapath, s->maps.replica_services, &t->replica_services);
 	code = code ?: map_array(datapath, s->maps.sources, &t->sources);
-	code = code ?: map_array(datapath, s->maps.events, &t->events);
 	code = code ?: map_array(datapath, s->maps.event_head, &t->event_head);
 	t->flows_fd = bpf_map__fd(s->maps.flows);
+	t->events_fd = bpf_map__fd(s->maps.events);
 	t->spill_fd = bpf_map__fd(s->maps.spill);
 	t->service_names_fd = bpf_map__fd(s->maps.service_names);
 	t->replica_names_fd = bpf_map__fd(s->maps.replica_names);

@@ -10,7 +10,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "addr.h"
 #include "log.h"
@@ -40,13 +42,42 @@ static size_t text_cut(const char *text, size_t max)
 	return len;
 }
 
+/* The row of event number `seq`; NULL: there is no ring, or it cannot be mapped just now. */
+static struct sl_event *ring_row(struct events *events, uint64_t seq)
+{
+	size_t page = sysconf(_SC_PAGESIZE), at = seq % SL_MAX_EVENTS * sizeof(struct sl_event);
+	void *memory;
+
+	if (events->ring)
+		return &events->ring[seq % SL_MAX_EVENTS];
+	if (!events->window || events->window_at != at / page * page) {
+		memory = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, events->ring_fd,
+			      at / page * page);
+		if (memory == MAP_FAILED)
+			return NULL;
+		events_done(events);
+		events->window = memory;
+		events->window_at = at / page * page;
+	}
+	return (struct sl_event *)((char *)events->window + at % page);
+}
+
+void events_done(struct events *events)
+{
+	if (events->window)
+		munmap(events->window, sysconf(_SC_PAGESIZE));
+	events->window = NULL;
+}
+
 /* seq is 0 while the row is written: a reader that finds the same seq before and after its copy
  * has read one event, whole. */
 static void ring_write(struct events *events, const struct sl_event *event, const char *text)
 {
 	uint64_t seq = __atomic_add_fetch(&events->head->last, 1, __ATOMIC_ACQ_REL);
-	struct sl_event *row = &events->ring[seq % SL_MAX_EVENTS];
+	struct sl_event *row = ring_row(events, seq);
 
+	if (!row)
+		return;
 	__atomic_store_n(&row->seq, 0, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	row->time_ns = realtime_ns();
@@ -111,7 +142,7 @@ void events_add(struct events *events, const struct sl_event *event, const char 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	if (events->ring && events->head)
+	if (events->head)
 		ring_write(events, event, text);
 	log_write(events, event, text);
 }

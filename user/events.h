@@ -6,13 +6,20 @@
 #ifndef SLUICE_EVENTS_H
 #define SLUICE_EVENTS_H
 
+#include <stddef.h>
+
 #include <sluice/abi.h>
 
 #include "maps.h"
 
 struct events {
-	struct sl_event *ring; /* SL_MAX_EVENTS rows, mapped writable; NULL: only the log */
+	/* NULL: only the log. The ring is memory of SL_MAX_EVENTS rows, or the map `ring_fd`, of
+	 * which only the page being written is mapped: all of it would be 8 MiB of resident memory. */
 	struct sl_event_head *head;
+	struct sl_event *ring;
+	int ring_fd;
+	void *window;
+	size_t window_at;
 	const struct maps *maps; /* for service names in the log; NULL: rows by number */
 };
 
@@ -20,5 +27,8 @@ struct events {
  * time are set here. `format`: the text (cut at 79 bytes in the ring, whole in the log). */
 void events_add(struct events *events, const struct sl_event *event, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* Unmaps what is mapped; the struct can be used again. */
+void events_done(struct events *events);
 
 #endif

@@ -20,9 +20,8 @@ struct tables {
 	struct sl_replica *replicas;                  /* SL_MAX_REPLICAS; `state` is the kernel's */
 	struct sl_replica_services *replica_services; /* SL_MAX_REPLICAS */
 	struct sl_source *sources;                    /* SL_MAX_SOURCES */
-	struct sl_event *events;                      /* SL_MAX_EVENTS */
 	struct sl_event_head *event_head;
-	int flows_fd;                                 /* too large to keep mapped: see reclaim.c */
+	int flows_fd, events_fd; /* too large to keep mapped: see reconcile_reclaim.c, events.c */
 	int spill_fd;
 	int service_names_fd, replica_names_fd;
 };
