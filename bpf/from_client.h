@@ -172,7 +172,8 @@ static __always_inline enum insert_result client_try(struct opening *o, __u32 av
 	enum insert_result result;
 
 	body->replica = row;
-	replica = row < 0 ? NULL : bpf_map_lookup_elem(&replicas, &body->replica);
+	/* A key on the stack: before 6.4 none may lie in a global function's argument. */
+	replica = row < 0 ? NULL : bpf_map_lookup_elem(&replicas, &row);
 	if (!avoid) /* else the first attempt's reason stands */
 		o->reason = SL_DROP_NO_REPLICA;
 	if (!replica)
@@ -251,7 +252,7 @@ __noinline int client_open(struct opening *o)
 	case INSERT_EXISTS:
 		return OPEN_OK;
 	case INSERT_FULL:
-		return client_spill(o);
+		return OPEN_NO_ROOM;
 	default:
 		return OPEN_REFUSED;
 	}
@@ -311,38 +312,44 @@ static __always_inline int client_unknown(struct __sk_buff *skb, const struct pa
 	return NEXT;
 }
 
-/* A packet that has no flow, or is to begin another one: NEXT and *ref, or what is to become of it. */
+/* A packet that has no flow, or is to begin another one: NEXT and *ref, or what is to become of it.
+ * Of *o, only the key is filled in. */
 static __always_inline int client_begin(struct __sk_buff *skb, const struct packet *pkt,
-					const struct sl_flow_key *key, const struct sl_vip *vip,
+					struct opening *o, const struct sl_vip *vip,
 					__u32 vip_row, enum sl_hook hook, bool opens, __u32 now,
 					struct flow_ref *ref)
 {
-	struct opening o = {
-		.body = {.key = *key, .vip = vip_row, .isn = pkt->seq, .last_seen = now},
-		.ifindex = skb->ifindex,
-		.hook = hook,
-	};
 	__u32 row = vip->service;
 	struct sl_service *service = bpf_map_lookup_elem(&services, &row);
+	enum open_result result;
 
-	o.replace = service && service->flags & SL_SERVICE_REPLACE;
+	__builtin_memset(&o->body.state, 0, sizeof(*o) - offsetof(struct opening, body.state));
+	o->body.vip = vip_row;
+	o->body.isn = pkt->seq;
+	o->body.last_seen = now;
+	o->ifindex = skb->ifindex;
+	o->hook = hook;
+	o->replace = service && service->flags & SL_SERVICE_REPLACE;
 	if (!opens || vip->flags & SL_VIP_NO_NEW)
-		return client_unknown(skb, pkt, o.replace);
-	switch (client_open(&o)) {
+		return client_unknown(skb, pkt, o->replace);
+	result = client_open(o);
+	if (result == OPEN_NO_ROOM) /* here, not in there: keys of maps must lie on the stack before 6.4 */
+		result = client_spill(o);
+	switch (result) {
 	case OPEN_OK:
-		ref->slot = o.slot;
-		ref->flow = table_slot(o.slot);
+		ref->slot = o->slot;
+		ref->flow = table_slot(o->slot);
 		break;
 	case OPEN_SPILLED:
-		ref->flow = bpf_map_lookup_elem(&spill, key);
+		ref->flow = bpf_map_lookup_elem(&spill, &o->body.key);
 		break;
 	case OPEN_NO_ROOM:
-		if (o.replace)
-			return drop(o.reason);
+		if (o->replace)
+			return drop(o->reason);
 		count(SL_COUNT_PASSED_FULL);
 		return NEXT;
 	default:
-		return refuse(skb, pkt, o.reason);
+		return refuse(skb, pkt, o->reason);
 	}
 	if (!ref->flow)
 		return drop(SL_DROP_TABLE_FULL);
@@ -362,7 +369,8 @@ static __always_inline bool client_opens(const struct packet *pkt, const struct 
 static __always_inline int from_client(struct __sk_buff *skb, const struct packet *pkt,
 				       enum parse_result result, enum sl_hook hook)
 {
-	struct sl_flow_key key = {};
+	struct opening o;
+	struct sl_flow_key *key = &o.body.key; /* in place: the stack of 512 bytes is nearly full */
 	struct flow_ref ref;
 	struct sl_vip *vip;
 	__u32 now, vip_row;
@@ -379,16 +387,17 @@ static __always_inline int from_client(struct __sk_buff *skb, const struct packe
 	vip = bpf_map_lookup_elem(&vips, &vip_row);
 	if (!vip)
 		return NOT_OURS;
-	key.client = pkt->src;
-	key.port = pkt->sport;
-	key.proto = pkt->proto;
-	key.service = vip->service;
+	key->flags = 0;
+	key->client = pkt->src;
+	key->port = pkt->sport;
+	key->proto = pkt->proto;
+	key->service = vip->service;
 	now = bpf_jiffies64();
-	ref = table_find(&key, sl_hash_flow(&key, seed), SIDE_CLIENT, vip_row);
+	ref = table_find(key, sl_hash_flow(key, seed), SIDE_CLIENT, vip_row);
 	opens = client_opens(pkt, &ref, now);
 	if (unlikely(!ref.flow || opens)) {
 		ref.flow = NULL;
-		verdict = client_begin(skb, pkt, &key, vip, vip_row, hook, opens, now, &ref);
+		verdict = client_begin(skb, pkt, &o, vip, vip_row, hook, opens, now, &ref);
 		if (!ref.flow || verdict != NEXT)
 			return verdict;
 	}
