@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Which replica takes a new flow (DESIGN 4.2): of up to 32 replicas without load
+ * Which replica takes a new flow: of up to 32 replicas without load
  * reports the cheapest of all, from a random start; otherwise the cheapest of
  * three drawn in proportion to weight. The arithmetic is in sluice/pick.h.
  *

@@ -5,7 +5,7 @@
  * (PARTIAL: only the pseudo-header counts), or summed by the NIC (COMPLETE: the
  * helpers keep skb->csum in step). IPv4 headers are stored directly, since their
  * own checksum makes up for the change; IPv6 addresses go through a helper, since
- * nothing in that header does (FACTS: EBADMSG on NICs with CHECKSUM_COMPLETE).
+ * nothing in that header does (a NIC that sums packets would see EBADMSG).
  *
  * Source: RFC 1624 for the arithmetic; net/core/utils.c of the kernel,
  * inet_proto_csum_replace_by_diff(), for what the helpers do.

@@ -39,7 +39,7 @@ struct maps {
 int maps_open(const char *bpffs, struct maps *ret);
 void maps_close(struct maps *maps);
 
-/* The state to show, most severe first (DESIGN 3). `now_ns`: CLOCK_MONOTONIC. */
+/* The state to show, most severe first. `now_ns`: CLOCK_MONOTONIC. */
 enum sl_replica_state maps_replica_state(const struct sl_replica *replica, uint64_t now_ns);
 
 /* Sum over all CPUs; 0 on success. */

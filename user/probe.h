@@ -4,7 +4,7 @@
  * ready, at millisecond intervals, and says when the answer changes. It knows
  * nothing of maps or manifests: targets go in, health comes out.
  *
- * Two clocks run at once (DESIGN 4.4): overlapping probes every interval_ms
+ * Two clocks run at once: overlapping probes every interval_ms
  * make a replica *suspect* when nothing was answered for 3 intervals, and clear
  * that at the first answer; probes that do not overlap count towards
  * failure_threshold / success_threshold and make it *down* and up again.
@@ -45,7 +45,7 @@ struct probe_histogram {
 };
 
 /* Called when known, suspect or down of a target changed; `evidence` is one line for people,
- * such as "http GET /health: 503, 3 of 3". `port_refused`: hard evidence (DESIGN 4.4); it may also
+ * such as "http GET /health: 503, 3 of 3". `port_refused`: hard evidence; it may also
  * come as news about a target that was down already. Comes from the loop, and from
  * probe_set_sync() for targets without a probe: those are known at once. Must call neither
  * probe_set_sync() nor probe_set_free(). */

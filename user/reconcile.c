@@ -18,7 +18,7 @@
 #include "alias.h"
 #include "reconcile_state.h"
 
-#define LOAD_TTL_MS 3000 /* a report older than this is stale (DESIGN 4.2) */
+#define LOAD_TTL_MS 3000 /* a report older than this is stale */
 
 /* ---- warm start -----------------------------------------------------------------------*/
 

@@ -46,7 +46,7 @@ struct row {
 	enum drive_mode mode;
 	bool reply;  /* the client is the destination */
 	int verdict;
-	double target_1, target_many; /* ns; 0: none (DESIGN 7) */
+	double target_1, target_many; /* ns; 0: none */
 };
 
 /* ---- packets ----------------------------------------------------------------------*/

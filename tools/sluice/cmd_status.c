@@ -10,7 +10,7 @@
 #include "pins.h"
 #include "view.h"
 
-#define HEARTBEAT_DEAD_NS 3000000000ull /* DESIGN 4.6: older than this, the agent is gone */
+#define HEARTBEAT_DEAD_NS 3000000000ull /* older than this, the agent is gone */
 
 static const char *const drop_names[] = {SL_DROP_REASONS(SL_NAME_ROW)};
 static const char *const counter_names[] = {SL_COUNTERS(SL_NAME_ROW)};

@@ -12,7 +12,7 @@
 #include "pins.h"
 #include "strbuf.h"
 
-#define HEARTBEAT_MAX_MS 3000 /* older, and the programs take the agent for dead (DESIGN 4.6) */
+#define HEARTBEAT_MAX_MS 3000 /* older, and the programs take the agent for dead */
 
 /* ---- others at the hooks -------------------------------------------------------- */
 
