@@ -123,8 +123,9 @@ def sluice_bare(world):
     return sluice(world)
 
 
+OURS, HAPROXY_RULES = "Sluice, rules", "HAProxy leastconn, rules"
 CONFIGS = {"direct": direct_bare, "direct, rules": direct, "iptables random, rules": iptables,
-           "HAProxy leastconn, rules": haproxy, "Sluice": sluice_bare, "Sluice, rules": sluice}
+           HAPROXY_RULES: haproxy, "Sluice": sluice_bare, OURS: sluice}
 BASE = {name: "direct, rules" if name.endswith("rules") else "direct" for name in CONFIGS}
 
 
@@ -146,8 +147,8 @@ def sample(name, seconds):
         drive(world, where, 0, 0.2, connections=CONNECTIONS)
         pings, idle = [ping_us()], idle_share()
         short = drive(world, where, 0, seconds, connections=CONNECTIONS)
-        kept = drive(world, where, 0, seconds, connections=CONNECTIONS, keepalive=True)
-        single = drive(world, where, LAST_CPU, seconds / 2, connections=1, keepalive=True)
+        kept = drive(world, where, 0, seconds / 2, connections=CONNECTIONS, keepalive=True)
+        single = drive(world, where, LAST_CPU, seconds / 3, connections=1, keepalive=True)
         pings.append(ping_us())
     return {"short": short["ok"] / short["duration_s"], "kept": kept["ok"] / kept["duration_s"],
             "cpu": short["cpu_s"] / short["ok"] * 1e5, "p50": single["request_us"]["p50"],
@@ -180,25 +181,28 @@ def program_runs(node):
     return runs
 
 
-def print_profile(seconds):
-    """What a short connection runs of Sluice's programs: one sample more, with statistics on."""
+def profile(world, where, **options):
+    """({program: (runs, ns)} of this load, requests)."""
+    before = program_runs(world.node)
+    requests = drive(world, where, 0, 1, connections=CONNECTIONS, **options)["ok"]
+    return {name: (runs - before[name][0], ns - before[name][1])
+            for name, (runs, ns) in program_runs(world.node).items()}, requests
+
+
+def print_profile():
+    """What a request runs of Sluice's programs: one sample more, with the kernel's statistics."""
     with bpf_stats(), Lab(nodes=1) as lab:
         world = World(lab)
         where = sluice(world)
-        before = program_runs(world.node)
-        connections = drive(world, where, 0, seconds, connections=CONNECTIONS)["ok"]
-        after = program_runs(world.node)
-    total = 0
-    print("\na short connection in Sluice's programs (kernel.bpf_stats_enabled=1; the clock that "
-          "it reads is in the ns)")
-    print(f"{'':26}{'runs':>8}{'ns a run':>10}")
-    for name, (runs, ns) in after.items():
-        runs, ns = runs - before[name][0], ns - before[name][1]
-        if runs * 100 > connections:
-            total += ns
-            print(f"  {name:24}{runs / connections:8.1f}{ns / runs:10.0f}")
-    print(f"  together {total / connections / 1000:.2f} us a connection, "
-          f"{total / connections * 1e5 / 1e9:.2f} CPU s per 100 k")
+        profiles = (("short connection", *profile(world, where)),
+                    ("kept-alive request", *profile(world, where, keepalive=True)))
+    print("\nin Sluice's programs (kernel.bpf_stats_enabled=1; its clock is part of the ns)")
+    for what, programs, requests in profiles:
+        for name, (runs, ns) in programs.items():
+            if runs * 100 > requests:
+                print(f"  {what}: {name:12} {runs / requests:5.1f} runs of {ns / runs:4.0f} ns")
+        total = sum(ns for _, ns in programs.values()) / requests
+        print(f"  {what}: together {total / 1000:.2f} us, {total / 1e4:.2f} CPU s per 100 k")
 
 
 # ---- the account ---------------------------------------------------------------------------------
@@ -207,7 +211,8 @@ def take(rounds, names, seconds):
     taken = []
     for number in range(rounds):
         taken.append({})
-        for name in names:
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
             taken[-1][name] = one = sample(name, seconds)
             progress(f"  round {number + 1}/{rounds}  {name:26} {one['short']:8.0f} conn/s "
                      f"{one['kept']:8.0f} req/s  ping {one['ping']:.0f} us, "
@@ -216,15 +221,15 @@ def take(rounds, names, seconds):
 
 
 def noise(taken):
-    """A line for each noisy round, by its number."""
+    """{number of a noisy round: what was wrong with it}."""
     usual = statistics.median(one["ping"] for row in taken for one in row.values())
     said = {}
     for number, row in enumerate(taken):
         ping = max(one["ping"] for one in row.values())
         idle = max(one["idle"] for one in row.values())
         if ping > NOISY_PING * usual or idle > NOISY_IDLE:
-            said[number] = (f"round {number + 1} was noisy: ping {ping:.0f} us (usual {usual:.0f}), "
-                            f"{idle:.0%} of the CPUs busy before a sample")
+            said[number] = (f"round {number + 1} was noisy: ping {ping:.0f} us (usual "
+                            f"{usual:.0f}), {idle:.0%} of the CPUs busy before a sample")
     return said
 
 
@@ -257,29 +262,36 @@ def print_table(rows, names):
     print("x bare: ratio to `direct`; x base, extra, added: against direct with the same rules")
 
 
-def print_targets(rows, names):
-    ours, base = "Sluice, rules", "direct, rules"
+def print_rounds(taken):
+    """How far rounds are apart."""
+    for key, what in (("short", "short connections"), ("kept", "kept-alive"), ("cpu", "CPU")):
+        ratios = (f"{row[OURS][key] / row[BASE[OURS]][key]:.2f}" for row in taken)
+        print(f"{OURS} / {BASE[OURS]}, {what}, by round: {' '.join(ratios)}")
+
+
+def print_targets(rows, names, noisy):
+    base = BASE[OURS]
     for key, what, limit in (("short", "short connections/s", 0.95),
                              ("kept", "kept-alive requests/s", 1.0)):
-        target(f"{what}, Sluice / direct under the same rules", median(rows, ours, key, base),
-               limit, at_least=True)
-    extra = median(rows, ours, "cpu", base, difference)
-    target("extra CPU per 100 k connections", extra, 0.1, unit=" s")
-    if "HAProxy leastconn, rules" in names:
-        theirs = median(rows, "HAProxy leastconn, rules", "cpu", base, difference)
-        target("extra CPU, Sluice / HAProxy", extra / theirs, 0.06)
-    target("added latency per request, p50", median(rows, ours, "p50", base, difference), 10,
-           unit=" us", digits=0)
+        target(f"{what}, Sluice / direct under the same rules", median(rows, OURS, key, base),
+               limit, at_least=True, noisy=noisy)
+    extra = median(rows, OURS, "cpu", base, difference)
+    target("extra CPU per 100 k connections", extra, 0.1, unit=" s", noisy=noisy)
+    if HAPROXY_RULES in names:
+        theirs = median(rows, HAPROXY_RULES, "cpu", base, difference)
+        target("extra CPU, Sluice / HAProxy", extra / theirs, 0.06, noisy=noisy)
+    target("added latency per request, p50", median(rows, OURS, "p50", base, difference), 10,
+           unit=" us", digits=0, noisy=noisy)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--rounds", type=int, default=int(os.environ.get("BENCH_ROUNDS", 5)))
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each load (default 2)")
+    parser.add_argument("--seconds", type=float, default=3.0,
+                        help="of short connections; kept-alive ones half as long (default 3)")
     parser.add_argument("--without-haproxy", action="store_true")
     options = parser.parse_args()
-    names = [name for name in CONFIGS
-             if not (options.without_haproxy and name.startswith("HAProxy"))]
+    names = [name for name in CONFIGS if not (options.without_haproxy and name == HAPROXY_RULES)]
     taken = take(options.rounds, names, options.seconds)
     noisy = noise(taken)
     quiet = [row for number, row in enumerate(taken) if number not in noisy]
@@ -290,8 +302,9 @@ def main():
         print(line)
     print(f"medians over {len(rows)} of {len(taken)} rounds" +
           (": too few were quiet to leave the noisy ones out" if few and noisy else ""))
-    print_profile(options.seconds)
-    print_targets(rows, names)
+    print_rounds(taken)
+    print_profile()
+    print_targets(rows, names, noisy=few)
 
 
 if __name__ == "__main__":

@@ -240,9 +240,9 @@ def print_result(services, replicas, result):
             (f"one weight changed, incl. {SETTLE_MS} ms of quiet", change_ms["whole"],
              change_ms["cpu"])):
         print(f"  {what:44}{ms:10.0f}" + ("" if cpu is None else f"{cpu:10.0f}"))
-    print(f"  memory, MiB: resident {sizes['VmRSS'] / 1024:.1f} (at most {sizes['VmHWM'] / 1024:.1f});"
-          f" anonymous {sizes['RssAnon'] / 1024:.1f}, file {sizes['RssFile'] / 1024:.1f},"
-          f" of which BPF maps {sizes['maps'] / 1024:.1f}")
+    mib = {name: size / 1024 for name, size in sizes.items()}
+    print(f"  memory, MiB: resident {mib['VmRSS']:.1f} (at most {mib['VmHWM']:.1f}); anonymous "
+          f"{mib['RssAnon']:.1f}, file {mib['RssFile']:.1f}, of which BPF maps {mib['maps']:.1f}")
     if result["profile"]:
         print("  the agent's CPU time while changes come (perf):",
               *(f"  {line}" for line in result["profile"]), sep="\n")
