@@ -27,6 +27,7 @@ sys.path[:0] = [HERE, f"{HERE}/../lib"]
 from account import (LAST_CPU, busy_seconds, idle_share, ping_us, progress,  # noqa: E402
                      target)
 from case import eventually  # noqa: E402
+from hot_lines import sampled  # noqa: E402
 from lab import Lab  # noqa: E402
 from manifest import App, Port  # noqa: E402
 from servers import Load, Server, check_no_errors, wait_listening  # noqa: E402
@@ -196,6 +197,8 @@ def print_profile():
         where = sluice(world)
         profiles = (("short connection", *profile(world, where)),
                     ("kept-alive request", *profile(world, where, keepalive=True)))
+        lines = sampled(world.node, ("from_pod", "to_pod"), 2,
+                        lambda: drive(world, where, 0, 2, connections=CONNECTIONS))
     print("\nin Sluice's programs (kernel.bpf_stats_enabled=1; its clock is part of the ns)")
     for what, programs, requests in profiles:
         for name, (runs, ns) in programs.items():
@@ -203,6 +206,10 @@ def print_profile():
                 print(f"  {what}: {name:12} {runs / requests:5.1f} runs of {ns / runs:4.0f} ns")
         total = sum(ns for _, ns in programs.values()) / requests
         print(f"  {what}: together {total / 1000:.2f} us, {total / 1e4:.2f} CPU s per 100 k")
+    if lines:
+        print("\nof short connections, by source line (perf; a sample lands where the CPU waits "
+              "for memory,\nor at a program's first line, where it waits for the code)", *lines,
+              sep="\n")
 
 
 # ---- the account ---------------------------------------------------------------------------------
