@@ -19,6 +19,7 @@ swallowed there: addresses that never answer.
 import atexit
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -179,7 +180,9 @@ class Lab:
         self.kept = True
         with open(state_path, "w", encoding="utf-8") as state:
             json.dump({"prefix": self.prefix, "dir": self.dir,
-                       "bpffs": [node.bpffs for node in self.nodes]}, state)
+                       "bpffs": [node.bpffs for node in self.nodes],
+                       "agents": {node.name: {"argv": node.agent.argv, "log": node.agent.log_path}
+                                  for node in self.nodes}}, state)
 
     def down(self):
         """Ends and removes all of it; what should not have been there goes to `leaks`. A second
@@ -207,7 +210,18 @@ class Lab:
 
 def mount_bpffs():
     if not os.path.ismount(BPFFS):
-        subprocess.run(["mount", "-t", "bpf", "bpf", BPFFS], check=True)
+        subprocess.run(["mount", "-t", "bpf", "-o", "mode=700", "bpf", BPFFS], check=True)
+
+
+def kill_and_wait(pid, deadline=10):
+    """Ends a process, somebody else's child perhaps, with all that it holds open."""
+    handle = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        ended, _, _ = select.select([handle], [], [], deadline)
+        check(ended, f"process {pid} does not end")
+    finally:
+        os.close(handle)
 
 
 def remove_spaces(prefix):
@@ -223,7 +237,7 @@ def remove_spaces(prefix):
             try:
                 with open(f"/proc/{pid}/cmdline", encoding="utf-8") as cmdline:
                     name = cmdline.read().replace("\0", " ").strip()
-                os.kill(pid, signal.SIGKILL)
+                kill_and_wait(pid)
                 leaks.append(f"process {pid} ({name}) in {ns}")
             except (ProcessLookupError, FileNotFoundError):
                 pass
