@@ -8,24 +8,20 @@
 #include "datapath.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "pin_dir.h"
 #include "pins.h"
 #include "sluice.skel.h"
 
@@ -57,53 +53,6 @@ static int fail(char *error, size_t len, int code, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(error, len, format, args);
 	va_end(args);
-	return code;
-}
-
-/* ---- directories ------------------------------------------------------------------*/
-
-static int make_dir(const char *path)
-{
-	return mkdir(path, 0700) && errno != EEXIST ? -errno : 0;
-}
-
-static int make_dirs(const char *bpffs, char *error, size_t len)
-{
-	static const char *const below[] = {"", "/progs", "/links"};
-	char path[PATH_MAX];
-	struct statfs fs;
-	int code;
-
-	for (unsigned i = 0; i < sizeof(below) / sizeof(below[0]); i++) {
-		snprintf(path, sizeof(path), "%s%s", bpffs, below[i]);
-		code = make_dir(path);
-		if (code)
-			return fail(error, len, code,
-				    "cannot make %s: %s (is a bpffs mounted there? mount -t bpf "
-				    "bpf /sys/fs/bpf)", path, strerror(-code));
-		if (statfs(path, &fs) || fs.f_type != BPF_FS_MAGIC) {
-			if (i == 0)
-				rmdir(path);
-			return fail(error, len, -ENOTSUP,
-				    "%s is not in a bpf file system: mount one (mount -t bpf bpf "
-				    "/sys/fs/bpf) or name another with --bpffs", path);
-		}
-	}
-	return 0;
-}
-
-/* One agent a directory: two would write the same rows. The kernel drops the lock with its holder.
- * The descriptor, or -EBUSY, -errno. */
-static int lock_dir(const char *bpffs)
-{
-	int fd = open(bpffs, O_RDONLY | O_DIRECTORY | O_CLOEXEC), code;
-
-	if (fd < 0)
-		return -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-		return fd;
-	code = errno == EWOULDBLOCK ? -EBUSY : -errno;
-	close(fd);
 	return code;
 }
 
@@ -238,67 +187,88 @@ static void fill_control(struct sl_control *row, const struct datapath_options *
 	__atomic_store_n(&row->layout, SL_LAYOUT_VERSION, __ATOMIC_RELEASE);
 }
 
+/* Locks the directory and reads the control row; -ENOENT there is a fresh start. 0, or -errno. */
+static int claim(struct datapath *datapath, const char *bpffs, struct sl_control *ret, char *error,
+		 size_t len)
+{
+	int code;
+
+	datapath->lock_fd = pin_dir_lock(bpffs);
+	code = control_read(bpffs, ret);
+	if (datapath->lock_fd == -EBUSY)
+		return fail(error, len, -EBUSY,
+			    "another sluiced (pid %u) runs on %s: stop it first, or give this one "
+			    "a directory of its own with --bpffs", ret->agent_pid, bpffs);
+	if (datapath->lock_fd < 0)
+		return fail(error, len, datapath->lock_fd, "cannot lock %s: %s", bpffs,
+			    strerror(-datapath->lock_fd));
+	if (code == -EPROTO)
+		return fail(error, len, code,
+			    "the maps pinned below %s have another layout (of another version of "
+			    "Sluice): run `sluiced --unload --bpffs %s` first; open flows are lost",
+			    bpffs, bpffs);
+	if (code && code != -ENOENT)
+		return fail(error, len, code, "cannot read %s/control: %s", bpffs, strerror(-code));
+	datapath->adopted = code == 0 && ret->layout == SL_LAYOUT_VERSION;
+	if (!datapath->adopted && getrandom(&ret->seed, sizeof(ret->seed), 0) != sizeof(ret->seed))
+		ret->seed = (uintptr_t)datapath ^ time(NULL);
+	ret->hz = kernel_hz();
+	return 0;
+}
+
+/* Everything into the kernel, nothing at an interface yet. 0, or -errno. */
+static int fill(struct datapath *datapath, const struct datapath_options *options,
+		const struct sl_control *control, char *error, size_t len)
+{
+	int code = load(datapath, options, control);
+
+	if (code)
+		return fail(error, len, code, "the kernel refused the programs or maps: %s%s",
+			    strerror(-code), code == -EPERM ? " (root is needed)" : "");
+	code = map_tables(datapath);
+	code = code ?: pin_programs(datapath, options->bpffs);
+	if (code)
+		return fail(error, len, code, "cannot map or pin below %s: %s", options->bpffs,
+			    strerror(-code));
+	fill_control(datapath->tables.control, options, control);
+	code = arm_sweep(datapath);
+	if (code)
+		return fail(error, len, code, "the kernel refused the sweep's timer: %s",
+			    strerror(-code));
+	return 0;
+}
+
 int datapath_open(const struct datapath_options *options, struct datapath **ret, char *error,
 		  size_t error_len)
 {
+	struct datapath *datapath = calloc(1, sizeof(*datapath));
 	struct sl_control control = {};
-	struct datapath *datapath;
-	int code = make_dirs(options->bpffs, error, error_len), lock_fd;
+	char ignored[256];
+	bool fresh;
+	int code;
 
-	if (code)
-		return code;
-	lock_fd = lock_dir(options->bpffs);
-	code = control_read(options->bpffs, &control);
-	if (lock_fd == -EBUSY)
-		return fail(error, error_len, lock_fd,
-			    "another sluiced (pid %u) runs on %s: stop it first, or give this one "
-			    "a directory of its own with --bpffs", control.agent_pid,
-			    options->bpffs);
-	if (lock_fd < 0)
-		return fail(error, error_len, lock_fd, "cannot lock %s: %s", options->bpffs,
-			    strerror(-lock_fd));
-	if (code == -EPROTO) {
-		close(lock_fd);
-		return fail(error, error_len, code,
-			    "the maps pinned below %s have another layout (of another version of "
-			    "Sluice): run `sluiced --unload --bpffs %s` first; open flows are lost",
-			    options->bpffs, options->bpffs);
-	}
-	datapath = calloc(1, sizeof(*datapath));
-	if (!datapath) {
-		close(lock_fd);
+	if (!datapath)
 		return fail(error, error_len, -ENOMEM, "out of memory");
-	}
-	datapath->lock_fd = lock_fd;
-	datapath->adopted = code == 0 && control.layout == SL_LAYOUT_VERSION;
-	if (!datapath->adopted &&
-	    getrandom(&control.seed, sizeof(control.seed), 0) != sizeof(control.seed))
-		control.seed = (uintptr_t)datapath ^ time(NULL);
-	control.hz = kernel_hz();
+	datapath->lock_fd = -1;
 	snprintf(datapath->links_dir, sizeof(datapath->links_dir), "%s/links", options->bpffs);
 	datapath->attach.links_dir = datapath->links_dir;
-	datapath->attach.tcx = attach_has_tcx();
-
-	code = load(datapath, options, &control);
-	if (code)
-		fail(error, error_len, code, "the kernel refused the programs or maps: %s%s",
-		     strerror(-code), code == -EPERM ? " (root is needed)" : "");
-	if (!code && ((code = map_tables(datapath)) || (code = pin_programs(datapath, options->bpffs))))
-		fail(error, error_len, code, "cannot map or pin below %s: %s", options->bpffs,
-		     strerror(-code));
-	if (!code) {
-		fill_control(datapath->tables.control, options, &control);
-		code = arm_sweep(datapath);
-		if (code)
-			fail(error, error_len, code, "the kernel refused the sweep's timer: %s",
-			     strerror(-code));
-	}
+	code = pin_dir_make(options->bpffs, error, error_len);
+	code = code ?: claim(datapath, options->bpffs, &control, error, error_len);
 	if (code) {
 		datapath_close(datapath);
 		return code;
 	}
-	*ret = datapath;
-	return 0;
+	datapath->attach.tcx = attach_has_tcx();
+	code = fill(datapath, options, &control, error, error_len);
+	if (!code) {
+		*ret = datapath;
+		return 0;
+	}
+	fresh = !datapath->adopted;
+	datapath_close(datapath);
+	if (fresh) /* `error` keeps the first reason */
+		datapath_unload(options->bpffs, ignored, sizeof(ignored));
+	return code;
 }
 
 void datapath_close(struct datapath *datapath)
@@ -308,7 +278,8 @@ void datapath_close(struct datapath *datapath)
 	for (unsigned i = 0; i < datapath->n_mappings; i++)
 		munmap(datapath->mappings[i].memory, datapath->mappings[i].bytes);
 	sluice_bpf__destroy(datapath->skeleton);
-	close(datapath->lock_fd);
+	if (datapath->lock_fd >= 0)
+		close(datapath->lock_fd);
 	free(datapath);
 }
 
@@ -388,25 +359,12 @@ static void removal_note(void *context, const struct pin *pin)
 	snprintf(removal->paths[removal->n_paths++], PATH_MAX, "%s", pin->path);
 }
 
-static int remove_dirs(const char *bpffs)
-{
-	static const char *const below[] = {"/links", "/progs", ""};
-	char path[PATH_MAX];
-
-	for (unsigned i = 0; i < sizeof(below) / sizeof(below[0]); i++) {
-		snprintf(path, sizeof(path), "%s%s", bpffs, below[i]);
-		if (rmdir(path) && errno != ENOENT)
-			return -errno;
-	}
-	return 0;
-}
-
 int datapath_unload(const char *bpffs, char *error, size_t error_len)
 {
 	struct removal *removal;
 	char links_dir[PATH_MAX];
 	struct attach attach = {.links_dir = links_dir};
-	int code, lock_fd = lock_dir(bpffs);
+	int code, lock_fd = pin_dir_lock(bpffs);
 
 	if (lock_fd == -EBUSY)
 		return fail(error, error_len, lock_fd, "sluiced runs on %s: stop it first", bpffs);
@@ -424,7 +382,7 @@ int datapath_unload(const char *bpffs, char *error, size_t error_len)
 	code = code ?: detach_all(&attach);
 	for (unsigned i = 0; !code && i < removal->n_paths; i++)
 		code = unlink(removal->paths[i]) ? -errno : 0;
-	code = code ?: remove_dirs(bpffs);
+	code = code ?: pin_dir_remove(bpffs);
 	free(removal);
 	if (code)
 		return fail(error, error_len, code, "cannot remove all of %s: %s%s", bpffs,

@@ -6,9 +6,11 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <bpf/libbpf.h>
@@ -194,7 +196,8 @@ static int take_option(int id, const char *name, struct settings *s)
 	case OPT_NOT_YET:
 		return complain("option", name, "this version has not got it yet");
 	default:
-		return -EINVAL; /* getopt has said why */
+		fprintf(stderr, "see sluiced --help\n"); /* getopt has said why */
+		return -EINVAL;
 	}
 }
 
@@ -222,6 +225,25 @@ static int parse_options(int argc, char **argv, struct settings *s)
 static bool overlap(unsigned a_min, unsigned a_max, unsigned b_min, unsigned b_max)
 {
 	return a_min <= b_max && b_min <= a_max;
+}
+
+/* Before anything is made: a start that cannot end well leaves no trace. */
+static int check_rights(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+	bool bpf, admin, net;
+
+	if (syscall(SYS_capget, &header, data))
+		return 0; /* the kernel will say what it refuses */
+	bpf = data[CAP_TO_INDEX(CAP_BPF)].effective & CAP_TO_MASK(CAP_BPF);
+	admin = data[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective & CAP_TO_MASK(CAP_SYS_ADMIN);
+	net = data[CAP_TO_INDEX(CAP_NET_ADMIN)].effective & CAP_TO_MASK(CAP_NET_ADMIN);
+	if ((bpf || admin) && net)
+		return 0;
+	log_error("the capabilities BPF and NET_ADMIN are needed to load programs and attach them: "
+		  "run sluiced as root");
+	return -EPERM;
 }
 
 /* Source-NAT ports that the node itself might use would mix up two connections. */
@@ -294,7 +316,7 @@ int main(int argc, char **argv)
 		gethostname(s.node_name, sizeof(s.node_name) - 1);
 		s.agent.node_name = s.node_name;
 	}
-	if (check_ports(&s.agent.datapath))
+	if (check_rights() || check_ports(&s.agent.datapath))
 		return EXIT_FAILURE;
 	result = agent_run(&s.agent);
 	free(s.agent.external_cidrs);
