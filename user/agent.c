@@ -99,7 +99,17 @@ static int start_datapath(struct agent *agent)
 	return 0;
 }
 
-/* First of all: a port in use must not leave a half-started agent behind. */
+/* First of all: a wrong directory or a port in use must not leave a half-started agent behind. */
+static int check_manifests(const char *dir)
+{
+	int error = discover_file_check(dir);
+
+	if (error)
+		log_error("--manifests %s: %s: name a directory that is there and readable", dir,
+			  strerror(-error));
+	return error;
+}
+
 static int start_http(struct agent *agent)
 {
 	char reason[512] = "";
@@ -143,8 +153,21 @@ static void close_handle(uv_handle_t *handle, void *context)
 		uv_close(handle, NULL);
 }
 
-static void stop(struct agent *agent)
+/* Takes away what a start that failed has made. */
+static void unmake(const char *bpffs)
 {
+	char reason[1024] = "";
+
+	if (datapath_unload(bpffs, reason, sizeof(reason)))
+		log_error("%s", reason);
+	else
+		log_info("nothing of this start is left below %s", bpffs);
+}
+
+/* `failed`: the start has. What it made goes again; what an earlier agent made goes on. */
+static void stop(struct agent *agent, bool failed)
+{
+	bool made = failed && agent->datapath && !datapath_is_adopted(agent->datapath);
 	struct sl_event event = {.kind = SL_EVENT_AGENT_STOP};
 
 	discover_file_free(agent->discover);
@@ -156,12 +179,14 @@ static void stop(struct agent *agent)
 	uv_loop_close(&agent->loop);
 	reconcile_free(agent->reconcile);
 	interfaces_free(agent->interfaces);
-	if (agent->datapath)
+	if (agent->datapath && !made)
 		events_add(&agent->events, &event, "the programs go on");
 	events_done(&agent->events);
 	if (agent->facts.maps)
 		facts_close_maps(&agent->maps);
 	datapath_close(agent->datapath);
+	if (made)
+		unmake(agent->options->datapath.bpffs);
 	model_free(agent->model);
 	verdicts_done(&agent->ignored);
 }
@@ -184,7 +209,8 @@ int agent_run(const struct agent_options *options)
 	raise_file_limit();
 	uv_loop_init(&agent.loop);
 	start_clocks(&agent);
-	error = start_http(&agent);
+	error = check_manifests(options->manifests);
+	error = error ?: start_http(&agent);
 	error = error ?: start_datapath(&agent);
 	error = error ?: start_modules(&agent);
 	if (!error) {
@@ -194,6 +220,6 @@ int agent_run(const struct agent_options *options)
 			 interfaces_count(agent.interfaces, ATTACH_UPLINK), options->listen);
 		uv_run(&agent.loop, UV_RUN_DEFAULT);
 	}
-	stop(&agent);
+	stop(&agent, error);
 	return error;
 }

@@ -26,7 +26,10 @@ typedef void discover_file_fn(void *context, struct model *model, const struct v
 
 struct discover_file;
 
-/* Watches DIR. `options` must outlive the watch. 0, -ENOENT / -ENOTDIR for DIR, -errno. */
+/* Whether DIR can be watched: 0, -ENOENT, -ENOTDIR, -EACCES, -errno. */
+int discover_file_check(const char *dir);
+
+/* Watches DIR. `options` must outlive the watch. 0; as discover_file_check(); -ENOMEM. */
 int discover_file_new(uv_loop_t *loop, const char *dir, const struct policy_options *options,
 		      discover_file_fn *fn, void *context, struct discover_file **ret);
 /* Stops at once; its handles are closed on the next turn of the loop. NULL is fine. */

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "discover_file.h"
 
@@ -171,16 +172,25 @@ static void init_handles(uv_loop_t *loop, struct discover_file *discover)
 	discover->open_handles = 3;
 }
 
-int discover_file_new(uv_loop_t *loop, const char *dir, const struct policy_options *options,
-		      discover_file_fn *fn, void *context, struct discover_file **ret)
+int discover_file_check(const char *dir)
 {
-	struct discover_file *discover;
 	struct stat st;
 
 	if (stat(dir, &st))
 		return -errno;
 	if (!S_ISDIR(st.st_mode))
 		return -ENOTDIR;
+	return access(dir, R_OK | X_OK) ? -errno : 0;
+}
+
+int discover_file_new(uv_loop_t *loop, const char *dir, const struct policy_options *options,
+		      discover_file_fn *fn, void *context, struct discover_file **ret)
+{
+	struct discover_file *discover;
+	int error = discover_file_check(dir);
+
+	if (error)
+		return error;
 	discover = calloc(1, sizeof(*discover));
 	if (!discover)
 		return -ENOMEM;
