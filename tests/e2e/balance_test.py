@@ -71,17 +71,27 @@ def mean(samples, name):
     return sum(sample[name] for sample in samples) / len(samples)
 
 
+def spread(sample):
+    return max(sample.values()) - min(sample.values())
+
+
 @case
 def equal_replicas_stay_within_two(shared):
+    """Under steady load: a sample counts when all users but two at most have a request in flight.
+    Where the machine stops the client for some milliseconds, many requests end before it sends
+    the next ones, and how the ends fall is not the pick's doing."""
+    users = 5 * EQUAL
     for keepalive in (False, True):
-        load = Load(shared.client, shared.equal.target(), connections=5 * EQUAL, duration=5,
+        load = Load(shared.client, shared.equal.target(), connections=users, duration=5,
                     keepalive=keepalive)
         samples = sample_inflight(shared.lab.node1, shared.equal, 3)
         check_no_errors(load.result(), "closed loop")
-        spreads = [max(sample.values()) - min(sample.values()) for sample in samples]
-        print("    samples by largest - smallest in-flight:",
-              {spread: spreads.count(spread) for spread in sorted(set(spreads))})
-        check(len(samples) >= 100 and sum(samples[0].values()) > 4 * EQUAL, "a steady load")
+        steady = [sample for sample in samples if sum(sample.values()) >= users - 2]
+        spreads = [spread(sample) for sample in steady]
+        print(f"    {len(steady)} of {len(samples)} samples are steady; largest - smallest "
+              "in-flight:", {one: spreads.count(one) for one in sorted(set(spreads))},
+              "the others':", sorted({spread(sample) for sample in samples} - set(spreads)))
+        check(len(steady) >= 100, "a steady load")
         check(max(spreads) <= 2, f"in-flight {max(spreads)} apart (keepalive {keepalive})")
 
 
