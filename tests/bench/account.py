@@ -2,6 +2,7 @@
 """What the end-to-end benches share: whether the machine is quiet, and how a result is said
 beside the number to beat (scripts/bench collects those lines)."""
 
+import collections
 import os
 import re
 import shutil
@@ -74,7 +75,7 @@ def target(what, got, limit, at_least=False, unit="", digits=2, noisy=False):
 
 
 def _sampled(argv, by):
-    """Runs a command under perf; [(share in %, `by`)], the largest first, [] without perf."""
+    """Runs a command under perf; [(`by`, share in %)], the largest first, [] without perf."""
     if not shutil.which("perf"):
         return []
     with tempfile.NamedTemporaryFile(prefix="sluice-perf-") as data:
@@ -84,14 +85,15 @@ def _sampled(argv, by):
             return []
         report = subprocess.run(["perf", "report", "-i", data.name, "--stdio", "--sort", by],
                                 capture_output=True, text=True, check=False).stdout
-    found = re.findall(r"^ +([\d.]+)% +(?:\[.\] )?(\S+)", report, re.MULTILINE)
-    return [(float(share), re.sub(r"^bpf_prog_[0-9a-f]{16}_", "bpf: ", name))
-            for share, name in found]
+    shares = collections.Counter()  # a program that was loaded several times has several symbols
+    for share, name in re.findall(r"^ +([\d.]+)% +(?:\[.\] )?(\S+)", report, re.MULTILINE):
+        shares[re.sub(r"^bpf_prog_[0-9a-f]{16}_", "bpf: ", name)] += float(share)
+    return shares.most_common()
 
 
 def profile(argv, rows=12, by="symbol"):
     """Lines for a table: where the CPU time of this command went; [] without perf."""
-    return [f"  {share:5.1f} %  {name}" for share, name in _sampled(argv, by)[:rows]]
+    return [f"  {share:5.1f} %  {name}" for name, share in _sampled(argv, by)[:rows]]
 
 
 def profile_of(pid, seconds, rows=6):
