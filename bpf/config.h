@@ -20,10 +20,12 @@ const volatile __u16 snat_port_max = 29999;
 #define SYN_TIMEOUT_S 5u          /* half-open, counted from the last SYN */
 #define UDP_UNANSWERED_S 30u      /* as nf_conntrack_udp_timeout */
 #define REPLICA_CLOSED_S 60u      /* FIN from the replica only: its kernel forgets after tcp_fin_timeout */
-#define CLIENT_CLOSED_S 600u      /* FIN from the client only: the answer may still be streaming */
+#define CLIENT_CLOSED_S 3600u     /* FIN from the client only: it may wait for a long silent answer */
+#define UDP_ORPHAN_S 3u           /* unanswered this long, a conversation may leave a dead replica */
 #define SILENT_S 60u              /* an open flow this silent gives way to a new SYN of its client */
 #define LINGER_S 3u               /* finished, kept for late packets; its slot may be taken then */
-#define RESET_LINGER_S 60u        /* the same for one ended by RST, unless its slot is needed */
+#define RESET_LINGER_S 600u       /* the same for one ended by RST, as long as its slot is not needed */
+#define RESET_DOUBT_S 1u          /* a segment this long after an RST says that nobody believed it */
 #define SNAT_QUARANTINE_S 60u     /* a source-NAT port rests (TIME_WAIT at the replica) */
 #define SWEEP_PASS_S 2u           /* one whole pass over the tables */
 #define SWEEP_TICK_MS 10u

@@ -54,7 +54,7 @@ static __always_inline void flow_uncount(__u64 state, __u32 replica)
 static __always_inline __u64 flow_next_state(__u64 state, __u32 flags, __u32 news)
 {
 	if (SL_FLOW_PHASE(state) == SL_FLOW_SYN)
-		flags &= ~SL_FLOW_RESET; /* nothing was established that could go on */
+		flags &= ~FLOW_ANY_RST; /* nothing was established that could go on */
 	state |= flags;
 	if (news & FLOW_OVER || (state & FLOW_BOTH_FIN) == FLOW_BOTH_FIN)
 		return flow_with_phase(state, SL_FLOW_DONE);
@@ -113,62 +113,101 @@ static __always_inline void flow_touch(struct sl_flow *flow, __u32 now)
 		WRITE_ONCE(flow->last_seen, now);
 }
 
-static __always_inline __u32 flow_closing_flags(const struct packet *pkt, __u32 fin)
+static __always_inline __u32 flow_closing_flags(const struct packet *pkt, __u32 fin, __u32 rst)
 {
-	__u32 flags = pkt->tcp_flags & TCP_FIN ? fin : 0;
+	return (pkt->tcp_flags & TCP_FIN ? fin : 0) | (pkt->tcp_flags & TCP_RST ? rst : 0);
+}
 
-	return pkt->tcp_flags & TCP_RST ? flags | SL_FLOW_RESET : flags;
+/* An RST ended this flow, and yet its receiver sends: it did not believe it. Open again, and counted
+ * again. 1: so it is. A global function: verified by itself. */
+__noinline int flow_revive(__u32 slot, __u64 state)
+{
+	struct sl_flow *flow = table_slot(slot);
+	__u64 next = flow_with_phase(state & ~FLOW_ANY_RST, SL_FLOW_OPEN);
+
+	if (!flow || __sync_val_compare_and_swap(&flow->state, state, next) != state)
+		return 0;
+	inflight_add(flow->replica, 1);
+	return 1;
+}
+
+/* A segment of the receiver's of an RST, long after it: doubts the RST. `rst`: the flag of the other
+ * end's RST. True: the segment is of no further interest. */
+static __always_inline bool flow_doubt_reset(struct flow_ref *ref, const struct packet *pkt,
+					     __u64 rst, __u32 now)
+{
+	if (likely(!(ref->state & FLOW_ANY_RST)))
+		return false;
+	if (!(ref->state & rst) || pkt->tcp_flags & (TCP_SYN | TCP_RST) ||
+	    ref->state & SL_FLOW_SPILLED ||
+	    flow_age(ref->flow, now) <= (__s32)(RESET_DOUBT_S * hz) ||
+	    !flow_revive(ref->slot, ref->state))
+		return true;
+	ref->state = READ_ONCE(ref->flow->state);
+	return false;
 }
 
 /* A packet of the client's. Only its acknowledgement opens the flow: a client that sends SYNs and
  * nothing more (a flood, a scan) leaves half-open flows, which are few and age fast. */
-static __always_inline void flow_track_client(const struct flow_ref *ref, const struct packet *pkt,
+static __always_inline void flow_track_client(struct flow_ref *ref, const struct packet *pkt,
 					      __u32 now)
 {
 	bool opens = ref->state & SL_FLOW_ANSWERED && SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN &&
 		     !(pkt->tcp_flags & TCP_SYN);
 
 	/* A stray SYN is for the replica to answer; it is no sign of life of this flow. */
-	if (unlikely(pkt->tcp_flags & TCP_SYN && ref->flow->isn != pkt->seq))
+	if (unlikely(pkt->tcp_flags & TCP_SYN && ref->flow->isn != pkt->seq) ||
+	    flow_doubt_reset(ref, pkt, SL_FLOW_REPLICA_RST, now))
 		return;
 	flow_touch(ref->flow, now);
 	if (likely(!opens && !(pkt->tcp_flags & (TCP_FIN | TCP_RST))))
 		return;
-	flow_ref_advance(ref, flow_closing_flags(pkt, SL_FLOW_CLIENT_FIN),
+	flow_ref_advance(ref, flow_closing_flags(pkt, SL_FLOW_CLIENT_FIN, SL_FLOW_CLIENT_RST),
 			 pkt->tcp_flags & TCP_RST ? FLOW_OVER : opens ? FLOW_OPENED : 0);
 }
 
-/* What a packet of the replica's means for its flow. */
-static __always_inline __u32 flow_reply_news(const struct packet *pkt)
+/* A datagram of the replica's: the conversation is answered. */
+static __always_inline void flow_track_answer(const struct flow_ref *ref, __u32 now)
 {
-	if (pkt->proto == IPPROTO_UDP)
-		return FLOW_OPENED;
-	return pkt->tcp_flags & TCP_RST ? FLOW_OVER : 0;
+	flow_touch(ref->flow, now);
+	if (ref->flow->request != now)
+		WRITE_ONCE(ref->flow->request, now);
+	if (unlikely(SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN))
+		flow_ref_advance(ref, 0, FLOW_OPENED);
+}
+
+static __always_inline void flow_count_failure(const struct sl_flow *flow)
+{
+	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &flow->replica);
+
+	count(SL_COUNT_CONNECT_FAILURES);
+	if (replica)
+		__sync_fetch_and_add(&replica->state.connect_failures, 1);
 }
 
 /* A packet of the replica's. */
-static __always_inline void flow_track_replica(const struct flow_ref *ref,
-					       const struct packet *pkt, __u32 now)
+static __always_inline void flow_track_replica(struct flow_ref *ref, const struct packet *pkt,
+					       __u32 now)
 {
-	struct sl_replica *replica;
-	__u32 flags = flow_closing_flags(pkt, SL_FLOW_REPLICA_FIN);
+	__u32 flags = flow_closing_flags(pkt, SL_FLOW_REPLICA_FIN, SL_FLOW_REPLICA_RST);
 	int before;
 
+	if (pkt->proto == IPPROTO_UDP) {
+		flow_track_answer(ref, now);
+		return;
+	}
+	if (flow_doubt_reset(ref, pkt, SL_FLOW_CLIENT_RST, now))
+		return;
 	/* Repeated answers to a client that says nothing are no sign of life either. */
 	if (likely(!(pkt->tcp_flags & TCP_SYN)))
 		flow_touch(ref->flow, now);
-	if (likely(!(pkt->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
-		   !(pkt->proto == IPPROTO_UDP && SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN)))
+	if (likely(!(pkt->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST))))
 		return;
 	if (pkt->tcp_flags & TCP_SYN)
 		flags |= SL_FLOW_ANSWERED;
-	before = flow_ref_advance(ref, flags, flow_reply_news(pkt));
-	if (before != SL_FLOW_SYN || !(pkt->tcp_flags & TCP_RST) || ref->state & SL_FLOW_ANSWERED)
-		return;
-	count(SL_COUNT_CONNECT_FAILURES);
-	replica = bpf_map_lookup_elem(&replicas, &ref->flow->replica);
-	if (replica)
-		__sync_fetch_and_add(&replica->state.connect_failures, 1);
+	before = flow_ref_advance(ref, flags, pkt->tcp_flags & TCP_RST ? FLOW_OVER : 0);
+	if (before == SL_FLOW_SYN && pkt->tcp_flags & TCP_RST && !(ref->state & SL_FLOW_ANSWERED))
+		flow_count_failure(ref->flow);
 }
 
 #endif

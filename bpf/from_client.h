@@ -48,7 +48,8 @@ static __always_inline bool half_open_is_full(void)
 	__u32 zero = 0;
 	struct sl_kernel *k = bpf_map_lookup_elem(&kernel, &zero);
 
-	return k && READ_ONCE(k->half_open) >= flow_sets * SL_FLOW_WAYS / 2;
+	/* Signed: a flow may end before the CPU that opened it has counted it. */
+	return k && (__s32)READ_ONCE(k->half_open) >= (__s32)(flow_sets * SL_FLOW_WAYS / 2);
 }
 
 /* Where replies will be translated, and with which source the flow leaves. */
@@ -163,10 +164,10 @@ static __always_inline void client_unreserve(struct sl_flow *body)
 }
 
 /* One attempt: picks, counts at the pick so that a burst of SYNs spreads, inserts. */
-static __always_inline enum insert_result client_try(struct opening *o, __u32 avoid)
+static __always_inline enum insert_result client_try(struct opening *o, __u32 avoid, __u32 require)
 {
 	struct sl_flow *body = &o->body;
-	int row = pick_replica(body->key.service, avoid);
+	int row = pick_replica(body->key.service, avoid, require);
 	struct insert insert = {};
 	struct sl_replica *replica;
 	enum insert_result result;
@@ -180,7 +181,7 @@ static __always_inline enum insert_result client_try(struct opening *o, __u32 av
 		return INSERT_NOTHING;
 	o->reason = SL_DROP_SNAT_NO_SOURCE;
 	if (!client_route(body, replica, o->hook))
-		return INSERT_ELSEWHERE;
+		return INSERT_NO_SNAT;
 	o->reason = SL_DROP_HALF_OPEN;
 	if (half_open_is_full())
 		return INSERT_FULL;
@@ -189,7 +190,7 @@ static __always_inline enum insert_result client_try(struct opening *o, __u32 av
 		return INSERT_COLLISION;
 	o->reason = SL_DROP_SNAT_EXHAUSTED;
 	if (!client_reserve(body))
-		return INSERT_ELSEWHERE;
+		return INSERT_NO_SNAT;
 	o->reason = SL_DROP_COLLISION;
 	__sync_fetch_and_add(&replica->state.inflight, 1);
 	result = table_insert(body, &insert);
@@ -241,9 +242,11 @@ __noinline int client_open(struct opening *o)
 
 	if (!o)
 		return OPEN_REFUSED;
-	result = client_try(o, 0);
-	if (result == INSERT_COLLISION || result == INSERT_ELSEWHERE)
-		result = client_try(o, o->body.replica + 1);
+	result = client_try(o, 0, 0);
+	if (result == INSERT_COLLISION)
+		result = client_try(o, o->body.replica + 1, 0);
+	else if (result == INSERT_NO_SNAT) /* one that needs none */
+		result = client_try(o, o->body.replica + 1, SL_REPLICA_LOCAL);
 	switch (result) {
 	case INSERT_OK:
 		if (o->body.snat_port)
@@ -278,17 +281,19 @@ static __always_inline bool client_reopens(const struct flow_ref *ref, const str
 		return ref->flow->isn != pkt->seq;
 	default: /* the replica's own stack answers a stray SYN, unless nobody is there any more */
 		return ref->flow->isn != pkt->seq &&
-		       (now - ref->flow->last_seen > SILENT_S * hz || client_is_orphan(ref->flow));
+		       (flow_age(ref->flow, now) > (__s32)(SILENT_S * hz) ||
+			client_is_orphan(ref->flow));
 	}
 }
 
-/* A conversation whose replica is gone goes to another one; it ends here, for datagrams have no
- * sequence number by which the table could tell the new one from the old. */
-static __always_inline bool client_datagram_opens(const struct flow_ref *ref)
+/* A conversation that nobody answers, whose replica is gone, goes to another one; it ends here, for
+ * datagrams have no sequence number by which the table could tell the new one from the old. */
+static __always_inline bool client_datagram_opens(const struct flow_ref *ref, __u32 now)
 {
 	if (!ref->flow || SL_FLOW_PHASE(ref->state) == SL_FLOW_DONE)
 		return true;
-	if (likely(!client_is_orphan(ref->flow)))
+	if (likely((__s32)(now - ref->flow->request) <= (__s32)(UDP_ORPHAN_S * hz)) ||
+	    !client_is_orphan(ref->flow))
 		return false;
 	flow_ref_advance(ref, 0, FLOW_OVER);
 	return true;
@@ -327,6 +332,7 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 	o->body.vip = vip_row;
 	o->body.isn = pkt->seq;
 	o->body.last_seen = now;
+	o->body.request = pkt->proto == IPPROTO_UDP ? now : 0;
 	o->ifindex = skb->ifindex;
 	o->hook = hook;
 	o->replace = service && service->flags & SL_SERVICE_REPLACE;
@@ -361,7 +367,7 @@ static __always_inline bool client_opens(const struct packet *pkt, const struct 
 					 __u32 now)
 {
 	if (pkt->proto == IPPROTO_UDP)
-		return client_datagram_opens(ref);
+		return client_datagram_opens(ref, now);
 	return (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN &&
 	       (!ref->flow || client_reopens(ref, pkt, now));
 }

@@ -166,6 +166,8 @@ static __always_inline enum parse_result parse(struct __sk_buff *skb, struct pac
 		parse_frame((void *)(long)skb->data, (void *)(long)skb->data_end, pkt);
 	__u32 want = skb->len < MAX_HEADERS ? skb->len : MAX_HEADERS;
 
+	if (skb->vlan_present) /* the tag is beside the frame: not of this network */
+		return PARSE_FOREIGN;
 	if (result != PARSE_TRUNCATED || skb->data_end - skb->data >= want ||
 	    bpf_skb_pull_data(skb, want))
 		return result;

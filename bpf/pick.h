@@ -30,6 +30,7 @@ struct search {
 	__u32 length;
 	__u32 unfit; /* SL_REPLICA_* that keep a replica out of this pass */
 	__u32 avoid; /* row + 1 of a replica not wanted; 0: none */
+	__u32 require; /* SL_REPLICA_* without which a replica is not wanted */
 	__u64 now_ns;
 	struct sl_cost best;
 	__s64 found;
@@ -47,7 +48,8 @@ static __always_inline bool search_consider(struct search *search, __u32 row, bo
 	flags = replica->config.flags;
 	if (replica->config.admin & SL_ADMIN_DRAINED)
 		flags |= SL_REPLICA_DRAINING;
-	if (flags & search->unfit || row + 1 == search->avoid)
+	if (flags & search->unfit || (flags & search->require) != search->require ||
+	    row + 1 == search->avoid)
 		return false;
 	cost = by_load ? sl_cost_of(search->service, &replica->config,
 				    READ_ONCE(replica->state.inflight), search->now_ns) :
@@ -122,11 +124,11 @@ static __always_inline bool search_init(struct search *search, __u32 service_row
 	return search->length;
 }
 
-/* The cheapest replica with none of the flags `unfit`, by scan or by draw. Its row, or PICK_NONE.
- * A global function: verified by itself, as the next one. */
-__noinline int pick_cheapest(__u32 service_row, __u32 avoid, __u32 unfit)
+/* The cheapest replica with none of the flags `unfit` and all of `require`, by scan or by draw. Its
+ * row, or PICK_NONE. A global function: verified by itself, as the next ones. */
+__noinline int pick_cheapest(__u32 service_row, __u32 avoid, __u32 unfit, __u32 require)
 {
-	struct search search = {.avoid = avoid, .unfit = unfit};
+	struct search search = {.avoid = avoid, .unfit = unfit, .require = require};
 
 	if (!search_init(&search, service_row))
 		return PICK_NONE;
@@ -139,9 +141,10 @@ __noinline int pick_cheapest(__u32 service_row, __u32 avoid, __u32 unfit)
 }
 
 /* The first fit replica among PICK_CHUNK slots from slot `start` (modulo the length) on. */
-__noinline int pick_first_fit(__u32 service_row, __u32 avoid, __u32 unfit, __u32 start)
+__noinline int pick_first_fit(__u32 service_row, __u32 avoid, __u32 unfit, __u32 require,
+			      __u32 start)
 {
-	struct search search = {.avoid = avoid, .unfit = unfit};
+	struct search search = {.avoid = avoid, .unfit = unfit, .require = require};
 
 	if (!search_init(&search, service_row))
 		return PICK_NONE;
@@ -156,46 +159,48 @@ __noinline int pick_first_fit(__u32 service_row, __u32 avoid, __u32 unfit, __u32
 }
 
 /* The first fit replica of all, when no draw met one; from a random start. */
-__noinline int pick_any(__u32 service_row, __u32 avoid, __u32 unfit, __u32 length)
+__noinline int pick_any(__u32 service_row, __u32 avoid, __u32 unfit, __u32 require, __u32 length)
 {
 	__u32 start = bpf_get_prandom_u32();
 	int row = PICK_NONE;
 
 	for (__u32 i = 0; i < PICK_CHUNKS_MAX && i * PICK_CHUNK < length; i++) {
-		row = pick_first_fit(service_row, avoid, unfit, start + i * PICK_CHUNK);
+		row = pick_first_fit(service_row, avoid, unfit, require, start + i * PICK_CHUNK);
 		if (row != PICK_NONE)
 			break;
 	}
 	return row;
 }
 
-static __always_inline int pick_pass(__u32 service_row, __u32 avoid, __u32 unfit, __u32 length)
+static __always_inline int pick_pass(__u32 service_row, __u32 avoid, __u32 unfit, __u32 require,
+				     __u32 length)
 {
-	int row = pick_cheapest(service_row, avoid, unfit);
+	int row = pick_cheapest(service_row, avoid, unfit, require);
 
 	if (unlikely(row == PICK_NONE) && length > SL_SCAN_MAX)
-		row = pick_any(service_row, avoid, unfit, length);
+		row = pick_any(service_row, avoid, unfit, require, length);
 	return row;
 }
 
 /* Row of the replica that takes the next flow of a service, or PICK_NONE. `avoid`: row + 1 of a
- * replica not wanted, 0: none. */
-static __always_inline int pick_replica(__u32 service_row, __u32 avoid)
+ * replica not wanted, 0: none. `require`: flags without which none is wanted. */
+static __always_inline int pick_replica(__u32 service_row, __u32 avoid, __u32 require)
 {
 	struct sl_service *service = bpf_map_lookup_elem(&services, &service_row);
-	__u32 length;
+	__u32 length, unfit = SL_REPLICA_UNFIT;
 	int row;
 
 	if (!service)
 		return PICK_NONE;
 	length = SL_MEMBERS_LENGTH(READ_ONCE(service->members));
-	row = pick_pass(service_row, avoid, SL_REPLICA_UNFIT, length);
+	row = pick_pass(service_row, avoid, unfit, require, length);
 	if (likely(row != PICK_NONE))
 		return row;
-	row = pick_pass(service_row, avoid, SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING, length);
+	row = pick_pass(service_row, avoid, unfit & ~SL_REPLICA_DRAINING, require, length);
 	if (row != PICK_NONE)
 		return row;
-	row = pick_pass(service_row, avoid, SL_REPLICA_NOT_SERVING, length);
+	unfit = SL_REPLICA_NOT_SERVING | SL_REPLICA_NO_ROUTE;
+	row = pick_pass(service_row, avoid, unfit, require, length);
 	if (row != PICK_NONE)
 		count(SL_COUNT_PANIC_PICKS);
 	return row;

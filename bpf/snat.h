@@ -11,9 +11,7 @@
 
 #include <sluice/hash.h>
 
-#include "config.h"
-#include "maps.h"
-#include "verifier.h"
+#include "table.h"
 
 #define SNAT_TRIES 16
 
@@ -50,10 +48,24 @@ static __always_inline struct sl_snat *snat_find(const union sl_snat_key *key,
 	return NULL;
 }
 
+/* Whether the port may be given again: not while its flow runs, although an RST had ended it. */
 static __always_inline bool snat_is_rested(const struct sl_snat *entry, __u32 phase, __u32 now)
 {
-	return phase == SL_SNAT_FREE ||
-	       (phase == SL_SNAT_QUARANTINE && now - entry->freed > SNAT_QUARANTINE_S * hz);
+	struct sl_flow *flow;
+	__u64 state;
+
+	if (phase != SL_SNAT_QUARANTINE)
+		return phase == SL_SNAT_FREE;
+	if ((__s32)(now - entry->freed) <= (__s32)(SNAT_QUARANTINE_S * hz))
+		return false;
+	flow = table_slot(entry->flow);
+	if (!flow)
+		return true;
+	state = READ_ONCE(flow->state);
+	return SL_FLOW_GENERATION(state) != entry->generation ||
+	       SL_FLOW_PHASE(state) < SL_FLOW_SYN ||
+	       (SL_FLOW_PHASE(state) == SL_FLOW_DONE &&
+		flow_age(flow, now) > (__s32)(SNAT_QUARANTINE_S * hz));
 }
 
 /* Reserves `key`, unless it is taken or its set is full: CLAIMED from then on. */

@@ -30,11 +30,15 @@ static __always_inline __u32 sweep_timeout(const struct sl_flow *flow, __u64 sta
 	return closed && closed < idle ? closed : idle;
 }
 
-/* How long a finished flow stays. An RST need not be true: a stack drops one outside its window
- * (RFC 5961), and both ends go on. Then the entry goes on translating; only its count is gone. */
-static __always_inline __u32 sweep_linger(__u64 state)
+/* How long a finished flow stays. After an RST that nobody believed both ends go on, perhaps after a
+ * long silence (see flow_doubt_reset()); with source NAT as long as the port would rest anyway. */
+static __always_inline __s32 sweep_linger(const struct sl_flow *flow, __u64 state)
 {
-	return (state & SL_FLOW_RESET ? RESET_LINGER_S : LINGER_S) * hz;
+	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &flow->replica);
+
+	if (!(state & FLOW_ANY_RST) || !replica || replica->config.flags & SL_REPLICA_NOT_SERVING)
+		return LINGER_S * hz;
+	return (flow->snat_port ? SNAT_QUARANTINE_S : RESET_LINGER_S) * hz;
 }
 
 static __always_inline void sweep_flow(struct sl_flow *flow, __u32 slot, struct sl_kernel *k,
@@ -46,7 +50,7 @@ static __always_inline void sweep_flow(struct sl_flow *flow, __u32 slot, struct 
 
 	switch (SL_FLOW_PHASE(state)) {
 	case SL_FLOW_DONE:
-		if (age > (__s32)sweep_linger(state))
+		if (age > sweep_linger(flow, state))
 			__sync_val_compare_and_swap(&flow->state, state,
 						    state & ~0xffffffffull);
 		else
@@ -107,7 +111,7 @@ __noinline int sweep_snat_set(__u32 now)
 		struct sl_snat *entry = &set->way[i];
 
 		if (READ_ONCE(entry->phase) == SL_SNAT_QUARANTINE &&
-		    now - entry->freed > SNAT_QUARANTINE_S * hz)
+		    snat_is_rested(entry, SL_SNAT_QUARANTINE, now))
 			__sync_val_compare_and_swap(&entry->phase, SL_SNAT_QUARANTINE,
 						    SL_SNAT_FREE);
 	}

@@ -57,19 +57,23 @@ static __always_inline __u32 flow_way(__u64 hash, __u32 i)
 	return way & (SL_FLOW_WAYS - 1);
 }
 
-/* One of the two sets in which a key may lie, and the tag by which its entries are known. A tag
- * may be stale (then a line is read in vain); that of a published entry is never missing. */
+/* The byte by which an entry is known without a look at it. */
+static __always_inline __u8 flow_tag(__u64 hash)
+{
+	return hash >> 56;
+}
+
+/* One of the two sets in which a key may lie. A tag may be stale (then a line is read in vain); that
+ * of a published entry is never missing. */
 struct flow_place {
 	struct sl_flow_set *set;
 	struct flow_tags *tags;
-	__u8 tag;
 };
 
-static __always_inline bool flow_place_init(struct flow_place *place, __u32 row, __u64 hash)
+static __always_inline bool flow_place_init(struct flow_place *place, __u32 row)
 {
 	place->set = bpf_map_lookup_elem(&flows, &row);
 	place->tags = bpf_map_lookup_elem(&flow_tags, &row);
-	place->tag = hash >> 56;
 	return place->set && place->tags;
 }
 
@@ -78,14 +82,14 @@ static __always_inline void table_find_in(__u32 row, __u64 hash, const struct sl
 {
 	struct flow_place place;
 
-	if (!flow_place_init(&place, row, hash))
+	if (!flow_place_init(&place, row))
 		return;
 	for (__u32 i = 0; i < SL_FLOW_WAYS; i++) {
 		__u32 way = flow_way(hash, i);
 		struct sl_flow *flow = &place.set->way[way];
 		__u64 state;
 
-		if (READ_ONCE(place.tags->way[way]) != place.tag)
+		if (READ_ONCE(place.tags->way[way]) != flow_tag(hash))
 			continue;
 		state = READ_ONCE(flow->state);
 		if (SL_FLOW_PHASE(state) < SL_FLOW_SYN || !flow_key_equal(&flow->key, key) ||
@@ -147,7 +151,7 @@ enum insert_result {
 	INSERT_EXISTS,    /* another CPU was first: `slot` is its flow */
 	INSERT_COLLISION, /* this client port already leads to that replica, through another VIP */
 	INSERT_FULL,
-	INSERT_ELSEWHERE, /* this replica cannot take it, another might */
+	INSERT_NO_SNAT,   /* this replica cannot be reached by source NAT, a local one might do */
 	INSERT_NOTHING,   /* there was nothing to insert */
 };
 
@@ -173,29 +177,41 @@ static __always_inline union sl_snat_key flow_snat_key(const struct sl_flow *flo
 	return key;
 }
 
-/* Whether nothing will miss this entry any more. */
-static __always_inline bool flow_is_spent(__u64 state, __u32 last_seen, __u32 now)
+#define FLOW_ANY_RST (SL_FLOW_CLIENT_RST | SL_FLOW_REPLICA_RST)
+
+/* Jiffies since the flow's last packet; below 0 when that came after `now` was read. */
+static __always_inline __s32 flow_age(const struct sl_flow *flow, __u32 now)
 {
-	return SL_FLOW_PHASE(state) == SL_FLOW_FREE ||
-	       (SL_FLOW_PHASE(state) == SL_FLOW_DONE && now - last_seen > LINGER_S * hz);
+	return now - flow->last_seen;
+}
+
+/* Whether nothing will miss this entry any more. `reset_too`: also one that an RST ended, although
+ * both ends may go on. */
+static __always_inline bool flow_is_spent(const struct sl_flow *flow, __u64 state, __u32 now,
+					  bool reset_too)
+{
+	if (SL_FLOW_PHASE(state) != SL_FLOW_DONE)
+		return SL_FLOW_PHASE(state) == SL_FLOW_FREE;
+	return flow_age(flow, now) > (__s32)(LINGER_S * hz) &&
+	       (reset_too || !(state & FLOW_ANY_RST));
 }
 
 /* Takes the slot for `body`, which becomes its next generation. Under the lock of the key's first set. */
-static __always_inline bool flow_claim(const struct flow_place *place, __u32 way, __u64 old,
-				       const struct sl_flow *body)
+static __always_inline bool flow_claim(const struct flow_place *place, __u32 way, __u64 hash,
+				       __u64 old, const struct sl_flow *body)
 {
 	struct sl_flow *flow = &place->set->way[way & (SL_FLOW_WAYS - 1)];
 	__u64 next = (old & ~0xffffffffull) + SL_FLOW_GENERATION_ONE;
 
 	if (__sync_val_compare_and_swap(&flow->state, old, next | SL_FLOW_CLAIMED) != old)
 		return false;
-	WRITE_ONCE(place->tags->way[way & (SL_FLOW_WAYS - 1)], place->tag);
+	WRITE_ONCE(place->tags->way[way & (SL_FLOW_WAYS - 1)], flow_tag(hash));
 	flow->key = body->key;
 	flow->replica = body->replica;
 	flow->vip = body->vip;
 	flow->isn = body->isn;
 	flow->last_seen = body->last_seen;
-	flow->request = 0;
+	flow->request = body->request;
 	flow->snat_port = body->snat_port;
 	flow->hook = body->hook;
 	flow->source = body->source;
@@ -224,7 +240,7 @@ static __always_inline int table_conflict(const struct flow_place *place, __u64 
 		__u32 way = flow_way(hash, i);
 		struct sl_flow *flow = &place->set->way[way];
 
-		if (READ_ONCE(place->tags->way[way]) != place->tag ||
+		if (READ_ONCE(place->tags->way[way]) != flow_tag(hash) ||
 		    SL_FLOW_PHASE(READ_ONCE(flow->state)) < SL_FLOW_SYN ||
 		    !flow_key_equal(&flow->key, &body->key))
 			continue;
@@ -238,15 +254,15 @@ static __always_inline int table_conflict(const struct flow_place *place, __u64 
 
 /* Claims a free slot of one set, from the key's home way on. The way, or -1. */
 static __always_inline int table_claim(const struct flow_place *place, __u64 hash,
-				       const struct sl_flow *body)
+				       const struct sl_flow *body, bool reset_too)
 {
 	for (__u32 i = 0; i < SL_FLOW_WAYS; i++) {
 		__u32 way = flow_way(hash, i);
 		struct sl_flow *flow = &place->set->way[way];
 		__u64 state = READ_ONCE(flow->state);
 
-		if (flow_is_spent(state, flow->last_seen, body->last_seen) &&
-		    flow_claim(place, way, state, body))
+		if (flow_is_spent(flow, state, body->last_seen, reset_too) &&
+		    flow_claim(place, way, hash, state, body))
 			return way;
 	}
 	return -1;
@@ -255,8 +271,8 @@ static __always_inline int table_claim(const struct flow_place *place, __u64 has
 /* A flow of the same client and VIP is there: this very one, opened by another CPU (same
  * initial sequence number; UDP: any), or one that the new SYN ends, replaced in place. */
 static __always_inline enum insert_result table_replace(const struct flow_place *place, int way,
-							const struct sl_flow *body, bool collides,
-							struct insert *ret)
+							__u64 hash, const struct sl_flow *body,
+							bool collides, struct insert *ret)
 {
 	struct sl_flow *same = &place->set->way[way & (SL_FLOW_WAYS - 1)];
 	__u64 state = READ_ONCE(same->state);
@@ -267,7 +283,7 @@ static __always_inline enum insert_result table_replace(const struct flow_place 
 		return INSERT_COLLISION;
 	ret->replaced_replica = same->replica;
 	ret->replaced_snat = flow_snat_key(same);
-	if (!flow_claim(place, way, state, body)) {
+	if (!flow_claim(place, way, hash, state, body)) {
 		ret->replaced_snat.d = 0;
 		return INSERT_FULL;
 	}
@@ -287,26 +303,28 @@ __noinline int table_insert(const struct sl_flow *body, struct insert *ret)
 	bool collides = false;
 	int way, way_2;
 
-	if (!body || !ret || !lock || !flow_place_init(&first, row_1, hash) ||
-	    !flow_place_init(&second, row_2, hash))
+	if (!body || !ret || !lock || !flow_place_init(&first, row_1) ||
+	    !flow_place_init(&second, row_2))
 		return -1;
 	bpf_spin_lock(&lock->lock);
 	way = table_conflict(&first, hash, body, &collides);
 	way_2 = table_conflict(&second, hash, body, &collides);
 	if (way >= 0) {
-		result = table_replace(&first, way, body, collides, ret);
+		result = table_replace(&first, way, hash, body, collides, ret);
 	} else if (way_2 >= 0) {
 		row = row_2;
 		way = way_2;
-		result = table_replace(&second, way, body, collides, ret);
+		result = table_replace(&second, way, hash, body, collides, ret);
 	} else if (collides) {
 		result = INSERT_COLLISION;
 	} else {
-		way = table_claim(&first, hash, body);
+		way = table_claim(&first, hash, body, false);
 		if (way < 0) {
 			row = row_2;
-			way = table_claim(&second, hash, body);
+			way = table_claim(&second, hash, body, false);
 		}
+		if (way < 0)
+			way = table_claim(&second, hash, body, true);
 		if (way >= 0)
 			result = INSERT_OK;
 	}

@@ -55,16 +55,20 @@ static __always_inline int reply_from_vip(const struct sl_flow *flow, struct sl_
 	return 0;
 }
 
-/* A reply that came to an address of ours since we had put it there: source NAT undone. */
-static __always_inline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt,
-					   struct sl_replica *replica, __u32 replica_row)
+/* A reply that came to an address of ours since we had put it there: source NAT undone. A global
+ * function for its stack: older kernels round each frame up, and from_uplink has no room left. */
+__noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, __u32 replica_row)
 {
-	__s64 source_row = source_find(&pkt->dst);
+	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &replica_row);
 	union sl_snat_key key = {};
 	struct new_end src, dst;
 	struct flow_ref ref;
 	struct sl_snat *entry;
+	__s64 source_row;
 
+	if (!pkt || !replica)
+		return NOT_OURS;
+	source_row = source_find(&pkt->dst);
 	if (source_row < 0)
 		return NOT_OURS;
 	key.replica = replica_row;
@@ -108,11 +112,11 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct packet 
 	if (likely(found < 0))
 		return NOT_OURS;
 	row = found;
+	if (hook == SL_HOOK_FABRIC)
+		return reply_undo_snat(skb, pkt, row);
 	replica = bpf_map_lookup_elem(&replicas, &row);
 	if (!replica)
 		return NOT_OURS;
-	if (hook == SL_HOOK_FABRIC)
-		return reply_undo_snat(skb, pkt, replica, row);
 	ref = reply_find(pkt, row);
 	if (!ref.flow || ref.flow->hook != hook || reply_is_anothers(&ref, pkt) ||
 	    reply_from_vip(ref.flow, replica, &src))

@@ -185,7 +185,7 @@ enum sl_replica_state maps_replica_state(const struct sl_replica *replica, uint6
 {
 	__u16 flags = __atomic_load_n(&replica->config.flags, __ATOMIC_RELAXED);
 
-	if (flags & (SL_REPLICA_NOT_SERVING | SL_REPLICA_PROBE_DOWN))
+	if (flags & (SL_REPLICA_NOT_SERVING | SL_REPLICA_NO_ROUTE | SL_REPLICA_PROBE_DOWN))
 		return SL_STATE_DOWN;
 	if ((flags & SL_REPLICA_DRAINING) || (replica->config.admin & SL_ADMIN_DRAINED))
 		return SL_STATE_DRAINING;

@@ -97,13 +97,17 @@ static void set_path(struct reconcile *r, __u32 row)
 {
 	struct sl_replica_config *config = &r->tables->replicas[row].config;
 	struct reconcile_path path = {};
+	__u16 flags;
 
 	r->path(r->context, &config->addr, &path);
 	config->out_ifindex = path.ifindex;
 	config->source = path.local ? 0 : source_row(r, &path.source);
-	set_flags(r, row,
-		  path.local ? config->flags | SL_REPLICA_LOCAL : config->flags & ~SL_REPLICA_LOCAL,
-		  "route changed");
+	flags = config->flags & ~(SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE);
+	if (path.local)
+		flags |= SL_REPLICA_LOCAL;
+	else if (!path.ifindex)
+		flags |= SL_REPLICA_NO_ROUTE;
+	set_flags(r, row, flags, flags & SL_REPLICA_NO_ROUTE ? "no route to it" : "route changed");
 }
 
 void reconcile_paths(struct reconcile *r)
@@ -121,14 +125,34 @@ static void list_remove(struct sl_replica_services *list, __u32 at)
 	__atomic_store_n(&list->n, list->n - 1, __ATOMIC_RELEASE);
 }
 
-/* A service that left stays listed for its open flows, unless the place is needed. */
-static int list_add(struct reconcile *r, struct sl_replica_services *list, __u32 service)
+/* Whether the service-port is to have the replica in the model that is being applied. */
+static bool is_wanted(const struct reconcile *r, __u32 service,
+		      const struct sl_replica_config *config)
 {
+	const struct model_service *wanted = r->services.row[service].wanted;
+
+	for (size_t i = 0; wanted && i < wanted->n_replicas; i++)
+		if (wanted->replicas[i].port == config->port &&
+		    wanted->replicas[i].proto == config->proto &&
+		    addr_equal(&wanted->replicas[i].addr, &config->addr))
+			return true;
+	return false;
+}
+
+/* A service that left, or no longer has the replica, stays listed for its open flows, unless the
+ * place is needed: those that left go first. */
+static int list_add(struct reconcile *r, __u32 row, __u32 service)
+{
+	struct sl_replica_services *list = &r->tables->replica_services[row];
+
 	for (__u32 i = 0; i < list->n; i++)
 		if (list->service[i] == service)
 			return 0;
 	for (__u32 i = 0; list->n == SL_MAX_SHARED && i < list->n; i++)
 		if (r->services.row[list->service[i]].retired)
+			list_remove(list, i);
+	for (__u32 i = 0; list->n == SL_MAX_SHARED && i < list->n; i++)
+		if (!is_wanted(r, list->service[i], &r->tables->replicas[row].config))
 			list_remove(list, i);
 	if (list->n == SL_MAX_SHARED)
 		return -ENOSPC;
@@ -197,7 +221,7 @@ static int64_t replica_new(struct reconcile *r, const struct model_replica *repl
 	if (getrandom(&entry->state.snat_cursor, sizeof(entry->state.snat_cursor), 0) < 0)
 		entry->state.snat_cursor = reconcile_now_ns();
 	memset(&r->tables->replica_services[row], 0, sizeof(struct sl_replica_services));
-	list_add(r, &r->tables->replica_services[row], service);
+	list_add(r, row, service);
 	error = index_add(&r->index, &key, row, reconcile_now_ns());
 	if (error) {
 		entry->config.flags = 0;
@@ -222,7 +246,7 @@ int64_t reconcile_replica(struct reconcile *r, const struct model_replica *repli
 		return row;
 	}
 	config = &r->tables->replicas[row].config;
-	error = list_add(r, &r->tables->replica_services[row], service);
+	error = list_add(r, row, service);
 	if (error)
 		return error;
 	config->weight = replica->weight;
@@ -232,7 +256,8 @@ int64_t reconcile_replica(struct reconcile *r, const struct model_replica *repli
 	}
 	r->replicas.row[row].seen = true;
 	set_flags(r, row,
-		  (config->flags & (HEALTH | SL_REPLICA_LOCAL | SL_REPLICA_HAS_LOAD)) |
+		  (config->flags & (HEALTH | SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE |
+				    SL_REPLICA_HAS_LOAD)) |
 			  model_flags(replica),
 		  replica->terminating ? "terminating" : "EndpointSlice");
 	write_name(r, row, replica);

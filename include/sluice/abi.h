@@ -126,7 +126,9 @@ struct sl_service {
 	__u32 mean_load;   /* 1/256 requests, over replicas with a fresh report */
 	__u32 idle_ticks;  /* established TCP, or UDP once answered; in jiffies */
 	__u32 load_ttl_ms; /* a report older than this is stale */
-	__u64 reserved[5];
+	__u32 epoch;       /* tells this life of the row from others; never 0 in use */
+	__u32 reserved2;
+	__u64 reserved[4];
 };
 _Static_assert(sizeof(struct sl_service) == 64, "service");
 
@@ -148,10 +150,12 @@ _Static_assert(sizeof(struct sl_member) == 16, "member");
 #define SL_REPLICA_SUSPECT 0x10u
 #define SL_REPLICA_WARMING 0x20u
 #define SL_REPLICA_LOCAL 0x40u       /* reached over a pod interface of this node */
+#define SL_REPLICA_NO_ROUTE 0x100u   /* there is no way to it */
 #define SL_REPLICA_HAS_LOAD 0x80u    /* load, inflight_at_report and report_ns are valid */
 /* Any of these keeps a replica out of the first choice. */
 #define SL_REPLICA_UNFIT                                                                           \
-	(SL_REPLICA_NOT_SERVING | SL_REPLICA_PROBE_DOWN | SL_REPLICA_DRAINING | SL_REPLICA_SUSPECT)
+	(SL_REPLICA_NOT_SERVING | SL_REPLICA_NO_ROUTE | SL_REPLICA_PROBE_DOWN |                    \
+	 SL_REPLICA_DRAINING | SL_REPLICA_SUSPECT)
 #define SL_ADMIN_DRAINED 0x1u        /* `sluice replica drain` */
 
 /* Written by the agent (`admin`: by the CLI alone), read by the kernel. */
@@ -222,7 +226,9 @@ _Static_assert(sizeof(struct sl_source) == 32, "source");
 #define SL_FLOW_CLIENT_FIN 0x10ull
 #define SL_FLOW_REPLICA_FIN 0x20ull
 #define SL_FLOW_ANSWERED 0x80ull /* the replica sent its SYN-ACK */
-#define SL_FLOW_RESET 0x100ull   /* an RST ended it, which the other end may not have believed */
+/* An RST of this end's finished it; the other end may not have believed it (RFC 5961). */
+#define SL_FLOW_CLIENT_RST 0x100ull
+#define SL_FLOW_REPLICA_RST 0x200ull
 #define SL_FLOW_SPILLED 0x40ull /* lies in the spill table, outside every count */
 #define SL_FLOW_GENERATION_ONE (1ull << 32)
 
@@ -247,7 +253,8 @@ struct sl_flow {
 	__u32 vip;
 	__be32 isn;       /* the client's initial sequence number, as on the wire */
 	__u32 last_seen;  /* jiffies, low 32 bits */
-	__u32 request;    /* when the request now unanswered began; 0: none (retry, sniff) */
+	__u32 request;    /* jiffies: when the request now unanswered began, 0: none; UDP: of the
+			   * last answer, or of the first datagram */
 	__be16 snat_port; /* 0: no source NAT */
 	__u8 hook;        /* enum sl_hook: where replies are translated */
 	__u8 source;      /* row in sources, where snat_port is set */
@@ -352,7 +359,7 @@ struct sl_event {
 	__be16 port;         /* of the replica, 0: none */
 	__u32 service;       /* row + 1; 0: none */
 	__u32 value;         /* the new enum sl_replica_state, for SL_EVENT_REPLICA_STATE */
-	__u32 reserved;
+	__u32 epoch;         /* of the service's row then: another one now, another service now */
 	union sl_addr addr;  /* of the replica, all zero: none */
 	char text[80];       /* evidence, NUL-terminated */
 };

@@ -51,7 +51,7 @@ static const struct row handshakes[] = {
 	{"a stray ACK, then refused", SL_FLOW_DONE, 1, {SYN, ACK, REPLICA_RST}},
 	{"the next one refused", SL_FLOW_DONE, 1, {SYN, SYN_ACK, ANOTHER_SYN, REPLICA_RST}},
 	{"reset after the answer", ANSWERED_DONE, 0, {SYN, SYN_ACK, REPLICA_RST}},
-	{"reset once open", ANSWERED_DONE | SL_FLOW_RESET, 0, {SYN, SYN_ACK, ACK, REPLICA_RST}},
+	{"reset once open", ANSWERED_DONE | SL_FLOW_REPLICA_RST, 0, {SYN, SYN_ACK, ACK, REPLICA_RST}},
 	{"given up", SL_FLOW_DONE, 0, {SYN, CLIENT_RST}},
 	{"given up, then refused", SL_FLOW_DONE, 0, {SYN, CLIENT_RST, REPLICA_RST}},
 	{"a scan", ANSWERED_DONE, 0, {SYN, SYN_ACK, CLIENT_RST}},

@@ -294,6 +294,9 @@ static void late_reply(struct fixture *f)
 	fixture_age(f, 50); /* an RST need not have been believed: a minute, as long as the port rests */
 	fixture_sweep(f);
 	STEPS(f, late);
+	CHECK_INT(f->replicas[0].state.inflight, 1); /* the replica goes on: it did not believe the RST */
+	reset_flow(f, 4000, PORT_MIN);
+	CHECK_INT(f->replicas[0].state.inflight, 0);
 	fixture_age(f, 61);
 	fixture_sweep(f);
 	STEPS(f, too_late);

@@ -123,7 +123,7 @@ static void half_closed(struct fixture *f)
 	f->services[0].idle_ticks = 7200 * FIXTURE_HZ;
 	STEPS(f, open_tcp);
 	CHECK(fixture_step(f, &client_fin));
-	check_lifetime(f, 600);
+	check_lifetime(f, 3600);
 	STEPS(f, open_tcp);
 	CHECK(fixture_step(f, &replica_fin));
 	check_lifetime(f, 60);
@@ -149,7 +149,7 @@ static void finished(struct fixture *f)
 	CHECK_INT(fixture_counter(f, SL_COUNT_EXPIRED_IDLE), 0);
 	STEPS(f, open_tcp);
 	CHECK(fixture_step(f, &replica_rst)); /* which its receiver may not have believed */
-	check_lifetime(f, 60);
+	check_lifetime(f, 600);
 	CHECK_INT(f->replicas[0].state.inflight, 0);
 }
 
@@ -173,7 +173,7 @@ static void next_generation(struct fixture *f)
 		CHECK(fixture_step(f, &replica_rst));
 		if (generation % 2) /* reused once finished, and once free */
 			continue;
-		fixture_age(f, 61);
+		fixture_age(f, 601);
 		fixture_sweep(f);
 		CHECK_INT(fixture_count_flows(f, SL_FLOW_FREE), f->flow_sets * SL_FLOW_WAYS);
 	}
