@@ -82,9 +82,10 @@ def sound_node(shared):
     for row in rows.values():
         check_equal(set(row), {"check", "status", "found", "advice"}, "keys")
         check(row["status"] in ("ok", "info", "warn"), f"{row}")
-    for name in ("privileges", "bpffs", "kernel", "bpf_helpers", "bpf_atomics", "jit", "memlock",
-                 "ip_forward", "ip6_forward", "rp_filter", "send_redirects", "mtu", "ports",
-                 "bridge_nf", "other_programs", "program_order", "stale_links", "agent"):
+    for name in ("privileges", "bpffs", "pin_directory", "kernel", "bpf_helpers", "bpf_atomics",
+                 "jit", "memlock", "ip_forward", "ip6_forward", "rp_filter", "send_redirects",
+                 "mtu", "ports", "bridge_nf", "other_programs", "program_order", "stale_links",
+                 "agent"):
         expect(rows[name], "ok", "")
     expect(rows["own_clients"], "info", "hostNetwork")
     expect(rows["mtu"], "ok", "uplink 1500, pod interfaces 1500-1500")
@@ -181,6 +182,24 @@ def agent(shared):
 @case
 def no_bpffs(shared):
     expect(doctor(Cli("/proc/sluice"), 1, None)["bpffs"], "fail", "/proc/sluice", "mount -t bpf")
+
+
+@case
+def pins_that_others_can_change(shared):
+    for path, mode, status in ((shared.empty, 0o1777, "warn"), (shared.cli.bpffs, 0o770, "fail")):
+        before = os.stat(path).st_mode & 0o7777
+        os.chmod(path, mode)
+        try:
+            row = doctor(shared.cli, int(status == "fail"))["pin_directory"]
+        finally:
+            os.chmod(path, before)
+        expect(row, status, f"{path} belongs to user 0 and has mode {mode:04o}")
+    os.chown(shared.cli.bpffs, 65534, 65534)
+    try:
+        expect(doctor(shared.cli, 1)["pin_directory"], "fail", "belongs to user 65534")
+    finally:
+        os.chown(shared.cli.bpffs, 0, 0)
+    expect(doctor(shared.cli)["pin_directory"], "ok", "root")
 
 
 @case

@@ -49,7 +49,7 @@ def setup():
     check(libc.unshare(CLONE_NEWNS) == 0, f"unshare: {os.strerror(ctypes.get_errno())}")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     with tempfile.TemporaryDirectory(prefix="sluice-cli-") as directory:
-        subprocess.run(["mount", "-t", "bpf", "bpf", directory], check=True)
+        subprocess.run(["mount", "-t", "bpf", "-o", "mode=700", "bpf", directory], check=True)
         try:
             cli = Cli(f"{directory}/sluice")
             os.mkdir(cli.bpffs)

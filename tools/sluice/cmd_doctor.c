@@ -103,10 +103,20 @@ static void ignore_change(void *context, enum route_change change, const struct 
 {
 }
 
+/* Of the name of a program: from_pod, to_uplink, ... */
+static enum doctor_role program_role(const char *name)
+{
+	if (strstr(name, "_pod"))
+		return DOCTOR_POD;
+	if (strstr(name, "_uplink"))
+		return DOCTOR_UPLINK;
+	return DOCTOR_FABRIC;
+}
+
 static void remember_program(void *context, const struct pin *pin)
 {
 	struct doctor *doctor = context;
-	__u32 *grown;
+	struct doctor_program *grown;
 
 	if (pin->kind != PIN_PROGRAM)
 		return;
@@ -114,15 +124,16 @@ static void remember_program(void *context, const struct pin *pin)
 	if (!grown)
 		return; /* a program less to know as ours */
 	doctor->programs = grown;
-	doctor->programs[doctor->n_programs++] = pin->id;
+	doctor->programs[doctor->n_programs++] =
+		(struct doctor_program){.id = pin->id, .role = program_role(pin->name)};
 }
 
-static bool is_ours(const struct doctor *doctor, __u32 program)
+static const struct doctor_program *find_program(const struct doctor *doctor, __u32 id)
 {
-	for (size_t i = 0; i < doctor->n_programs; i++)
-		if (doctor->programs[i] == program)
-			return true;
-	return false;
+	for (size_t i = 0; id && i < doctor->n_programs; i++)
+		if (doctor->programs[i].id == id)
+			return &doctor->programs[i];
+	return NULL;
 }
 
 struct hook_place {
@@ -135,6 +146,7 @@ static void remember_hook(void *context, const struct tc_hook *hook)
 {
 	struct hook_place *place = context;
 	struct doctor *doctor = place->doctor;
+	const struct doctor_program *ours = find_program(doctor, hook->program);
 	struct doctor_hook *grown, *added;
 
 	grown = reallocarray(doctor->hooks, doctor->n_hooks + 1, sizeof(*grown));
@@ -148,7 +160,8 @@ static void remember_hook(void *context, const struct tc_hook *hook)
 		.link = place->link,
 		.egress = place->egress,
 		.tcx = hook->tcx,
-		.ours = hook->program && is_ours(doctor, hook->program),
+		.ours = ours,
+		.role = ours ? ours->role : DOCTOR_NONE,
 	};
 	memcpy(added->name, hook->name, sizeof(added->name));
 }
@@ -184,26 +197,38 @@ static int look(struct doctor *doctor)
 	if (err)
 		return cli_error("cannot ask the kernel for its interfaces: %s", strerror(-err));
 	doctor->links = route_links(doctor->route, &doctor->n_links);
-	doctor->uplink = route_default_ifindex(doctor->route);
+	doctor->default_ifindex = route_default_ifindex(doctor->route);
 	pins_list(doctor->cli->bpffs, remember_program, doctor);
 	read_hooks(doctor);
 	return CLI_OK;
 }
 
-bool doctor_is_pod_link(const struct doctor *doctor, const struct route_link *link)
+static bool is_default_link(const struct doctor *doctor, const struct route_link *link,
+			    enum doctor_role role)
 {
-	/* As sluiced attaches by default. */
-	static const char *const globs[] = {"veth*", "lxc*", "cali*", "eni*"};
+	static const char *const pods[] = {"veth*", "lxc*", "cali*", "eni*"};
 
-	if (link->ifindex == doctor->uplink)
-		return false;
-	for (size_t i = 0; i < sizeof(globs) / sizeof(globs[0]); i++)
-		if (!fnmatch(globs[i], link->name, 0))
-			return true;
-	for (size_t i = 0; i < doctor->n_hooks; i++)
-		if (doctor->hooks[i].ours && doctor->hooks[i].link == link)
+	if (role == DOCTOR_UPLINK || link->ifindex == doctor->default_ifindex)
+		return role == DOCTOR_UPLINK && link->ifindex == doctor->default_ifindex;
+	for (size_t i = 0; i < sizeof(pods) / sizeof(pods[0]); i++)
+		if (!fnmatch(pods[i], link->name, 0))
 			return true;
 	return false;
+}
+
+bool doctor_is_link(const struct doctor *doctor, const struct route_link *link,
+		    enum doctor_role role)
+{
+	bool is_known = false;
+
+	for (size_t i = 0; i < doctor->n_hooks; i++) {
+		if (doctor->hooks[i].role != role)
+			continue;
+		if (doctor->hooks[i].link == link)
+			return true;
+		is_known = true;
+	}
+	return !is_known && is_default_link(doctor, link, role);
 }
 
 /* ---- the command ---------------------------------------------------------------- */

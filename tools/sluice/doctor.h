@@ -20,12 +20,27 @@ enum doctor_status {
 	DOCTOR_FAIL, /* Sluice does not work, or harms traffic, until this is mended */
 };
 
+/* What an interface is to our program that sits there. */
+enum doctor_role {
+	DOCTOR_NONE,
+	DOCTOR_POD,
+	DOCTOR_UPLINK,
+	DOCTOR_FABRIC,
+};
+
+/* A pinned program of ours. */
+struct doctor_program {
+	__u32 id;
+	enum doctor_role role;
+};
+
 /* A program or filter at one TC hook of one interface. */
 struct doctor_hook {
 	const struct route_link *link;
 	bool egress;
 	bool tcx;
 	bool ours;
+	enum doctor_role role; /* DOCTOR_NONE unless `ours` */
 	char name[64];
 };
 
@@ -41,9 +56,9 @@ struct doctor {
 	struct route *route;
 	const struct route_link *links;
 	size_t n_links;
-	int uplink; /* interface of the default route; 0: none */
+	int default_ifindex; /* interface of the default route; 0: none */
 
-	__u32 *programs; /* ids of our pinned programs */
+	struct doctor_program *programs;
 	size_t n_programs;
 	struct doctor_hook *hooks; /* by interface, ingress first, in running order */
 	size_t n_hooks;
@@ -60,8 +75,11 @@ void doctor_row_needs_root(struct doctor *doctor, const char *check);
 /* A number of /proc/sys, "net/ipv4/ip_forward". False when there is none. */
 bool doctor_sysctl(const char *name, long *ret);
 
-/* Whether `link` is the host's end of a pod's veth: by its name, or by our programs on it. */
-bool doctor_is_pod_link(const struct doctor *doctor, const struct route_link *link);
+/* Whether our programs are at `link` for this role. While none of ours has that role anywhere:
+ * whether sluiced would take it by default, for the host's end of a pod's veth by its name, for an
+ * uplink by the default route. */
+bool doctor_is_link(const struct doctor *doctor, const struct route_link *link,
+		    enum doctor_role role);
 
 /* Each prints the rows of its field. */
 void doctor_check_kernel(struct doctor *doctor);

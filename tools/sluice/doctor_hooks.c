@@ -18,7 +18,8 @@
 
 static bool is_watched(const struct doctor *doctor, const struct route_link *link)
 {
-	return link->ifindex == doctor->uplink || doctor_is_pod_link(doctor, link);
+	return doctor_is_link(doctor, link, DOCTOR_UPLINK) ||
+	       doctor_is_link(doctor, link, DOCTOR_POD);
 }
 
 static bool is_same_program(const struct doctor_hook *a, const struct doctor_hook *b)
@@ -103,10 +104,13 @@ static void check_order(struct doctor *doctor)
 				    doctor->hooks[i].egress ? "egress" : "ingress");
 	}
 	if (wrong.len)
-		doctor_row(doctor, "program_order", DOCTOR_WARN,
-			   "someone attached before us at ingress or after us at egress: restart "
-			   "sluiced last",
-			   "out of order at %s", wrong.data);
+		doctor_row(
+			doctor, "program_order", DOCTOR_WARN,
+			"someone attached before us at ingress or after us at egress, and a "
+			"restart "
+			"of sluiced leaves our programs where they are: move the other program, or "
+			"`sluiced --unload` and start it again, which loses open flows",
+			"out of order at %s", wrong.data);
 	else
 		doctor_row(doctor, "program_order", DOCTOR_OK, NULL,
 			   n ? "ours are first at ingress, last at egress (%u)"

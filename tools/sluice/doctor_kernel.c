@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include <linux/magic.h>
 
 #include "doctor.h"
+#include "pin_dir.h"
 #include "strbuf.h"
 #include "tc_hooks.h"
 
@@ -218,7 +220,7 @@ static void check_files(struct doctor *doctor)
 	if (is_on_bpffs(doctor->cli->bpffs))
 		doctor_row(doctor, "bpffs", DOCTOR_OK, NULL, "%s", doctor->cli->bpffs);
 	else
-		doctor_row(doctor, "bpffs", DOCTOR_FAIL, "mount -t bpf bpf /sys/fs/bpf",
+		doctor_row(doctor, "bpffs", DOCTOR_FAIL, "mount -t bpf -o mode=700 bpf /sys/fs/bpf",
 			   "%s is on no BPF file system: nothing can be pinned",
 			   doctor->cli->bpffs);
 	if (!access("/sys/kernel/btf/vmlinux", R_OK))
@@ -229,8 +231,56 @@ static void check_files(struct doctor *doctor)
 			   "no /sys/kernel/btf/vmlinux; Sluice's own maps carry their types");
 }
 
+/* Where others may make directories, one of them can have ours before sluiced starts. */
+static void check_pin_parent(struct doctor *doctor)
+{
+	struct strbuf advice = {};
+	char parent[4096];
+	struct stat st;
+	char *slash;
+
+	snprintf(parent, sizeof(parent), "%s", doctor->cli->bpffs);
+	slash = strrchr(parent, '/');
+	if (slash)
+		slash[slash == parent] = '\0';
+	if (!slash || stat(parent, &st)) {
+		doctor_row(doctor, "pin_directory", DOCTOR_WARN, NULL, "cannot look at %s: %s",
+			   parent, slash ? strerror(errno) : "not an absolute path");
+	} else if (st.st_uid || (st.st_mode & (S_IWGRP | S_IWOTH))) {
+		strbuf_addf(&advice, "chown root %s; chmod 700 %s; and mount it with -o mode=700",
+			    parent, parent);
+		doctor_row(doctor, "pin_directory", DOCTOR_WARN, advice.data,
+			   "%s belongs to user %u and has mode %04o: others may make directories "
+			   "there",
+			   parent, st.st_uid, st.st_mode & 07777);
+	} else {
+		doctor_row(doctor, "pin_directory", DOCTOR_OK, NULL,
+			   "nobody but root can change it");
+	}
+	strbuf_done(&advice);
+}
+
+static void check_pin_directory(struct doctor *doctor)
+{
+	char error[1024];
+	int err;
+
+	if (!doctor->may_probe) {
+		doctor_row_needs_root(doctor, "pin_directory");
+		return;
+	}
+	err = pin_dir_check(doctor->cli->bpffs, error, sizeof(error));
+	if (!err || err == -ENOENT) /* or not made yet */
+		check_pin_parent(doctor);
+	else
+		doctor_row(doctor, "pin_directory", DOCTOR_FAIL,
+			   "stop sluiced, remove the directory with what is in it, start sluiced",
+			   "%s", error);
+}
+
 void doctor_check_node(struct doctor *doctor)
 {
 	check_privileges(doctor);
 	check_files(doctor);
+	check_pin_directory(doctor);
 }

@@ -73,7 +73,7 @@ static void check_send_redirects(struct doctor *doctor)
 	strbuf_add(&advice, "sysctl -w net.ipv4.conf.all.send_redirects=0");
 	for (size_t i = 0; i < doctor->n_links; i++) {
 		link = &doctor->links[i];
-		if (link->ifindex != doctor->uplink && strcmp(link->kind, "bridge"))
+		if (!doctor_is_link(doctor, link, DOCTOR_UPLINK) && strcmp(link->kind, "bridge"))
 			continue;
 		if (!all && !conf(link->name, "send_redirects"))
 			continue;
@@ -96,9 +96,9 @@ static void check_mtu(struct doctor *doctor)
 
 	for (size_t i = 0; i < doctor->n_links; i++) {
 		link = &doctor->links[i];
-		if (link->ifindex == doctor->uplink)
+		if (doctor_is_link(doctor, link, DOCTOR_UPLINK) && (!uplink || link->mtu < uplink))
 			uplink = link->mtu;
-		if (!doctor_is_pod_link(doctor, link))
+		if (!doctor_is_link(doctor, link, DOCTOR_POD))
 			continue;
 		if (!smallest || link->mtu < smallest)
 			smallest = link->mtu;
@@ -107,7 +107,8 @@ static void check_mtu(struct doctor *doctor)
 	}
 	if (!uplink || !largest)
 		doctor_row(doctor, "mtu", DOCTOR_OK, NULL, "%s",
-			   uplink ? "no pod interfaces yet" : "no default route, so no uplink");
+			   uplink ? "no pod interfaces yet"
+				  : "no uplink: neither our programs at one, nor a default route");
 	else if (largest > uplink)
 		doctor_row(doctor, "mtu", DOCTOR_WARN,
 			   "give pods the MTU of the uplink or less, in the CNI's configuration",
