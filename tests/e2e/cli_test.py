@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
@@ -26,6 +27,41 @@ def by_address(rows):
 
 
 # ---- what is shown -------------------------------------------------------------------
+
+
+CHECKED = """\
+apiVersion: v1
+kind: Service
+metadata:
+  name: web
+  labels:
+    sluice.dev/steer: enabled
+spec:
+  clusterIP: 10.96.0.9
+  sessionAffinity: ClientIP
+  clusterIp: 10.96.0.9
+  ports:
+  - port: 80
+"""
+
+
+@case
+def check_shows_first_what_is_not_acted_upon(shared):
+    with tempfile.TemporaryDirectory(prefix="sluice-check-") as directory:
+        with open(f"{directory}/web.yaml", "w", encoding="utf-8") as file:
+            file.write(CHECKED)
+        rows = shared.cli.json("check", "-f", directory)
+        verdicts = [row["verdict"] for row in rows]
+        check_equal(verdicts[:2], ["unknown", "unsupported"], f"verdicts, the worst first, {rows}")
+        check_equal(set(verdicts[2:]), {"honoured"}, "the rest")
+        text = shared.cli.text("check", "-f", directory)
+        check_equal([line.split()[0] for line in text.splitlines()[1:3]], verdicts[:2], "text")
+        honoured = len(verdicts) - 2
+        check(f"{honoured} honoured (-a shows them), 0 mapped, 1 unsupported, 1 unknown" in text
+              and "\nhonoured" not in text, text)
+        text = shared.cli.text("check", "-a", "-f", directory)
+        check_equal(text.count("\nhonoured"), honoured, "honoured fields with -a")
+        check_equal(shared.cli.run("check", "--strict", "-f", directory).returncode, 1, "--strict")
 
 
 @case
@@ -127,7 +163,7 @@ def events(shared):
 @case
 def status(shared):
     (row,) = shared.cli.json("status")
-    check_equal((row["agent"], row["agent_pid"], row["layout"], row["applied"]),
+    check_equal((row["agent"], row["agent_pid"], row["layout"], row["reconciled"]),
                 ("alive", 4711, 1, 3), "agent")
     check(row["heartbeat_age_ms"] < 3000 and 5 <= row["agent_uptime_s"] < 60, str(row))
     check_equal((row["services"], row["vips"], row["replicas"]), (3, 4, 4), "rows")

@@ -18,7 +18,7 @@ struct maps;
 
 struct cli {
 	const char *bpffs; /* --bpffs, default /sys/fs/bpf/sluice */
-	bool json;         /* -j; only for what another program prints (bpftool -j) */
+	bool json;         /* -j; only to choose what is said, or for what bpftool prints */
 	bool color;
 	bool help;         /* -h was given: usage is printed instead of running a command */
 	struct out *out;

@@ -16,6 +16,7 @@
 struct check {
 	const char *dir;
 	bool strict;
+	bool all; /* honoured fields as well */
 	char node_name[HOST_NAME_MAX + 1];
 	struct addr_cidr *cidrs; /* of options */
 	struct policy_options options;
@@ -57,8 +58,9 @@ static int parse_args(struct cli *cli, int argc, char **argv, struct check *chec
 {
 	static const struct option options[] = {
 		{"strict", no_argument, NULL, 's'},
+		{"all", no_argument, NULL, 'a'},
 		{"node-name", required_argument, NULL, 'n'},
-		{"allow-external-ips", required_argument, NULL, 'a'},
+		{"allow-external-ips", required_argument, NULL, 'e'},
 		{},
 	};
 	int option;
@@ -66,14 +68,16 @@ static int parse_args(struct cli *cli, int argc, char **argv, struct check *chec
 	gethostname(check->node_name, sizeof(check->node_name) - 1);
 	check->options.node_name = check->node_name;
 	optind = 0;
-	while ((option = getopt_long(argc, argv, "f:", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "af:", options, NULL)) != -1) {
 		if (option == 'f')
 			check->dir = optarg;
 		else if (option == 's')
 			check->strict = true;
+		else if (option == 'a')
+			check->all = true;
 		else if (option == 'n')
 			check->options.node_name = optarg;
-		else if (option == 'a' && add_cidrs(check, optarg))
+		else if (option == 'e' && add_cidrs(check, optarg))
 			return cli_usage(cli,
 					 "--allow-external-ips takes ranges such as 192.0.2.0/24");
 		else if (option == '?')
@@ -100,19 +104,29 @@ static void add_row(struct out *out, const char *verdict, const char *object, co
 	out_row(out);
 }
 
-static void print_verdicts(struct out *out, const struct verdicts *verdicts,
+/* What is not acted upon first; what is honoured only for those who want all of it. */
+static void print_verdicts(struct out *out, const struct verdicts *verdicts, bool all,
 			   unsigned counts[VERDICT_KINDS])
 {
-	for (size_t i = 0; i < verdicts->n; i++) {
-		const struct verdict *verdict = &verdicts->list[i];
+	static const enum verdict_kind order[] = {VERDICT_UNKNOWN, VERDICT_UNSUPPORTED,
+						  VERDICT_MAPPED, VERDICT_HONOURED};
 
-		counts[verdict->kind]++;
-		add_row(out, verdict_kind_names[verdict->kind], verdict->object, verdict->field,
-			verdict->file, verdict->line, verdict->reason);
+	for (size_t o = 0; o < sizeof(order) / sizeof(order[0]); o++) {
+		for (size_t i = 0; i < verdicts->n; i++) {
+			const struct verdict *verdict = &verdicts->list[i];
+
+			if (verdict->kind != order[o])
+				continue;
+			counts[verdict->kind]++;
+			if (all || verdict->kind != VERDICT_HONOURED)
+				add_row(out, verdict_kind_names[verdict->kind], verdict->object,
+					verdict->field, verdict->file, verdict->line,
+					verdict->reason);
+		}
 	}
 }
 
-static void note_model(struct out *out, const struct model *model,
+static void note_model(struct out *out, const struct model *model, bool all,
 		       const unsigned counts[VERDICT_KINDS])
 {
 	size_t replicas = 0;
@@ -120,9 +134,10 @@ static void note_model(struct out *out, const struct model *model,
 	for (size_t i = 0; i < model->n_services; i++)
 		replicas += model->services[i].n_replicas;
 	out_note(out,
-		 "%zu service-ports would be steered, with %zu replicas; fields: %u honoured, %u "
-		 "mapped, %u unsupported, %u unknown",
-		 model->n_services, replicas, counts[VERDICT_HONOURED], counts[VERDICT_MAPPED],
+		 "%zu service-ports would be steered, with %zu replicas; fields: %u honoured%s, "
+		 "%u mapped, %u unsupported, %u unknown",
+		 model->n_services, replicas, counts[VERDICT_HONOURED],
+		 all || !counts[VERDICT_HONOURED] ? "" : " (-a shows them)", counts[VERDICT_MAPPED],
 		 counts[VERDICT_UNSUPPORTED], counts[VERDICT_UNKNOWN]);
 }
 
@@ -143,8 +158,8 @@ static int run_check(struct cli *cli, const struct check *check)
 	if (err) {
 		add_row(cli->out, "refused", NULL, diag.field, diag.file, diag.line, diag.reason);
 	} else {
-		print_verdicts(cli->out, &verdicts, counts);
-		note_model(cli->out, model, counts);
+		print_verdicts(cli->out, &verdicts, check->all || cli->json, counts);
+		note_model(cli->out, model, check->all, counts);
 	}
 	status = cli_finish(cli);
 	if (err)

@@ -232,7 +232,7 @@ const struct cmd replica_commands[] = {
 	 .help = "replicas, their state and how busy they are",
 	 .examples = "sluice replica show\nsluice -j replica show default/llm | jq '.[] | .state'\n"},
 	{.name = "drain", .fn = replica_drain, .args = "ADDR:PORT",
-	 .help = "give a replica no new flows; open ones go on",
+	 .help = "give a replica no new flows, unless no fit one is left; open ones go on",
 	 .examples = "sluice replica drain 10.244.1.7:8000\n"},
 	{.name = "undrain", .fn = replica_undrain, .args = "ADDR:PORT",
 	 .help = "let it take new flows again",

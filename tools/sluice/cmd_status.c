@@ -21,7 +21,7 @@ static const struct out_column columns[] = {
 	{"heartbeat_age_ms", "heartbeat age, ms", OUT_UINT},
 	{"agent_uptime_s", "agent uptime, s", OUT_UINT},
 	{"layout", "map layout", OUT_UINT},
-	{"applied", "states applied", OUT_UINT},
+	{"reconciled", "times reconciled", OUT_UINT},
 	{"services", "service-ports", OUT_UINT},
 	{"vips", "VIPs", OUT_UINT},
 	{"replicas", "replicas", OUT_UINT},
