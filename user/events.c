@@ -85,7 +85,8 @@ static void ring_write(struct events *events, const struct sl_event *event, cons
 	row->port = event->port;
 	row->service = event->service;
 	row->value = event->value;
-	row->reserved = 0;
+	row->epoch = events->maps && event->service ?
+			     events->maps->services[event->service - 1].epoch : 0;
 	row->addr = event->addr;
 	memset(row->text, 0, sizeof(row->text));
 	memcpy(row->text, text, text_cut(text, sizeof(row->text) - 1));
@@ -124,11 +125,13 @@ static void log_write(const struct events *events, const struct sl_event *event,
 	bool loud = event->kind == SL_EVENT_PANIC || event->kind == SL_EVENT_CONFIG_REFUSED;
 	const char *kind = event->kind < SL_EVENT_MAX ? event_names[event->kind] : "event";
 	char service[SL_NAME_LEN + 80], replica[ADDR_PORT_STR_LEN + 1];
+	bool named = event->kind == SL_EVENT_SERVICE_ADD || event->kind == SL_EVENT_SERVICE_DEL;
 	const char *state = "";
 
 	if (event->kind == SL_EVENT_REPLICA_STATE && event->value < SL_STATE_MAX)
 		state = state_names[event->value];
-	service_format(events, event->service, service, sizeof(service));
+	/* The text of these two names it. */
+	service_format(events, named ? 0 : event->service, service, sizeof(service));
 	replica_format(event, replica, sizeof(replica));
 	log_at(loud ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s%s%s%s%s%s%s", kind, service, replica,
 	       state[0] ? " " : "", state, text[0] ? ": " : "", text);

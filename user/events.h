@@ -20,11 +20,11 @@ struct events {
 	int ring_fd;
 	void *window;
 	size_t window_at;
-	const struct maps *maps; /* for service names in the log; NULL: rows by number */
+	const struct maps *maps; /* for names and epochs of services; NULL: rows by number, 0 */
 };
 
-/* Appends one event; `event` needs kind and whatever of service, addr, port, value applies; seq and
- * time are set here. `format`: the text (cut at 79 bytes in the ring, whole in the log). */
+/* Appends one event; `event` needs kind and whatever of service, addr, port, value applies; seq,
+ * time and epoch are set here. `format`: the text (cut at 79 bytes in the ring, whole in the log). */
 void events_add(struct events *events, const struct sl_event *event, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -6,6 +6,7 @@
  */
 #include "reconcile.h"
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <stdio.h>
@@ -22,16 +23,6 @@
 
 /* ---- warm start -----------------------------------------------------------------------*/
 
-/* What tells one service-port from another. */
-static uint64_t name_hash(const struct sl_service_name *name)
-{
-	uint64_t hash = reconcile_hash(name->service, name->port_name);
-	uint64_t rest = (uint64_t)name->port << 16 | name->proto << 8 | name->external << 1 |
-			name->ipv6;
-
-	return hash ^ rest * 0x9e3779b97f4a7c15ull;
-}
-
 static int adopt_service(struct reconcile *r, __u32 row)
 {
 	struct sl_service *service = &r->tables->services[row];
@@ -41,7 +32,7 @@ static int adopt_service(struct reconcile *r, __u32 row)
 		return 0;
 	r->services.row[row].used = true;
 	if (!bpf_map_lookup_elem(r->tables->service_names_fd, &row, &name))
-		r->services.row[row].name = name_hash(&name);
+		r->services.row[row].name = reconcile_name_hash(&name);
 	return ranges_reserve(&r->ranges, SL_MEMBERS_OFFSET(service->members),
 			      SL_MEMBERS_LENGTH(service->members));
 }
@@ -106,36 +97,47 @@ static void service_event(struct reconcile *r, enum sl_event_kind kind, __u32 ro
 {
 	struct sl_event event = {.kind = kind, .service = row + 1};
 
-	if (r->events)
+	struct sl_service_name name;
+
+	if (!r->events)
+		return;
+	if (bpf_map_lookup_elem(r->tables->service_names_fd, &row, &name))
 		events_add(r->events, &event, "%s", "");
+	else if (name.port_name[0])
+		events_add(r->events, &event, "%s %s", name.service, name.port_name);
+	else
+		events_add(r->events, &event, "%s %u", name.service, ntohs(name.port));
+}
+
+/* A number that no other life of any row has: that of the event which tells of it. */
+static __u32 new_epoch(const struct reconcile *r)
+{
+	__u32 epoch = r->tables->event_head->last + 1;
+
+	return epoch ? epoch : 1;
 }
 
 static int64_t service_row(struct reconcile *r, const struct model_service *service)
 {
-	struct sl_service_name name = {.port = service->port, .proto = service->proto,
-				       .external = service->external, .ipv6 = service->ipv6};
-	uint64_t hash;
-	int64_t row;
+	struct sl_service_name name;
+	uint64_t hash = reconcile_name(service, &name);
+	int64_t row = reconcile_find_service(r, hash);
 
-	snprintf(name.service, sizeof(name.service), "%s", service->name);
-	snprintf(name.port_name, sizeof(name.port_name), "%s", service->port_name);
-	hash = name_hash(&name);
-	for (__u32 i = 0; i < r->services.n; i++) {
-		if (!r->services.row[i].used || r->services.row[i].name != hash)
-			continue;
-		r->services.row[i].seen = true;
-		rows_retire(&r->services, i, false);
-		return i;
+	if (row >= 0) {
+		r->services.row[row].seen = true;
+		rows_retire(&r->services, row, false);
+		return row;
 	}
 	row = rows_take(&r->services);
 	if (row < 0)
 		return row;
-	memset(&r->tables->services[row], 0, sizeof(struct sl_service));
+	r->tables->services[row] = (struct sl_service){.epoch = new_epoch(r)};
 	if (bpf_map_update_elem(r->tables->service_names_fd, &(__u32){row}, &name, BPF_ANY)) {
 		rows_release(&r->services, row);
 		return -errno;
 	}
 	r->services.row[row].name = hash;
+	r->services.row[row].wanted = service;
 	service_event(r, SL_EVENT_SERVICE_ADD, row);
 	return row;
 }
@@ -293,9 +295,8 @@ static void retire_unseen(struct reconcile *r)
 			reconcile_retire_replica(r, i);
 }
 
-int reconcile_apply(struct reconcile *r, const struct model *model,
-		    const union sl_addr *node_addresses, size_t n_node_addresses, char *error,
-		    size_t error_len)
+static int apply(struct reconcile *r, const struct model *model, const union sl_addr *addresses,
+		 size_t n_addresses, char *error, size_t error_len)
 {
 	int code = 0;
 
@@ -305,19 +306,29 @@ int reconcile_apply(struct reconcile *r, const struct model *model,
 	for (size_t i = 0; i < model->n_services && !code; i++) {
 		const struct model_service *service = &model->services[i];
 
-		code = apply_service(r, service, node_addresses, n_node_addresses);
+		code = apply_service(r, service, addresses, n_addresses);
 		if (code)
 			snprintf(error, error_len, "service %s, port %s: %s", service->name,
 				 service->port_name[0] ? service->port_name : "(unnamed)",
-				 code == -ENOSPC ? "a table is full: fewer services, VIPs or "
-						   "replicas are needed" :
-						   strerror(-code));
+				 strerror(-code));
 	}
 	if (code)
 		return code; /* nothing is retired for want of having been looked at */
 	retire_unseen(r);
 	r->tables->control->applied++;
 	return 0;
+}
+
+int reconcile_apply(struct reconcile *r, const struct model *model,
+		    const union sl_addr *node_addresses, size_t n_node_addresses, char *error,
+		    size_t error_len)
+{
+	int code = reconcile_check(r, model, node_addresses, n_node_addresses, error, error_len);
+
+	code = code ?: apply(r, model, node_addresses, n_node_addresses, error, error_len);
+	for (__u32 i = 0; i < r->services.n; i++)
+		r->services.row[i].wanted = NULL; /* the model is the caller's */
+	return code;
 }
 
 bool reconcile_has_retired(const struct reconcile *r)

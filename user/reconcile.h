@@ -33,8 +33,8 @@ int reconcile_new(struct tables *tables, struct events *events, reconcile_path_f
 		  void *context, struct reconcile **ret);
 void reconcile_free(struct reconcile *reconcile);
 
-/* Applies a model; `node_addresses` are what node ports are served on. 0; -ENOSPC: a table is full,
- * `error` says which, and what did fit is in force; -errno. */
+/* Applies a model; `node_addresses` are what node ports are served on. 0; -ENOSPC: a table is too
+ * small, `error` says which, and nothing is changed; -errno. */
 int reconcile_apply(struct reconcile *reconcile, const struct model *model,
 		    const union sl_addr *node_addresses, size_t n_node_addresses, char *error,
 		    size_t error_len);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What reconcile's files share: which rows of a table are taken, seen or
- * retired, and the keys and clock they all use. Knows nothing of what a row
- * holds.
+ * retired, and the keys, names and clock they all use. Stores nothing in a
+ * table.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -34,6 +35,32 @@ uint64_t reconcile_hash(const char *a, const char *b)
 struct index_key reconcile_key(const union sl_addr *addr, __be16 port, __u8 proto, __u8 kind)
 {
 	return (struct index_key){.addr = *addr, .port = port, .proto = proto, .kind = kind};
+}
+
+uint64_t reconcile_name_hash(const struct sl_service_name *name)
+{
+	uint64_t hash = reconcile_hash(name->service, name->port_name);
+	uint64_t rest = (uint64_t)name->port << 16 | name->proto << 8 | name->external << 1 |
+			name->ipv6;
+
+	return hash ^ rest * 0x9e3779b97f4a7c15ull;
+}
+
+uint64_t reconcile_name(const struct model_service *service, struct sl_service_name *ret)
+{
+	*ret = (struct sl_service_name){.port = service->port, .proto = service->proto,
+					.external = service->external, .ipv6 = service->ipv6};
+	snprintf(ret->service, sizeof(ret->service), "%s", service->name);
+	snprintf(ret->port_name, sizeof(ret->port_name), "%s", service->port_name);
+	return reconcile_name_hash(ret);
+}
+
+int64_t reconcile_find_service(const struct reconcile *r, uint64_t hash)
+{
+	for (__u32 i = 0; i < r->services.n; i++)
+		if (r->services.row[i].used && r->services.row[i].name == hash)
+			return i;
+	return -ENOENT;
 }
 
 int rows_init(struct rows *rows, __u32 n)

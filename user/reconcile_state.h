@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Inside reconcile: its state, and what its files share. reconcile.c applies a
- * model, reconcile_replica.c keeps replica rows, reconcile_reclaim.c frees what
+ * model that reconcile_check.c found to fit, reconcile_replica.c keeps replica rows, reconcile_reclaim.c frees what
  * nobody refers to any more, reconcile_rows.c knows which rows are taken.
  */
 #ifndef SLUICE_RECONCILE_STATE_H
@@ -19,6 +19,7 @@ struct row {
 	bool met;     /* by the pass of reclaim under way */
 	bool doomed;  /* was retired before that pass began */
 	uint64_t name; /* hash of the names written; 0: none */
+	const struct model_service *wanted; /* a service's, while a model is applied; NULL: gone */
 };
 
 struct rows {
@@ -52,6 +53,17 @@ void rows_retire(struct rows *rows, __u32 row, bool retired);
 void rows_release(struct rows *rows, __u32 row);
 
 struct index_key reconcile_key(const union sl_addr *addr, __be16 port, __u8 proto, __u8 kind);
+
+/* What tells one service-port from another: its names, and their hash. */
+uint64_t reconcile_name_hash(const struct sl_service_name *name);
+uint64_t reconcile_name(const struct model_service *service, struct sl_service_name *ret);
+/* Row of the service-port whose names have this hash, or -ENOENT. */
+int64_t reconcile_find_service(const struct reconcile *r, uint64_t hash);
+
+/* Whether all of the model finds a place; notes which service each row is to be. Stores nothing in
+ * the tables. 0; -ENOSPC and -ENOMEM with `error` set. */
+int reconcile_check(struct reconcile *r, const struct model *model, const union sl_addr *addresses,
+		    size_t n_addresses, char *error, size_t error_len);
 
 /* Row for a replica of the model, made or brought up to date; -ENOSPC, -errno. */
 int64_t reconcile_replica(struct reconcile *r, const struct model_replica *replica, __u32 service);

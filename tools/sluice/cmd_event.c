@@ -48,6 +48,13 @@ static const char *format_time(uint64_t ns, char buf[TIME_LEN])
 	return buf;
 }
 
+/* Whether the event's service is still the one that has its row. */
+static bool has_service(const struct view *view, const struct sl_event *event)
+{
+	return event->service && event->service <= view->maps.n_services &&
+	       view->maps.services[event->service - 1].epoch == event->epoch;
+}
+
 static void put_event(const struct view *view, struct out *out, const struct sl_event *event)
 {
 	static const union sl_addr no_addr;
@@ -56,7 +63,7 @@ static void put_event(const struct view *view, struct out *out, const struct sl_
 	out_uint(out, event->seq);
 	out_string(out, format_time(event->time_ns, time));
 	out_string(out, event->kind < SL_EVENT_MAX ? event_names[event->kind] : NULL);
-	if (event->service)
+	if (has_service(view, event))
 		view_put_service(view, out, view_service_row(view, event->service - 1));
 	else
 		view_put_no_service(out);

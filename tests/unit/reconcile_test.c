@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Models into tables, as plain memory; the two maps of names are real ones. Needs root. */
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "addr.h"
+#include "check.h"
+#include "log.h"
+#include "reconcile.h"
+
+#define NEEDS_ROOT "needs root for BPF maps"
+
+struct fixture {
+	struct tables tables;
+	struct events events;
+	struct maps maps;
+	struct reconcile *reconcile;
+	char error[1024];
+};
+
+static void no_path(void *context, const union sl_addr *to, struct reconcile_path *ret)
+{
+}
+
+static int hash_of(size_t value, __u32 n)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
+
+	return bpf_map_create(BPF_MAP_TYPE_HASH, "names", sizeof(__u32), value, n, &opts);
+}
+
+static bool begin(struct fixture *f)
+{
+	struct tables *t = &f->tables;
+
+	*f = (struct fixture){};
+	log_init(LOG_LEVEL_ERROR, false);
+	t->service_names_fd = hash_of(sizeof(struct sl_service_name), SL_MAX_SERVICES);
+	t->replica_names_fd = hash_of(sizeof(struct sl_replica_name), SL_MAX_REPLICAS);
+	if (t->service_names_fd < 0 || t->replica_names_fd < 0)
+		return false;
+	t->control = calloc(1, sizeof(*t->control));
+	t->control->hz = 250;
+	t->kernel = calloc(1, sizeof(*t->kernel));
+	t->filters = calloc(SL_FILTER_MAX, sizeof(*t->filters));
+	t->addr_index = calloc(SL_INDEX_SETS, sizeof(*t->addr_index));
+	t->vips = calloc(SL_MAX_VIPS, sizeof(*t->vips));
+	t->services = calloc(SL_MAX_SERVICES, sizeof(*t->services));
+	t->members = calloc(SL_MAX_MEMBERS, sizeof(*t->members));
+	t->replicas = calloc(SL_MAX_REPLICAS, sizeof(*t->replicas));
+	t->replica_services = calloc(SL_MAX_REPLICAS, sizeof(*t->replica_services));
+	t->sources = calloc(SL_MAX_SOURCES, sizeof(*t->sources));
+	t->event_head = calloc(1, sizeof(*t->event_head));
+	t->flows_fd = memfd_create("flows", MFD_CLOEXEC); /* none in them */
+	CHECK_INT(ftruncate(t->flows_fd, (off_t)SL_FLOW_SETS * sizeof(struct sl_flow_set)), 0);
+	f->maps = (struct maps){.services = t->services, .n_services = SL_MAX_SERVICES,
+				.service_names_fd = t->service_names_fd};
+	f->events = (struct events){.head = t->event_head, .maps = &f->maps,
+				    .ring = calloc(SL_MAX_EVENTS, sizeof(struct sl_event))};
+	CHECK_INT(reconcile_new(t, &f->events, no_path, NULL, &f->reconcile), 0);
+	return true;
+}
+
+static void end(struct fixture *f)
+{
+	struct tables *t = &f->tables;
+
+	reconcile_free(f->reconcile);
+	free(t->control);
+	free((void *)t->kernel);
+	free(t->filters);
+	free(t->addr_index);
+	free(t->vips);
+	free(t->services);
+	free(t->members);
+	free(t->replicas);
+	free(t->replica_services);
+	free(t->sources);
+	free(t->event_head);
+	free(f->events.ring);
+	close(t->service_names_fd);
+	close(t->replica_names_fd);
+	close(t->flows_fd);
+}
+
+static union sl_addr address(const char *text)
+{
+	union sl_addr addr = {};
+
+	CHECK_INT(addr_parse(text, &addr), 0);
+	return addr;
+}
+
+/* Service-ports default/NAME of one VIP each; `replicas` are 10.1.0.1:8000. */
+static struct model_service service(char *name, struct model_vip *vip,
+				    struct model_replica *replica)
+{
+	return (struct model_service){.name = name, .port_name = "http", .port = htons(80),
+				      .proto = IPPROTO_TCP, .idle_timeout_ms = 1000, .vips = vip,
+				      .n_vips = !!vip, .replicas = replica,
+				      .n_replicas = !!replica};
+}
+
+static int apply(struct fixture *f, struct model_service *services, size_t n,
+		 const union sl_addr *addresses, size_t n_addresses)
+{
+	struct model model = {.services = services, .n_services = n};
+
+	f->error[0] = '\0';
+	return reconcile_apply(f->reconcile, &model, addresses, n_addresses, f->error,
+			       sizeof(f->error));
+}
+
+/* Two passes: rows retired before the second are free after it. */
+static void reclaim(struct fixture *f)
+{
+	for (int i = 0; i < 1000 && reconcile_has_retired(f->reconcile); i++)
+		reconcile_reclaim(f->reconcile);
+	CHECK(!reconcile_has_retired(f->reconcile));
+}
+
+TEST(what_does_not_fit_changes_nothing)
+{
+	enum { N = 1300, ADDRESSES = 13 }; /* 16900 node ports in a table of 16384 */
+	struct model_service *services = calloc(N, sizeof(*services));
+	struct model_vip *vips = calloc(N, sizeof(*vips));
+	union sl_addr addresses[ADDRESSES];
+	char (*names)[32] = calloc(N, sizeof(*names));
+	struct sl_vip *before = calloc(SL_MAX_VIPS, sizeof(*before));
+	struct fixture f;
+
+	if (!begin(&f))
+		SKIP(NEEDS_ROOT);
+	for (int i = 0; i < ADDRESSES; i++) {
+		addresses[i] = address("192.0.2.0");
+		addresses[i].b[15] = i + 1;
+	}
+	for (int i = 0; i < N; i++) {
+		snprintf(names[i], sizeof(names[i]), "default/s%d", i);
+		vips[i] = (struct model_vip){.addr = address("0.0.0.0"), .port = htons(30000 + i),
+					     .proto = IPPROTO_TCP, .kind = MODEL_VIP_NODE_PORT};
+		services[i] = service(names[i], &vips[i], NULL);
+	}
+	CHECK_INT(apply(&f, services, 2, addresses, ADDRESSES), 0);
+	memcpy(before, f.tables.vips, SL_MAX_VIPS * sizeof(*before));
+	CHECK_INT(apply(&f, services, N, addresses, ADDRESSES), -ENOSPC);
+	CHECK(strstr(f.error, "the table of VIPs"));
+	CHECK(strstr(f.error, "16874 new rows are needed, 16358 of 16384 are free"));
+	CHECK(!memcmp(before, f.tables.vips, SL_MAX_VIPS * sizeof(*before)));
+	CHECK(!(f.tables.services[2].flags & SL_SERVICE_USED));
+	CHECK_INT(f.tables.control->applied, 1);
+	CHECK_INT(apply(&f, services, N, addresses, 12), 0);
+	end(&f);
+	free(services);
+	free(vips);
+	free(names);
+	free(before);
+}
+
+TEST(a_replica_moves_on_to_other_services)
+{
+	struct model_replica replica = {.addr = address("10.1.0.1"), .port = htons(8000),
+					.proto = IPPROTO_TCP, .weight = 100, .serving = true};
+	struct model_service services[2 * SL_MAX_SHARED];
+	char names[2 * SL_MAX_SHARED][32];
+	struct fixture f;
+
+	if (!begin(&f))
+		SKIP(NEEDS_ROOT);
+	for (unsigned i = 0; i < 2 * SL_MAX_SHARED; i++) {
+		snprintf(names[i], sizeof(names[i]), "default/s%u", i);
+		/* The services that get it are applied before those that lose it. */
+		services[i] = service(names[i], NULL, i < SL_MAX_SHARED ? NULL : &replica);
+	}
+	CHECK_INT(apply(&f, services, 2 * SL_MAX_SHARED, NULL, 0), 0);
+	CHECK_INT(f.tables.replica_services[0].n, SL_MAX_SHARED);
+	for (unsigned i = 0; i < 2 * SL_MAX_SHARED; i++)
+		services[i] = service(names[i], NULL, i < SL_MAX_SHARED ? &replica : NULL);
+	CHECK_INT(apply(&f, services, 2 * SL_MAX_SHARED, NULL, 0), 0);
+	CHECK_INT(f.tables.replica_services[0].n, SL_MAX_SHARED);
+	for (unsigned i = 0; i < SL_MAX_SHARED; i++)
+		CHECK(f.tables.replica_services[0].service[i] < SL_MAX_SHARED);
+	end(&f);
+}
+
+TEST(events_of_one_service_are_not_the_next_ones)
+{
+	struct model_service alpha = service("default/alpha", NULL, NULL);
+	struct model_service beta = service("default/beta", NULL, NULL);
+	const struct sl_event *ring;
+	struct fixture f;
+
+	if (!begin(&f))
+		SKIP(NEEDS_ROOT);
+	ring = f.events.ring;
+	CHECK_INT(apply(&f, &alpha, 1, NULL, 0), 0);
+	CHECK_INT(apply(&f, NULL, 0, NULL, 0), 0);
+	reclaim(&f);
+	CHECK_INT(apply(&f, &beta, 1, NULL, 0), 0);
+	CHECK_INT(ring[1].kind, SL_EVENT_SERVICE_ADD);
+	CHECK_INT(ring[2].kind, SL_EVENT_SERVICE_DEL);
+	CHECK_INT(ring[3].kind, SL_EVENT_SERVICE_ADD);
+	CHECK_STR(ring[2].text, "default/alpha http");
+	CHECK_STR(ring[3].text, "default/beta http");
+	CHECK_INT(ring[3].service, ring[2].service); /* the row is used again */
+	CHECK_INT(ring[2].epoch, ring[1].epoch);
+	CHECK(ring[3].epoch != ring[2].epoch);
+	CHECK_INT(f.tables.services[0].epoch, ring[3].epoch);
+	end(&f);
+}
