@@ -1,7 +1,8 @@
 #!/usr/bin/env -S python3 -B
 # SPDX-License-Identifier: GPL-2.0-only
 """Active probes: what a failing replica does to its state, and that a replica which should get
-no new connection gets none."""
+no new connection gets none. By httpGet and tcpSocket; nginx answers no gRPC health checks, so
+those are left to tests/unit, which ask a server of their own."""
 
 import contextlib
 import os
@@ -41,6 +42,11 @@ def settled(shared):
     wait_states(shared, shared.app.replicas, ("ready",))
     for node in shared.lab.nodes:
         node.assert_clean()
+
+
+def states_of(shared, one):
+    """Of both addresses of a replica, for the node that steers."""
+    return {shared.lab.node1.replica(address)["state"] for address in (one.pod.ip4, one.pod.ip6)}
 
 
 def wait_states(shared, replicas, states):
@@ -159,6 +165,33 @@ def panic_picks_among_all(shared):
     for nginx in shared.nginx.values():
         nginx.healthy(True)
     wait_states(shared, shared.app.replicas, ("ready",))
+
+
+@case
+def tcp_socket_asks_the_port_alone(shared):
+    """Whatever the server would answer over HTTP; a port that refuses is down, and back again."""
+    app, nginx = App(shared.lab, "socket", 20), {}
+    app.probe = {"tcpSocket": {"port": 80}, "periodSeconds": 1}
+    for node in shared.lab.nodes:
+        pod = shared.lab.add_pod(node, f"socket{node.number}")
+        nginx[pod.name] = Nginx(pod)
+        nginx[pod.name].healthy(False)
+        app.add(pod)
+    app.apply(shared.lab.node1)
+    wait_states(shared, app.replicas, ("ready",))
+    time.sleep(1)  # 10 probes of the node's own replica: httpGet takes 3 bad ones for down
+    for one in app.replicas:
+        check_equal(states_of(shared, one), {"ready"}, f"{one.pod.name} whose /health answers 503")
+        nginx[one.pod.name].kill()
+        wait_states(shared, [one], ("down",))
+        result = load(shared.client, app.target(), connections=4, count=50)
+        check_no_errors(result, f"without {one.pod.name}")
+        check(one.pod.name not in result["replicas"], f"served by {result['replicas']}")
+        nginx[one.pod.name].start()
+        wait_states(shared, [one], ("ready",))
+    app.remove()
+    for one in app.replicas:
+        eventually(lambda: states_of(shared, one) <= {"absent", "down"}, f"{one.pod.name} is gone")
 
 
 @case
