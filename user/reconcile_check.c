@@ -28,9 +28,9 @@ static int refuse_table(const struct rows *rows, const char *table, size_t neede
 	if (needed <= rows->n - used)
 		return 0;
 	snprintf(error, error_len,
-		 "the table of %s is full: %zu new rows are needed, %u of %u are free (%u more wait "
-		 "for their last flows); steer fewer Services", table, needed, rows->n - used,
-		 rows->n, rows->retired);
+		 "the table of %s is full: %zu rows needed, %u of %u free; %u wait for their last "
+		 "flows, a node port needs one for each address of the node; steer fewer Services",
+		 table, needed, rows->n - used, rows->n, rows->retired);
 	return -ENOSPC;
 }
 
@@ -106,8 +106,7 @@ static int check_vips(struct reconcile *r, const struct model *model,
 	for (size_t i = 0; i < model->n_services; i++)
 		for (size_t v = 0; v < model->services[i].n_vips; v++)
 			add_vip(&list, &model->services[i].vips[v], addresses, n_addresses);
-	code = refuse_table(&r->vips, "VIPs (node ports: one for each address of the node)",
-			    count_new(r, &list), error, error_len);
+	code = refuse_table(&r->vips, "VIPs", count_new(r, &list), error, error_len);
 	free(list.keys);
 	return code;
 }
@@ -145,8 +144,8 @@ static int check_members(const struct reconcile *r, size_t total, char *error, s
 	if (total + held <= SL_MAX_MEMBERS)
 		return 0;
 	snprintf(error, error_len,
-		 "the table of members is full: %zu places are needed, %zu of %u are held until they "
-		 "are replaced; steer fewer Services", total, held, SL_MAX_MEMBERS);
+		 "the table of members is full: %zu places needed, %zu of %u held until they are "
+		 "replaced; steer fewer Services", total, held, SL_MAX_MEMBERS);
 	return -ENOSPC;
 }
 

@@ -48,12 +48,14 @@ static int meet_spilled(struct reconcile *r)
 
 	if (!__atomic_load_n(&r->tables->kernel->spilled, __ATOMIC_RELAXED))
 		return 0;
-	while (!bpf_map_get_next_key(r->tables->spill_fd, previous, &key)) {
+	for (unsigned step = 0; step < 2 * SL_MAX_SPILL; step++) {
+		if (bpf_map_get_next_key(r->tables->spill_fd, previous, &key))
+			return errno == ENOENT ? 0 : -errno;
 		if (!bpf_map_lookup_elem(r->tables->spill_fd, &key, &flow))
 			meet_flow(r, &flow);
 		previous = &key;
 	}
-	return errno == ENOENT ? 0 : -errno;
+	return -EAGAIN; /* a key that the LRU gave up meanwhile begins the walk anew */
 }
 
 static void rows_begin(struct rows *rows)
