@@ -147,6 +147,20 @@ static int start_modules(struct agent *agent)
 	return error;
 }
 
+/* Outside clients come in there and nowhere else; it may appear later, and is then attached. */
+static void warn_of_uplinks(struct agent *agent)
+{
+	char name[64];
+
+	for (const char *at = NULL;
+	     interfaces_missing_uplink(agent->interfaces, &at, name, sizeof(name));)
+		log_warn("--uplinks %s: there is no such interface; outside clients that come in "
+			 "there are not steered until there is", name);
+	if (!agent->options->interfaces.uplinks && !route_default_ifindex(agent->route))
+		log_warn("no uplink: this node has no default route; outside clients are not steered "
+			 "until it has one, or name the interface with --uplinks");
+}
+
 static void close_handle(uv_handle_t *handle, void *context)
 {
 	if (!uv_is_closing(handle))
@@ -218,6 +232,7 @@ int agent_run(const struct agent_options *options)
 			 SLUICE_VERSION, options->node_name,
 			 interfaces_count(agent.interfaces, ATTACH_POD),
 			 interfaces_count(agent.interfaces, ATTACH_UPLINK), options->listen);
+		warn_of_uplinks(&agent);
 		uv_run(&agent.loop, UV_RUN_DEFAULT);
 	}
 	stop(&agent, error);

@@ -3,7 +3,9 @@
  * Owns what comes in: models from discovery, links, addresses and routes from
  * the kernel. Bad input changes nothing: it is said, counted and remembered.
  */
+#include <errno.h>
 #include <malloc.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -20,6 +22,17 @@ static uint64_t realtime_ns(void)
 	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
+/* The directory is known; an event has few bytes, and field and reason matter more. */
+static const char *format_short(const struct diag *diag, char *buf, size_t len)
+{
+	struct diag shorter = *diag;
+	const char *slash = strrchr(diag->file, '/');
+
+	if (slash && slash[1])
+		snprintf(shorter.file, sizeof(shorter.file), "%s", slash + 1);
+	return diag_format(&shorter, buf, len);
+}
+
 static void refuse(struct agent *agent, const struct diag *diag)
 {
 	struct sl_event event = {.kind = SL_EVENT_CONFIG_REFUSED};
@@ -31,7 +44,7 @@ static void refuse(struct agent *agent, const struct diag *diag)
 	agent->facts.refused++;
 	if (!agent->model)
 		agent->facts.unready = "the input was refused";
-	events_add(&agent->events, &event, "%s", diag_format(diag, text, sizeof(text)));
+	events_add(&agent->events, &event, "%s", format_short(diag, text, sizeof(text)));
 }
 
 /* Fields that have no effect are named at each change of input, never silently dropped. */
@@ -77,22 +90,27 @@ static int apply(struct agent *agent)
 	return 0;
 }
 
-/* A new model. One that does not fit is taken back whole: the one before is applied again. */
-static void apply_input(struct agent *agent, struct model *model)
+/* A new model. One that fails half-way (no memory) is taken back: the one before is applied again.
+ * 0, or -errno: said why. */
+static int apply_input(struct agent *agent, struct model *model)
 {
 	struct sl_event event = {.kind = SL_EVENT_CONFIG_APPLIED};
 	struct model *before = agent->model;
 	struct diag refused;
 	size_t replicas = 0;
+	int error;
 
 	agent->model = model;
-	if (apply(agent)) {
+	error = apply(agent);
+	if (error) {
 		refused = agent->last_refused;
 		agent->model = before;
 		model_free(model);
 		if (before && !apply(agent))
 			agent->last_refused = refused;
-		return;
+		if (!before)
+			agent->facts.unready = "the input was refused";
+		return error;
 	}
 	model_free(before);
 	for (size_t i = 0; i < agent->model->n_services; i++)
@@ -102,6 +120,7 @@ static void apply_input(struct agent *agent, struct model *model)
 	agent->facts.unready = NULL;
 	events_add(&agent->events, &event, "%zu service ports, %zu replicas",
 		   agent->model->n_services, replicas);
+	return 0;
 }
 
 void agent_on_model(void *context, struct model *model, const struct verdicts *verdicts,
@@ -114,8 +133,8 @@ void agent_on_model(void *context, struct model *model, const struct verdicts *v
 		return;
 	}
 	agent->facts.ignored = &agent->ignored;
-	keep_verdicts(agent, verdicts);
-	apply_input(agent, model);
+	if (!apply_input(agent, model)) /* what is said of fields is said of the input in force */
+		keep_verdicts(agent, verdicts);
 	malloc_trim(0); /* what parsing and applying needed for a moment */
 }
 

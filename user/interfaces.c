@@ -159,6 +159,35 @@ int interfaces_fabric(struct interfaces *interfaces, const struct route_link *li
 	return routed_role(interfaces, link, ATTACH_FABRIC);
 }
 
+static bool has_uplink(const struct interfaces *interfaces, const char *glob)
+{
+	for (unsigned i = 0; i < interfaces->n; i++)
+		if (interfaces->list[i].role == ATTACH_UPLINK &&
+		    !fnmatch(glob, interfaces->list[i].name, 0))
+			return true;
+	return false;
+}
+
+bool interfaces_missing_uplink(const struct interfaces *interfaces, const char **at, char *ret,
+			       size_t len)
+{
+	const char *next = *at ? *at : interfaces->options.uplinks;
+	char name[64];
+
+	while (next && *next) {
+		size_t n = strcspn(next, ",");
+
+		snprintf(name, sizeof(name), "%.*s", (int)n, next);
+		next += n + (next[n] == ',');
+		if (has_uplink(interfaces, name))
+			continue;
+		snprintf(ret, len, "%s", name);
+		*at = next;
+		return true;
+	}
+	return false;
+}
+
 enum attach_role interfaces_role(const struct interfaces *interfaces, int ifindex)
 {
 	const struct attached *at = find(interfaces, ifindex);

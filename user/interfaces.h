@@ -36,6 +36,11 @@ int interfaces_default_uplink(struct interfaces *interfaces, const struct route_
 /* A replica is routed over this device. 0, or -errno. */
 int interfaces_fabric(struct interfaces *interfaces, const struct route_link *link);
 
+/* The next of the named uplinks that is not there, after *at (NULL: from the first one), which is
+ * moved on. False when there are no more. */
+bool interfaces_missing_uplink(const struct interfaces *interfaces, const char **at, char *ret,
+			       size_t len);
+
 enum attach_role interfaces_role(const struct interfaces *interfaces, int ifindex);
 unsigned interfaces_count(const struct interfaces *interfaces, enum attach_role role);
 
