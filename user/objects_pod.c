@@ -221,7 +221,8 @@ static int decode_seconds(struct decode *decode, const struct yaml_node *value, 
 static int decode_threshold(struct decode *decode, const struct yaml_node *value, void *into)
 {
 	int64_t threshold;
-	int err = decode_range(decode, value, 1, 1000000, &threshold);
+	/* probe_judge counts in 16 bits. */
+	int err = decode_range(decode, value, 1, UINT16_MAX, &threshold);
 
 	if (!err)
 		*(unsigned *)into = (unsigned)threshold;
@@ -241,8 +242,8 @@ static const struct field probe_fields[] = {
 		  failure_threshold),
 	FIELD_GET("successThreshold", FIELD_INT, HONOURED, decode_threshold, PROBE,
 		  success_threshold),
-	FIELD_SAY("initialDelaySeconds", FIELD_INT, UNSUPPORTED,
-		  "probing begins at once; until the first good answer no flow comes"),
+	FIELD_SAY("initialDelaySeconds", FIELD_INT, HONOURED,
+		  "readiness in the EndpointSlice waits for it already"),
 	FIELD_SAY("terminationGracePeriodSeconds", FIELD_INT, UNSUPPORTED,
 		  "belongs to liveness probes"),
 	{},

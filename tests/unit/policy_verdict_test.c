@@ -114,7 +114,7 @@ TEST(every_field_gets_its_verdict)
 		 "unknown: no such field; did you mean ready?"},
 		{{.probe = "initialDelaySeconds: 5,"},
 		 "spec.containers[0].readinessProbe.initialDelaySeconds",
-		 "unsupported: probing begins at"},
+		 "honoured"},
 		{{.probe = "timeoutSecond: 5,"},
 		 "spec.containers[0].readinessProbe.timeoutSecond",
 		 "unknown: no such field; did you mean timeoutSeconds?"},
