@@ -202,6 +202,20 @@ def status_and_metrics(shared):
 
 
 @case
+def doctor_looks_where_our_programs_are(shared):
+    """The lab's nodes have no default route: the uplink is known by what is attached to it."""
+    node = shared.lab.node1
+    node.ip("link set uplink0 mtu 1400")
+    try:
+        rows = {row["check"]: row for row in node.sluice("doctor")}
+        check_equal((rows["mtu"]["status"], rows["program_order"]["status"]), ("warn", "ok"),
+                    f"status of mtu and program_order in {rows}")
+        check("uplink 1400, pod interfaces up to 1500" in rows["mtu"]["found"], f"{rows['mtu']}")
+    finally:
+        node.ip("link set uplink0 mtu 1500")
+
+
+@case
 def a_second_agent_is_refused(shared):
     """Two agents on one bpffs directory would fight: the second must say so and end."""
     node = shared.lab.node1
