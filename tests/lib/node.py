@@ -29,13 +29,13 @@ class Node(Space):
         return self.last_pod_number
 
     def build(self):
+        for tables in ("iptables", "ip6tables"):
+            self.run(tables, "-A", "FORWARD", "-m", "conntrack", "--ctstate", "INVALID",
+                     "-j", "DROP")
         self.sysctl(net__ipv4__ip_forward=1, net__ipv6__conf__all__forwarding=1,
                     net__ipv4__conf__all__send_redirects=0,
                     net__ipv4__conf__default__send_redirects=0,
                     net__netfilter__nf_conntrack_tcp_timeout_time_wait=5)
-        for tables in ("iptables", "ip6tables"):
-            self.run(tables, "-A", "FORWARD", "-m", "conntrack", "--ctstate", "INVALID",
-                     "-j", "DROP")
         others = [node for node in self.lab.nodes if node is not self]
         self.ip(f"addr add {self.ip4}/24 dev uplink0",
                 f"addr add {self.ip6}/64 dev uplink0 nodad",
