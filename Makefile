@@ -165,6 +165,13 @@ e2e: all $(E2E_BIN) ## run the end-to-end tests (root); E2E="paths storm" choose
 verifier-stats: $(O)/bpf/sluice.bpf.o $(O)/tests/bench/verifier_stats ## instructions the verifier follows, per program (root)
 	$(Q)$(O)/tests/bench/verifier_stats $<
 
+# ---- the same tests on other kernels, in virtual machines (vmtest/matrix) ----
+VM_NEEDS  := all $(BPFT_BIN) $(E2E_BIN) $(O)/tests/bench/verifier_stats
+vmtest: $(VM_NEEDS) ## run the tests on each kernel of vmtest/matrix in QEMU (root); KERNELS="6.1 7.x" chooses
+	$(Q)O=$(O) vmtest/test $(KERNELS)
+vmtest-ci: $(VM_NEEDS) ## the same, one kernel and a few minutes' choice of tests (root)
+	$(Q)O=$(O) vmtest/test --quick --verbose $(or $(KERNELS),6.1)
+
 bench: ## measure; writes docs/BENCHMARKS.md (root, a quiet machine)
 	$(Q)scripts/deps
 	$(Q)$(MAKE) -j$$(nproc) --no-print-directory all tests
@@ -191,5 +198,5 @@ help: ## this text
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 22
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
-.PHONY: all deps demo lab test tests check-abi unit fuzz test-bpf e2e verifier-stats bench install \
-	uninstall clean help
+.PHONY: all deps demo lab test tests check-abi unit fuzz test-bpf e2e verifier-stats vmtest \
+	vmtest-ci bench install uninstall clean help

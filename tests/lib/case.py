@@ -13,6 +13,8 @@ import time
 import traceback
 
 CASES = []
+# How many times longer than on a real machine things may take: an emulated one sets it.
+SLOW = float(os.environ.get("SLUICE_SLOW", "1"))
 
 
 class Skip(Exception):
@@ -35,6 +37,7 @@ def check_equal(actual, expected, what):
 
 def eventually(probe, what, deadline=10.0, interval=0.02):
     """Polls `probe` until it returns something true, and returns that."""
+    deadline *= SLOW
     end = time.monotonic() + deadline
     while True:
         value = probe()
