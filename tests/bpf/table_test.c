@@ -97,6 +97,23 @@ TEST(half_open_flows_fill_half_the_table_then_replace_spills)
 	fixture_once(half_open_replace, &tiny);
 }
 
+/* Another CPU ended a flow before this one had counted it. */
+static void below_zero(struct fixture *f)
+{
+	fixture_simple(f, SL_SERVICE_REPLACE, 1);
+	f->kernel->half_open = -2;
+	for (unsigned port = 1; port <= 6; port++)
+		CHECK(syn(f, port));
+	CHECK_INT(fixture_count_spilled(f), 0);
+	CHECK_INT(f->kernel->half_open, 4);
+	CHECK_INT(fixture_count_flows(f, SL_FLOW_SYN), 6);
+}
+
+TEST(half_open_below_zero_for_a_moment_refuses_nobody)
+{
+	fixture_once(below_zero, &tiny);
+}
+
 static void full_overlay(struct fixture *f)
 {
 	fixture_simple(f, 0, 1);

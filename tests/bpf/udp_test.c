@@ -157,6 +157,136 @@ TEST(silence_ends_a_conversation)
 	fixture_once(silence, NULL);
 }
 
+/* ---- a replica that is gone ------------------------------------------------------*/
+
+static const struct step ask_first = {FROM_POD, "udp client:4000 > vip:53 len 30", NEXT,
+				      "udp client:4000 > r1:5300 len 30"};
+static const struct step ask_second = {FROM_POD, "udp client:4000 > vip:53 len 30", NEXT,
+				       "udp client:4000 > r2:5300 len 30"};
+static const struct step first_answers = {TO_POD, "udp r1:5300 > client:4000 len 9", NEXT,
+					  "udp vip:53 > client:4000 len 9"};
+static const struct step first_is_late = {TO_POD, "udp r1:5300 > client:4000 len 9", NEXT, NULL};
+static const struct step second_answers = {TO_POD, "udp r2:5300 > client:4000 len 9", NEXT,
+					   "udp vip:53 > client:4000 len 9"};
+
+static void check_counts(struct fixture *f, unsigned first, unsigned second, unsigned half_open)
+{
+	CHECK_INT(f->replicas[0].state.inflight, first);
+	CHECK_INT(f->replicas[1].state.inflight, second);
+	CHECK_INT(f->kernel->half_open, half_open);
+}
+
+/* Two replicas, a conversation with the first, which is out of service for new ones since. */
+static void begin_and_take_out(struct fixture *f, __u16 flag)
+{
+	udp_service(f, 2);
+	f->replicas[1].config.flags |= SL_REPLICA_SUSPECT;
+	CHECK(fixture_step(f, &ask_first));
+	f->replicas[1].config.flags &= ~SL_REPLICA_SUSPECT;
+	f->replicas[0].config.flags |= flag;
+}
+
+static void check_answered(struct fixture *f, __u16 flag)
+{
+	begin_and_take_out(f, flag);
+	for (unsigned i = 0; i < 5; i++) { /* whatever is said of it, it answers */
+		CHECK(fixture_step(f, &first_answers));
+		fixture_age(f, 2);
+		CHECK(fixture_step(f, &ask_first));
+	}
+	check_counts(f, 1, 0, 0);
+	fixture_age(f, 2); /* its last answer is four seconds old, and asking changes nothing */
+	CHECK(fixture_step(f, &ask_second));
+	check_counts(f, 0, 1, 1);
+	CHECK(fixture_step(f, &first_is_late));
+	CHECK(fixture_step(f, &second_answers));
+	CHECK(fixture_step(f, &ask_second));
+	check_counts(f, 0, 1, 0);
+	CHECK_INT(f->replicas[0].state.picks, 1);
+	CHECK_INT(f->replicas[1].state.picks, 1);
+}
+
+static void answered_probe_down(struct fixture *f)
+{
+	check_answered(f, SL_REPLICA_PROBE_DOWN);
+}
+
+static void answered_not_serving(struct fixture *f)
+{
+	check_answered(f, SL_REPLICA_NOT_SERVING);
+}
+
+TEST(a_conversation_stays_while_it_is_answered)
+{
+	fixture_each(answered_probe_down, NULL);
+	fixture_each(answered_not_serving, NULL);
+}
+
+static void never_answered(struct fixture *f)
+{
+	begin_and_take_out(f, SL_REPLICA_NOT_SERVING);
+	CHECK(fixture_step(f, &ask_first));
+	fixture_age(f, 2);
+	CHECK(fixture_step(f, &ask_first));
+	check_counts(f, 1, 0, 1);
+	fixture_age(f, 2);
+	CHECK(fixture_step(f, &ask_second));
+	check_counts(f, 0, 1, 1);
+	fixture_age(f, 31);
+	fixture_sweep(f);
+	check_counts(f, 0, 0, 0);
+}
+
+TEST(one_never_answered_counts_from_its_first_datagram)
+{
+	fixture_once(never_answered, NULL);
+}
+
+/* However silent, a replica of which nothing bad is known keeps what it has. */
+static void unanswered(struct fixture *f)
+{
+	static const __u16 flags[] = {0, SL_REPLICA_DRAINING, SL_REPLICA_SUSPECT};
+
+	begin_and_take_out(f, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		f->replicas[0].config.flags |= flags[i];
+		fixture_age(f, 20);
+		CHECK(fixture_step(f, &ask_first));
+	}
+	check_counts(f, 1, 0, 1);
+}
+
+TEST(only_a_dead_replica_is_left)
+{
+	fixture_once(unanswered, NULL);
+}
+
+static void nowhere_to_go(struct fixture *f)
+{
+	struct fixture_result result;
+
+	begin_and_take_out(f, SL_REPLICA_PROBE_DOWN);
+	f->replicas[1].config.flags |= SL_REPLICA_PROBE_DOWN;
+	for (unsigned i = 0; i < 10; i++) { /* any of them, in panic */
+		fixture_age(f, 4);
+		fixture_send(f, FROM_POD, ask_first.in, &result);
+		CHECK_INT(result.verdict, NEXT);
+		CHECK_INT(f->replicas[0].state.inflight + f->replicas[1].state.inflight, 1);
+		CHECK_INT(f->kernel->half_open, 1);
+	}
+	f->replicas[0].config.flags |= SL_REPLICA_NOT_SERVING;
+	f->replicas[1].config.flags |= SL_REPLICA_NOT_SERVING;
+	fixture_age(f, 4);
+	CHECK(fixture_step(f, &(struct step){FROM_POD, ask_first.in, SHOT, NULL}));
+	check_counts(f, 0, 0, 0);
+	CHECK_INT(fixture_drops(f, SL_DROP_NO_REPLICA), 1);
+}
+
+TEST(when_all_are_dead_counts_stay_exact)
+{
+	fixture_once(nowhere_to_go, NULL);
+}
+
 /* The same number in both protocols is two services and two replicas. */
 static void both_protocols(struct fixture *f)
 {

@@ -152,9 +152,13 @@ unsigned fixture_count_snat(struct fixture *fixture, enum sl_snat_phase phase)
 
 void fixture_age(struct fixture *fixture, unsigned seconds)
 {
-	for (__u32 i = 0; i < fixture->flow_sets * SL_FLOW_WAYS; i++)
-		fixture->flows[i / SL_FLOW_WAYS].way[i % SL_FLOW_WAYS].last_seen -=
-			seconds * FIXTURE_HZ;
+	for (__u32 i = 0; i < fixture->flow_sets * SL_FLOW_WAYS; i++) {
+		struct sl_flow *flow = &fixture->flows[i / SL_FLOW_WAYS].way[i % SL_FLOW_WAYS];
+
+		flow->last_seen -= seconds * FIXTURE_HZ;
+		if (flow->request) /* 0: none */
+			flow->request -= seconds * FIXTURE_HZ;
+	}
 	for (__u32 i = 0; i < fixture->snat_sets * SL_SNAT_WAYS; i++)
 		fixture->snat[i / SL_SNAT_WAYS].way[i % SL_SNAT_WAYS].freed -=
 			seconds * FIXTURE_HZ;
