@@ -167,6 +167,7 @@ verifier-stats: $(O)/bpf/sluice.bpf.o $(O)/tests/bench/verifier_stats ## instruc
 
 # ---- the same tests on other kernels, in virtual machines (vmtest/matrix) ----
 VM_NEEDS  := all $(BPFT_BIN) $(E2E_BIN) $(O)/tests/bench/verifier_stats
+vmtest-needs: $(VM_NEEDS)
 vmtest: $(VM_NEEDS) ## run the tests on each kernel of vmtest/matrix in QEMU (root); KERNELS="6.1 7.x" chooses
 	$(Q)O=$(O) vmtest/test $(KERNELS)
 vmtest-ci: $(VM_NEEDS) ## the same, one kernel and a few minutes' choice of tests (root)
@@ -199,4 +200,4 @@ help: ## this text
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
 .PHONY: all deps demo lab test tests check-abi unit fuzz test-bpf e2e verifier-stats vmtest \
-	vmtest-ci bench install uninstall clean help
+	vmtest-ci vmtest-needs bench install uninstall clean help
