@@ -166,7 +166,7 @@ static void foreign(struct fixture *f)
 		"frag client > other proto 6 offset 1480 len 100",
 		"frag client > other proto 132 offset 0 len 100",
 		"frag client > vip proto 132 offset 0 len 100", /* SCTP to a VIP's address */
-		/* in the frame; a tag beside it (vlan_present) is no field that a test run may set */
+		/* the tag in the frame; a test run may not set vlan_present (EINVAL) */
 		"client:4000 > vip:80 S seq 7 len 0 vlan 7",
 		"ether 2054 len 28",
 		"ether 34887 len 100",
