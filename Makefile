@@ -156,8 +156,8 @@ check-abi: ## show that the shared layout has no hidden padding
 	$(Q)tests/run abi
 unit: all $(UNIT_BIN) $(BPFT_BIN) ## run the unit tests (ASan, UBSan)
 	$(Q)tests/run unit
-fuzz: $(FUZZ_BIN) ## run each fuzzer for FUZZ_SECONDS (5)
-	$(Q)tests/run fuzz
+fuzz: $(FUZZ_BIN) ## run each fuzzer for FUZZ_SECONDS (5), from a seed of its own each time
+	$(Q)FUZZ_SEED=0 tests/run fuzz
 test-bpf: $(BPFT_BIN) ## run the packet tables against the kernel (root)
 	$(Q)tests/run bpf
 e2e: all $(E2E_BIN) ## run the end-to-end tests (root); E2E="paths storm" chooses
