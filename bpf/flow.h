@@ -119,14 +119,23 @@ static __always_inline __u32 flow_closing_flags(const struct packet *pkt, __u32 
 }
 
 /* An RST ended this flow, and yet its receiver sends: it did not believe it. Open again, and counted
- * again. 1: so it is. A global function: verified by itself. */
+ * again, with its source-NAT port if it has one. 1: so it is. A global function: verified by itself. */
 __noinline int flow_revive(__u32 slot, __u64 state)
 {
 	struct sl_flow *flow = table_slot(slot);
 	__u64 next = flow_with_phase(state & ~FLOW_ANY_RST, SL_FLOW_OPEN);
+	union sl_snat_key key;
 
-	if (!flow || __sync_val_compare_and_swap(&flow->state, state, next) != state)
+	if (!flow)
 		return 0;
+	key = flow_snat_key(flow);
+	if (key.d && !snat_regain(&key, slot, SL_FLOW_GENERATION(state)))
+		return 0;
+	if (__sync_val_compare_and_swap(&flow->state, state, next) != state) {
+		if (key.d)
+			snat_release(&key, flow->last_seen);
+		return 0;
+	}
 	inflight_add(flow->replica, 1);
 	return 1;
 }

@@ -158,4 +158,14 @@ static __always_inline void snat_release(const union sl_snat_key *key, __u32 now
 	__sync_val_compare_and_swap(&entry->phase, SL_SNAT_LIVE, SL_SNAT_QUARANTINE);
 }
 
+/* The flow goes on after all. False: its port has been given to another one. */
+static __always_inline bool snat_regain(const union sl_snat_key *key, __u32 slot, __u32 generation)
+{
+	struct sl_snat *entry = snat_find(key, SL_SNAT_LIVE);
+
+	return entry && entry->flow == slot && entry->generation == generation &&
+	       __sync_val_compare_and_swap(&entry->phase, SL_SNAT_QUARANTINE, SL_SNAT_LIVE) ==
+		       SL_SNAT_QUARANTINE;
+}
+
 #endif

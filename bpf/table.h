@@ -325,6 +325,10 @@ __noinline int table_insert(const struct sl_flow *body, struct insert *ret)
 		}
 		if (way < 0)
 			way = table_claim(&second, hash, body, true);
+		if (way < 0) {
+			row = row_1;
+			way = table_claim(&first, hash, body, true);
+		}
 		if (way >= 0)
 			result = INSERT_OK;
 	}
