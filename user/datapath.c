@@ -223,8 +223,10 @@ static int fill(struct datapath *datapath, const struct datapath_options *option
 	int code = load(datapath, options, control);
 
 	if (code)
-		return fail(error, len, code, "the kernel refused the programs or maps: %s%s",
-			    strerror(-code), code == -EPERM ? " (root is needed)" : "");
+		return fail(error, len, code,
+			    "the kernel refused the programs or maps: %s%s; `sluice doctor` says "
+			    "what it lacks", strerror(-code),
+			    code == -EPERM ? " (root is needed)" : "");
 	code = map_tables(datapath);
 	code = code ?: pin_programs(datapath, options->bpffs);
 	if (code)
