@@ -14,7 +14,7 @@ from servers import check_no_errors, load  # noqa: E402
 import traffic  # noqa: E402
 
 POD_MTU = 1400      # leaves room for every header below
-PATIENCE_MS = 60000
+PATIENCE_MS = 20000
 VXLAN = "link add over0 type vxlan id 42 dstport 4789 local {here} remote {there} dev uplink0"
 IPIP = "link add over0 type ipip local {here} remote {there} dev uplink0"
 VLAN = "link add link uplink0 name over0 type vlan id 7"
@@ -60,10 +60,10 @@ def overlay(lab, kind, families):
                     "link del over0")
 
 
-def check_remote(shared, families):
+def check_remote(shared, families, clients=traffic.CLIENTS):
     """Small and large bodies, either way, from a pod and from outside."""
     app = shared.tcp["remote"]
-    for client in traffic.CLIENTS:
+    for client in clients:
         space = shared.client[client]
         for family in families:
             for port, options in (
@@ -76,9 +76,9 @@ def check_remote(shared, families):
                 check_equal(list(result["replicas"]), ["remote"], "who answered")
 
 
-def check_overlay(shared, kind, families):
+def check_overlay(shared, kind, families, clients=traffic.CLIENTS):
     with overlay(shared.lab, kind, families):
-        check_remote(shared, families)
+        check_remote(shared, families, clients)
         traffic.settled(shared)
     check_remote(shared, families)
 
@@ -90,7 +90,8 @@ def vxlan_between_nodes(shared):
 
 @case
 def ipip_between_nodes(shared):
-    check_overlay(shared, IPIP, (4,))
+    """Pods only: source NAT for outside clients does not go over devices without Ethernet."""
+    check_overlay(shared, IPIP, (4,), ("pod",))
 
 
 @case
