@@ -29,8 +29,8 @@ struct facts {
 };
 
 /* The readers' view of what the agent has mapped anyway: each mapped array counts whole as resident
- * memory, so none is mapped twice. `flows`, `snat`, `events`, `spill_fd` are left out (NULL, -1). Valid as
- * long as `tables`. 0, or -errno; on failure nothing is left open. */
+ * memory, so none is mapped twice. `flows`, `snat`, `events`, `spill_fd` are left out (NULL, -1).
+ * Valid as long as `tables`. 0, or -errno; on failure nothing is left open. */
 int facts_open_maps(const struct tables *tables, const char *bpffs, struct maps *ret);
 void facts_close_maps(struct maps *maps);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Inside reconcile: its state, and what its files share. reconcile.c applies a
- * model that reconcile_check.c found to fit, reconcile_replica.c keeps replica rows, reconcile_reclaim.c frees what
- * nobody refers to any more, reconcile_rows.c knows which rows are taken.
+ * model that reconcile_check.c found to fit, reconcile_replica.c keeps replica
+ * rows, reconcile_reclaim.c frees what nobody refers to any more,
+ * reconcile_rows.c knows which rows are taken.
  */
 #ifndef SLUICE_RECONCILE_STATE_H
 #define SLUICE_RECONCILE_STATE_H
