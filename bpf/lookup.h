@@ -8,6 +8,8 @@
 #ifndef SLUICE_BPF_LOOKUP_H
 #define SLUICE_BPF_LOOKUP_H
 
+#include <stdbool.h>
+
 #include <sluice/hash.h>
 
 #include "config.h"
