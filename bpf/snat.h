@@ -11,7 +11,9 @@
 
 #include <sluice/hash.h>
 
-#include "table.h"
+#include "config.h"
+#include "maps.h"
+#include "verifier.h"
 
 #define SNAT_TRIES 16
 
@@ -48,24 +50,13 @@ static __always_inline struct sl_snat *snat_find(const union sl_snat_key *key,
 	return NULL;
 }
 
-/* Whether the port may be given again: not while its flow runs, although an RST had ended it. */
+/* Whether the port may be given again. A flow that goes on after an RST takes its port back, so a
+ * port in quarantine is nobody's. */
 static __always_inline bool snat_is_rested(const struct sl_snat *entry, __u32 phase, __u32 now)
 {
-	struct sl_flow *flow;
-	__u64 state;
-
-	if (phase != SL_SNAT_QUARANTINE)
-		return phase == SL_SNAT_FREE;
-	if ((__s32)(now - entry->freed) <= (__s32)(SNAT_QUARANTINE_S * hz))
-		return false;
-	flow = table_slot(entry->flow);
-	if (!flow)
-		return true;
-	state = READ_ONCE(flow->state);
-	return SL_FLOW_GENERATION(state) != entry->generation ||
-	       SL_FLOW_PHASE(state) < SL_FLOW_SYN ||
-	       (SL_FLOW_PHASE(state) == SL_FLOW_DONE &&
-		flow_age(flow, now) > (__s32)(SNAT_QUARANTINE_S * hz));
+	return phase == SL_SNAT_FREE ||
+	       (phase == SL_SNAT_QUARANTINE &&
+		(__s32)(now - entry->freed) > (__s32)(SNAT_QUARANTINE_S * hz));
 }
 
 /* Reserves `key`, unless it is taken or its set is full: CLAIMED from then on. */

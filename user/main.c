@@ -181,9 +181,9 @@ static int take_option(int id, const char *name, struct settings *s)
 			       0;
 	case OPT_LOG_FORMAT:
 		s->json = !strcmp(optarg, "json");
-		return s->json || !strcmp(optarg, "text") ?
-			       0 :
-			       complain("--log-format", optarg, "must be text or json");
+		if (s->json || !strcmp(optarg, "text"))
+			return 0;
+		return complain("--log-format", optarg, "must be text or json");
 	case OPT_UNLOAD:
 		s->unload = true;
 		return 0;
