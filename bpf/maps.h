@@ -39,6 +39,12 @@ ARRAY(services, struct sl_service, SL_MAX_SERVICES, BPF_F_MMAPABLE);
 ARRAY(members, struct sl_member, SL_MAX_MEMBERS, BPF_F_MMAPABLE);
 /* Replica row -> config (agent's line) and state (kernel's line). 2 MiB. */
 ARRAY(replicas, struct sl_replica, SL_MAX_REPLICAS, BPF_F_MMAPABLE);
+/* Replica row -> how it behaved lately. Programs / agent, CLI. 1 MiB. */
+ARRAY(outliers, struct sl_outlier, SL_MAX_REPLICAS, BPF_F_MMAPABLE);
+/* Service-port row -> what the programs keep of it. Programs / agent, CLI. 256 KiB. */
+ARRAY(service_states, struct sl_service_state, SL_MAX_SERVICES, BPF_F_MMAPABLE);
+/* Handshakes under way, taken in a circle. Programs / agent. 2.75 MiB. */
+ARRAY(pending, struct sl_pending, SL_PENDING, BPF_F_MMAPABLE);
 /* Replica row -> its service-ports. Agent, mapped / programs. 512 KiB. */
 ARRAY(replica_services, struct sl_replica_services, SL_MAX_REPLICAS, BPF_F_MMAPABLE);
 /* Own addresses for source NAT. Agent, mapped / programs. 8 KiB. */
@@ -67,8 +73,16 @@ ARRAY(flow_locks, struct flow_lock, SL_FLOW_SETS, NO_FLAGS);
 struct sweep_timer {
 	struct bpf_timer timer;
 };
-/* The timer of the sweep. Programs. */
-ARRAY(sweep_timers, struct sweep_timer, 1, NO_FLAGS);
+enum { TIMER_SWEEP, TIMER_PENDING, TIMERS };
+/* The timers of the sweep and of the deadlines. Programs. */
+ARRAY(sweep_timers, struct sweep_timer, TIMERS, NO_FLAGS);
+
+/* Deadlines that passed: sl_wakeup. Timer / agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 65536);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} wakeups SEC(".maps");
 
 /* Flows that found both their sets full. sl_flow_key -> sl_flow. Programs / CLI. LRU: the oldest
  * gives way; outside every count. */

@@ -215,7 +215,7 @@ static __always_inline bool flow_claim(const struct flow_place *place, __u32 way
 	flow->snat_port = body->snat_port;
 	flow->hook = body->hook;
 	flow->source = body->source;
-	flow->reserved = 0;
+	flow->pending = body->pending;
 	__sync_lock_test_and_set(&flow->state, next | SL_FLOW_SYN);
 	return true;
 }

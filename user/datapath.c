@@ -30,7 +30,7 @@ struct mapping {
 	size_t bytes;
 };
 
-#define MAPPINGS 12
+#define MAPPINGS 16
 
 struct datapath {
 	struct sluice_bpf *skeleton;
@@ -121,6 +121,8 @@ static int map_tables(struct datapath *datapath)
 	code = code ?: map_array(datapath, s->maps.members, &t->members);
 	code = code ?: map_array(datapath, s->maps.replicas, &t->replicas);
 	code = code ?: map_array(datapath, s->maps.replica_services, &t->replica_services);
+	code = code ?: map_array(datapath, s->maps.outliers, &t->outliers);
+	code = code ?: map_array(datapath, s->maps.service_states, &t->service_states);
 	code = code ?: map_array(datapath, s->maps.sources, &t->sources);
 	code = code ?: map_array(datapath, s->maps.event_head, &t->event_head);
 	t->flows_fd = bpf_map__fd(s->maps.flows);

@@ -130,7 +130,7 @@ static int replica_add(struct inventory *inventory, const struct maps *maps, uin
 	replica->service = service;
 	replica->row = row;
 	replica->copy = maps->replicas[row];
-	replica->state = maps_replica_state(&replica->copy, now_ns);
+	replica->state = maps_replica_state(&replica->copy, maps->kernel->now);
 	replica->has_load = load_is_fresh(config, of->load_ttl_ms, now_ns);
 	addr_format(&config->addr, replica->address);
 	addr_format_port(&config->addr, config->port, replica->address_port);

@@ -34,6 +34,8 @@ static const struct {
 	ARRAY(services, struct sl_service, COUNT(n_services)),
 	ARRAY(members, struct sl_member, COUNT(n_members)),
 	ARRAY(replicas, struct sl_replica, COUNT(n_replicas)),
+	ARRAY(outliers, struct sl_outlier, COUNT(n_replicas)),
+	ARRAY(service_states, struct sl_service_state, COUNT(n_services)),
 	ARRAY(replica_services, struct sl_replica_services, COUNT(n_replicas)),
 	ARRAY(sources, struct sl_source, COUNT(n_sources)),
 	ARRAY(flows, struct sl_flow_set, COUNT(n_flow_sets)),
@@ -181,15 +183,16 @@ void maps_close(struct maps *maps)
 	}
 }
 
-enum sl_replica_state maps_replica_state(const struct sl_replica *replica, uint64_t now_ns)
+enum sl_replica_state maps_replica_state(const struct sl_replica *replica, __u32 now)
 {
+	__u32 until = __atomic_load_n(&replica->state.ejected_until, __ATOMIC_RELAXED);
 	__u16 flags = __atomic_load_n(&replica->config.flags, __ATOMIC_RELAXED);
 
 	if (flags & (SL_REPLICA_NOT_SERVING | SL_REPLICA_NO_ROUTE | SL_REPLICA_PROBE_DOWN))
 		return SL_STATE_DOWN;
 	if ((flags & SL_REPLICA_DRAINING) || (replica->config.admin & SL_ADMIN_DRAINED))
 		return SL_STATE_DRAINING;
-	if (__atomic_load_n(&replica->state.ejected_until_ns, __ATOMIC_RELAXED) > now_ns)
+	if (until && (__s32)(until - now) > 0)
 		return SL_STATE_EJECTED;
 	if (flags & SL_REPLICA_SUSPECT)
 		return SL_STATE_SUSPECT;

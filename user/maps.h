@@ -21,6 +21,8 @@ struct maps {
 	const struct sl_service *services;
 	const struct sl_member *members;
 	const struct sl_replica *replicas;
+	const struct sl_outlier *outliers;
+	const struct sl_service_state *service_states;
 	const struct sl_replica_services *replica_services;
 	const struct sl_source *sources;
 	const struct sl_flow_set *flows;
@@ -39,8 +41,8 @@ struct maps {
 int maps_open(const char *bpffs, struct maps *ret);
 void maps_close(struct maps *maps);
 
-/* The state to show, most severe first. `now_ns`: CLOCK_MONOTONIC. */
-enum sl_replica_state maps_replica_state(const struct sl_replica *replica, uint64_t now_ns);
+/* The state to show, most severe first. `now`: sl_kernel.now. */
+enum sl_replica_state maps_replica_state(const struct sl_replica *replica, __u32 now);
 
 /* Sum over all CPUs; 0 on success. */
 int maps_read_drops(const struct maps *maps, uint64_t ret[SL_DROP_MAX]);

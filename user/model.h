@@ -69,6 +69,33 @@ struct model_replica {
 	struct model_probe probe;
 };
 
+/* outlierDetection of the DestinationRule; all zero when it has none. */
+struct model_outlier {
+	bool enabled;
+	bool split;                       /* splitExternalLocalOriginErrors */
+	unsigned consecutive_5xx;         /* failures in a row until ejection; 0: off */
+	unsigned consecutive_gateway;
+	unsigned consecutive_local;       /* counts with `split` alone */
+	unsigned interval_ms;             /* of success-rate outliers, and of the decay of back-off */
+	unsigned base_ejection_ms;
+	unsigned max_ejection_percent;    /* 0-100 */
+	unsigned min_health_percent;      /* 0-100 */
+};
+
+/* What becomes of a connect that fails (VirtualService retries, connectTimeout). */
+struct model_retry {
+	bool off;             /* retryOn without connect-failure */
+	unsigned attempts;    /* re-sends of an unanswered SYN, default 3 */
+	unsigned deadline_ms; /* connectTimeout, perTryTimeout: the shorter; 0: neither */
+};
+
+/* Slow start of new and returning replicas; duration 0: none. */
+struct model_warmup {
+	unsigned duration_ms;
+	unsigned minimum_percent;    /* 1-100, default 10 */
+	unsigned aggression_percent; /* 100: linear */
+};
+
 /* One service-port: a VIP set, a policy and replicas, all of one address family,
  * since no datapath of ours translates between families. A dual-stack Service
  * port becomes two of them; so does one whose externalTrafficPolicy and
@@ -82,6 +109,14 @@ struct model_service {
 	bool ipv6;         /* family of every VIP and replica */
 	bool replace;      /* service-proxy-name: sluice; else overlay */
 	unsigned idle_timeout_ms;  /* TCP established / UDP answered */
+	struct model_outlier outlier;
+	struct model_retry retry;
+	struct model_warmup warmup;
+	unsigned max_connections;  /* per replica; 0: no cap */
+	unsigned max_parked;       /* SYNs that may wait on this node */
+	bool wait_full, wait_none; /* when-full, when-none: wait; else refuse */
+	bool keep_on_eject;        /* on-eject: keep */
+	unsigned reset_after_ms;   /* second witness: no payload for so long; default 10000 */
 	struct model_vip *vips;
 	size_t n_vips;
 	struct model_replica *replicas; /* no two with the same address:port */

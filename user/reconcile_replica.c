@@ -37,7 +37,7 @@ static void replica_event(struct reconcile *r, enum sl_event_kind kind, __u32 ro
 		.addr = replica->config.addr,
 		.port = replica->config.port,
 		.service = services->n ? services->service[0] + 1 : 0,
-		.value = maps_replica_state(replica, reconcile_now_ns()),
+		.value = maps_replica_state(replica, r->tables->kernel->now),
 	};
 
 	if (r->events)
@@ -48,12 +48,12 @@ static void replica_event(struct reconcile *r, enum sl_event_kind kind, __u32 ro
 static void set_flags(struct reconcile *r, __u32 row, __u16 flags, const char *evidence)
 {
 	struct sl_replica *replica = &r->tables->replicas[row];
-	enum sl_replica_state before = maps_replica_state(replica, reconcile_now_ns());
+	enum sl_replica_state before = maps_replica_state(replica, r->tables->kernel->now);
 
 	if (replica->config.flags == flags)
 		return;
 	__atomic_store_n(&replica->config.flags, flags, __ATOMIC_RELEASE);
-	if (maps_replica_state(replica, reconcile_now_ns()) != before)
+	if (maps_replica_state(replica, r->tables->kernel->now) != before)
 		replica_event(r, SL_EVENT_REPLICA_STATE, row, evidence);
 }
 

@@ -19,6 +19,8 @@ struct tables {
 	struct sl_member *members;                    /* SL_MAX_MEMBERS */
 	struct sl_replica *replicas;                  /* SL_MAX_REPLICAS; `state` is the kernel's */
 	struct sl_replica_services *replica_services; /* SL_MAX_REPLICAS */
+	struct sl_outlier *outliers;                  /* SL_MAX_REPLICAS; the kernel's */
+	struct sl_service_state *service_states;      /* SL_MAX_SERVICES; the kernel's */
 	struct sl_source *sources;                    /* SL_MAX_SOURCES */
 	struct sl_event_head *event_head;
 	int flows_fd, events_fd; /* too large to keep mapped: see reconcile_reclaim.c, events.c */

@@ -19,7 +19,7 @@
 
 #include "names.h"
 
-#define SL_LAYOUT_VERSION 1
+#define SL_LAYOUT_VERSION 2
 
 /* Default sizes; the first three can be set before the maps are created. */
 #define SL_MAX_SERVICES 4096u    /* service-ports */
@@ -37,6 +37,9 @@
 #define SL_INDEX_SETS 16384u     /* 128 K keys, 4 MiB; a power of two */
 #define SL_FILTER_BITS 65536u    /* 8 KiB */
 #define SL_MAX_EVENTS 65536u
+#define SL_PENDING 16384u          /* handshakes under way that can be retried, 3 MiB; a power of two */
+#define SL_TRIED_MAX 16u         /* replicas that one connect is offered to */
+#define SL_SYN_OPTIONS_MAX 40u   /* bytes of TCP options (RFC 9293 section 3.1) */
 #define SL_SCAN_MAX 32u          /* up to this many replicas every one is compared */
 
 /* An address, network byte order, IPv4 v4-mapped. */
@@ -108,6 +111,12 @@ _Static_assert(sizeof(struct sl_vip) == 32, "vip");
 #define SL_SERVICE_USED 0x1u
 #define SL_SERVICE_REPLACE 0x2u /* nobody else serves it: RST unknown flows, never pass */
 #define SL_SERVICE_LOADS 0x4u   /* replicas report load: cost uses it, never a full scan */
+#define SL_SERVICE_NO_RETRY 0x8u    /* retries.retryOn has no connect-failure: RSTs reach the client */
+#define SL_SERVICE_SNIFF 0x10u      /* look for HTTP/1.x status lines in first bytes of answers */
+#define SL_SERVICE_SPLIT 0x20u      /* splitExternalLocalOriginErrors: connect failures count apart */
+#define SL_SERVICE_WAIT_FULL 0x40u  /* when-full: wait; else refuse */
+#define SL_SERVICE_WAIT_NONE 0x80u  /* when-none: wait; else refuse */
+#define SL_SERVICE_KEEP 0x100u      /* on-eject: keep: open flows are never reset */
 
 /*
  * `members` is one u64 so that a store publishes a new list at once:
@@ -127,10 +136,36 @@ struct sl_service {
 	__u32 idle_ticks;  /* established TCP, or UDP once answered; in jiffies */
 	__u32 load_ttl_ms; /* a report older than this is stale */
 	__u32 epoch;       /* tells this life of the row from others; never 0 in use */
-	__u32 reserved2;
-	__u64 reserved[4];
+	/* Connect retries. */
+	__u16 retry_attempts;    /* re-sends of a SYN that nobody answers; 0: none */
+	__u16 max_parked;        /* SYNs that may wait, for SL_SERVICE_WAIT_*; per node */
+	__u32 retry_budget;      /* retries a second while no replica answers; more are shed */
+	__u32 syn_deadline_ticks; /* connectTimeout, perTryTimeout: shortens the deadline; 0: neither */
+	/* Outlier detection: failures in a row until ejection, 0: off. */
+	__u16 eject_5xx;         /* consecutive5xxErrors */
+	__u16 eject_gateway;     /* consecutiveGatewayErrors */
+	__u16 eject_local;       /* consecutiveLocalOriginFailures, with SL_SERVICE_SPLIT */
+	__u8 max_ejection_percent; /* 0-100; one of several may go whatever it says */
+	__u8 min_health_percent; /* below it ejections are ignored; 0: never */
+	__u32 base_ejection_ticks; /* of the first ejection; the n-th lasts n times as long, */
+	__u32 max_ejection_ticks;  /* but never longer than this */
+	__u64 reserved;
 };
 _Static_assert(sizeof(struct sl_service) == 64, "service");
+
+/* What the programs keep of a service-port; same row. */
+struct sl_service_state {
+	__u32 last_answer;   /* jiffies of the last SYN-ACK of any of its replicas */
+	__u32 budget_second; /* jiffies when the second began over which retries are counted */
+	__u32 budget_used;   /* retries in it while no replica answered */
+	__u32 parked;        /* SYNs that wait now */
+	__u64 retries;
+	__u64 retries_shed;  /* not made: over the budget while no replica answered */
+	__u64 parked_total;
+	__u64 resets;        /* flows reset */
+	__u64 reserved[2];
+};
+_Static_assert(sizeof(struct sl_service_state) == 64, "service state");
 
 /* One slot of an alias table (Walker 1977, Vose 1991) and at the same time of
  * the member list: slot i holds replica i of the list. */
@@ -173,8 +208,10 @@ struct sl_replica_config {
 	__u32 out_ifindex;       /* device of the route to it; 0: no route */
 	__u16 source;            /* row in sources + 1: preferred source of that route; 0: none */
 	__u16 n_services;
-	__u32 reserved;
-	__u64 reserved2;
+	__u32 max_connections;   /* 0: no cap; exact at the owner, in-flight below it elsewhere */
+	__u32 probe_good;        /* sl_kernel.now at the last good probe; 0: never */
+	__u16 probe_stale_ticks; /* older than this (two intervals), the probe is no witness; 0: none */
+	__u16 warming;           /* with SL_REPLICA_WARMING: share of its draws that it takes, of 65536 */
 };
 _Static_assert(sizeof(struct sl_replica_config) == 64, "replica config");
 
@@ -184,12 +221,14 @@ struct sl_replica_state_row {
 	__u32 owned;        /* flows at its own interface; 0 where it is not local */
 	__u64 picks;
 	__u64 connect_failures;
-	__u64 ejected_until_ns; /* CLOCK_MONOTONIC */
-	__u32 ejections;
+	__u32 ejected_until; /* jiffies; 0: not ejected */
+	__u32 ejected_times; /* ejections that lengthen the next one; decays in healthy intervals */
+	__u32 ejections;     /* ever */
 	__u32 retries;
 	__u32 snat_cursor;  /* next source-NAT port to try, from the start of the range */
-	__u32 reserved;
-	__u64 reserved2[2];
+	__u32 syn_rtt;      /* from SYN to SYN-ACK, 1/16 jiffies; rises at once, falls slowly; 0: unknown */
+	__u64 full;         /* SYNs refused for being at its cap, as seen from here */
+	__u64 reserved;
 };
 _Static_assert(sizeof(struct sl_replica_state_row) == 64, "replica state");
 
@@ -198,6 +237,24 @@ struct sl_replica {
 	struct sl_replica_state_row state;
 };
 _Static_assert(sizeof(struct sl_replica) == 128, "replica");
+
+/* How a replica has behaved lately; same row. Written by the programs, read by the agent. */
+struct sl_outlier {
+	__u16 failures_5xx;     /* in a row: HTTP 5xx, and connect failures unless they count apart */
+	__u16 failures_gateway; /* in a row: HTTP 502, 503, 504, and likewise */
+	__u16 failures_local;   /* in a row: refused, unanswered, reset connects */
+	__u16 witnesses;        /* 0, 1, 2: client addresses that saw failures since the last success */
+	__u32 witness;          /* hash of the first of them */
+	__u32 last_success;     /* jiffies */
+	__u32 last_failure;     /* jiffies; 0: never */
+	__u32 first_byte;       /* from request to first byte of the answer, 1/16 jiffies, smoothed */
+	__u64 answers;          /* HTTP/1.x status lines seen */
+	__u64 answers_5xx;
+	__u64 connects;         /* SYN-ACKs */
+	__u64 refused;          /* connects answered by RST or ICMP unreachable */
+	__u64 unanswered;       /* connects without an answer within a second */
+};
+_Static_assert(sizeof(struct sl_outlier) == 64, "outlier");
 
 /* Which service-ports a replica belongs to: the reply's way back to its flow. */
 struct sl_replica_services {
@@ -229,6 +286,8 @@ _Static_assert(sizeof(struct sl_source) == 32, "source");
 /* An RST of this end's finished it; the other end may not have believed it (RFC 5961). */
 #define SL_FLOW_CLIENT_RST 0x100ull
 #define SL_FLOW_REPLICA_RST 0x200ull
+#define SL_FLOW_RETRY 0x400ull  /* the next SYN is ours: it goes to an untried replica */
+#define SL_FLOW_RESET 0x800ull  /* its replica is gone: whatever the client sends is answered by RST */
 #define SL_FLOW_SPILLED 0x40ull /* lies in the spill table, outside every count */
 #define SL_FLOW_GENERATION_ONE (1ull << 32)
 
@@ -258,13 +317,65 @@ struct sl_flow {
 	__be16 snat_port; /* 0: no source NAT */
 	__u8 hook;        /* enum sl_hook: where replies are translated */
 	__u8 source;      /* row in sources, where snat_port is set */
-	__u64 reserved;
+	__u32 pending;    /* row in pending + 1 while the handshake can be retried; 0: none */
+	__u32 reserved;
 };
 _Static_assert(sizeof(struct sl_flow) == 64, "flow");
 
 struct sl_flow_set {
 	struct sl_flow way[SL_FLOW_WAYS];
 };
+
+/* ---- handshakes under way ----------------------------------------------------------
+ * What it takes to send a client's SYN again, to another replica: kept from the first SYN until
+ * every replica that was asked has answered or had its second. Rows are taken in a circle; `phase`
+ * changes by compare-and-swap. {slot, generation} say which flow it belongs to; a row whose flow is
+ * of another generation is nobody's.
+ */
+enum sl_pending_phase {
+	SL_PENDING_FREE,
+	SL_PENDING_CLAIMED, /* being written by one CPU */
+	SL_PENDING_WAITING, /* for an answer, with a deadline */
+	SL_PENDING_PARKED,  /* for a replica with room (when-full, when-none: wait) */
+};
+
+struct sl_pending {
+	__u32 phase;      /* enum sl_pending_phase */
+	__u32 slot;       /* of the flow: set * SL_FLOW_WAYS + way */
+	__u32 generation; /* of that flow */
+	__u32 ifindex;    /* where the SYN came in */
+	__u32 begun;      /* jiffies of the first SYN */
+	__u32 deadline;   /* jiffies */
+	__u32 vip;
+	__be32 isn;
+	union sl_addr client;
+	__be16 port;
+	__be16 window;
+	__u8 mac[12];     /* destination and source of the SYN's frame */
+	__u8 v6;
+	__u8 tos;
+	__u8 tcp_flags;   /* SYN, ECE, CWR */
+	__u8 n_options;   /* bytes */
+	__u8 n_tried;
+	__u8 resends;     /* at deadlines */
+	__u16 waiting;    /* bit i: tried[i] has neither answered nor had its second */
+	__u8 options[SL_SYN_OPTIONS_MAX];
+	__u16 tried[SL_TRIED_MAX]; /* rows in replicas, the current one last */
+	__u16 sent[SL_TRIED_MAX];  /* jiffies after `begun` */
+};
+_Static_assert(sizeof(struct sl_pending) == 176, "pending");
+_Static_assert(SL_MAX_REPLICAS <= 65536, "tried[] holds rows in 16 bits");
+
+/* What the timer tells the agent (ring buffer `wakeups`): send this SYN again. */
+struct sl_wakeup {
+	__u32 pending;    /* row */
+	__u32 generation; /* of the flow */
+};
+_Static_assert(sizeof(struct sl_wakeup) == 8, "wakeup");
+
+/* An RST of an owner's whose replica is at its cap has this window, which nobody reads in an RST
+ * (RFC 9293 section 3.5.2), so that the sender's node does not take it for a dead port. */
+#define SL_FULL_WINDOW 0x51ceu
 
 /* ---- source NAT ---------------------------------------------------------------------
  * (source address, port, protocol, replica) -> flow. A port is free again 60 s
@@ -309,7 +420,9 @@ struct sl_control {
 	__u16 snat_port_min;   /* host byte order, inclusive */
 	__u16 snat_port_max;
 	__u64 applied;         /* desired states applied so far */
-	__u64 reserved[2];
+	__u64 realtime_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC, at each heartbeat */
+	__u32 frozen_until;    /* `sluice freeze`: jiffies until which nothing is ejected or reset; 0 */
+	__u32 reserved;
 };
 _Static_assert(sizeof(struct sl_control) == 64, "control");
 
@@ -325,7 +438,10 @@ struct sl_kernel {
 	__u32 lingering_now;
 	__u32 snat_cursor;     /* next set of source-NAT ports to sweep */
 	__u32 now;             /* jiffies, low 32 bits, as of the last sweep: ages count from here */
-	__u32 reserved[6];
+	__u32 pending_head;    /* rows of pending ever taken */
+	__u32 pending_tail;    /* all before this one are free or parked */
+	__u32 replica_cursor;  /* next replica row to sweep */
+	__u32 reserved[3];
 };
 _Static_assert(sizeof(struct sl_kernel) == 64, "kernel");
 

@@ -19,6 +19,12 @@
 	X(SL_DROP_SNAT_NO_SOURCE, "snat_no_source", "no route, so no source address, to a replica")\
 	X(SL_DROP_UNKNOWN_FLOW, "unknown_flow", "mid-flow packet without a flow, answered by RST") \
 	X(SL_DROP_TRUNCATED, "truncated", "a packet to a VIP too short for its own headers")       \
+	X(SL_DROP_RESET, "reset", "a packet of a flow whose replica is gone, answered by RST")     \
+	X(SL_DROP_LATE_ANSWER, "late_answer", "a SYN-ACK after another replica's, answered by RST") \
+	X(SL_DROP_RETRY_FAILED, "retry_failed", "the kernel refused to rebuild a SYN")             \
+	X(SL_DROP_FULL, "full", "refused: every replica is at its connection cap")                 \
+	X(SL_DROP_OVER_CAP, "over_cap", "a SYN over the cap of a replica of this node, sent back") \
+	X(SL_DROP_PARKED, "parked", "a SYN that waits for a free replica")                         \
 	X(SL_DROP_CHECKSUM, "checksum", "the kernel refused to rewrite the packet")
 
 /* What the datapath counts besides drops. Index into the map `counters`. */
@@ -30,7 +36,15 @@
 	X(SL_COUNT_PASSED_MIDFLOW, "passed_midflow", "mid-flow packets left to kube-proxy")        \
 	X(SL_COUNT_EXPIRED_SYN, "expired_syn", "half-open flows that nobody answered")             \
 	X(SL_COUNT_EXPIRED_IDLE, "expired_idle", "flows that were silent past their timeout")      \
-	X(SL_COUNT_CONNECT_FAILURES, "connect_failures", "SYNs that a replica answered with RST")
+	X(SL_COUNT_CONNECT_FAILURES, "connect_failures", "SYNs that a replica refused or ignored")  \
+	X(SL_COUNT_RETRIES, "retries", "SYNs sent to another replica than the one picked first")   \
+	X(SL_COUNT_RETRIES_SHED, "retries_shed", "retries not made: over the budget, nobody accepts") \
+	X(SL_COUNT_NO_PENDING, "no_pending", "handshakes that no room was left to retry")          \
+	X(SL_COUNT_LATE_WINS, "late_wins", "flows given back to a replica that answered after its deadline") \
+	X(SL_COUNT_FULL, "full", "SYNs sent on since a replica was at its cap; not a failure")     \
+	X(SL_COUNT_EJECTIONS, "ejections", "replicas taken out by outlier detection")              \
+	X(SL_COUNT_RESETS, "resets", "open flows of dead replicas reset")                          \
+	X(SL_COUNT_ANSWERS_5XX, "answers_5xx", "HTTP/1.x answers with status 5xx")
 
 /* Everything worth an entry in the event ring. */
 #define SL_EVENTS(X)                                                                               \
@@ -46,6 +60,13 @@
 	X(SL_EVENT_REPLICA_STATE, "replica_state", "a replica changed its state (text: evidence)") \
 	X(SL_EVENT_PANIC, "panic", "a service has no healthy replica: picks go to all")            \
 	X(SL_EVENT_PANIC_END, "panic_end", "a service has a healthy replica again")                \
+	X(SL_EVENT_EJECT, "eject", "a replica was ejected (value: seconds; text: evidence)")       \
+	X(SL_EVENT_EJECT_END, "eject_end", "an ejection is over")                                  \
+	X(SL_EVENT_EJECT_SPARED, "eject_spared", "a threshold was reached, and the replica stays (why)") \
+	X(SL_EVENT_RETRY, "retry", "a connect was sent to another replica (sampled; value: how many)") \
+	X(SL_EVENT_RESET, "reset", "open flows of a dead replica are reset (value: how many)")     \
+	X(SL_EVENT_DOUBT, "doubt", "many fail at once, or we ran late: this round is void")        \
+	X(SL_EVENT_FREEZE, "freeze", "ejections and resets are off until a time, or on again")     \
 	X(SL_EVENT_ATTACH, "attach", "programs attached to an interface")                          \
 	X(SL_EVENT_DETACH, "detach", "programs left an interface")
 

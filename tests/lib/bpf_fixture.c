@@ -45,7 +45,8 @@ static void *map_memory(const struct bpf_map *map)
 #define FOR_EACH_MAPPED(X)                                                                         \
 	X(control, control) X(kernel, kernel) X(filters, filters) X(addr_index, sets)              \
 	X(vips, vips) X(services, services) X(members, members) X(replicas, replicas)              \
-	X(replica_services, replica_services) X(sources, sources) X(flows, flows) X(snat, snat)
+	X(replica_services, replica_services) X(sources, sources) X(flows, flows) X(snat, snat)    \
+	X(outliers, outliers) X(service_states, service_states) X(pending, pending)
 
 static void set_sizes(struct fixture *fixture, const struct fixture_options *options)
 {

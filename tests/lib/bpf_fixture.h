@@ -61,6 +61,9 @@ struct fixture {
 	struct sl_source *sources;
 	struct sl_flow_set *flows;
 	struct sl_snat_set *snat;
+	struct sl_outlier *outliers;
+	struct sl_service_state *service_states;
+	struct sl_pending *pending;
 	struct index index;
 	struct ranges ranges;
 	__u32 n_vips, n_services, n_replicas, n_sources;

@@ -28,6 +28,8 @@ struct fake_maps {
 	struct sl_service *services;
 	struct sl_replica *replicas;
 	struct sl_replica_services *replica_services;
+	struct sl_outlier *outliers;
+	struct sl_service_state *service_states;
 };
 
 static inline void fake_maps_done(struct fake_maps *fake)
@@ -35,6 +37,8 @@ static inline void fake_maps_done(struct fake_maps *fake)
 	free(fake->services);
 	free(fake->replicas);
 	free(fake->replica_services);
+	free(fake->outliers);
+	free(fake->service_states);
 	close(fake->maps.drops_fd);
 	close(fake->maps.counters_fd);
 	close(fake->maps.service_names_fd);
@@ -54,6 +58,9 @@ static inline bool fake_maps_init(struct fake_maps *fake, uint32_t n_services, u
 	maps->replicas = fake->replicas = calloc(n_replicas, sizeof(*fake->replicas));
 	maps->replica_services = fake->replica_services =
 		calloc(n_replicas, sizeof(*fake->replica_services));
+	maps->outliers = fake->outliers = calloc(n_replicas, sizeof(*fake->outliers));
+	maps->service_states = fake->service_states =
+		calloc(n_services, sizeof(*fake->service_states));
 	maps->control = &fake->control;
 	maps->kernel = &fake->kernel;
 	maps->event_head = &fake->head;

@@ -167,6 +167,9 @@ static inline bool pinned_init(const char *dir, struct pinned *ret)
 		return false;
 	/* Read by nobody's writer here. */
 	if (!pinned_array(dir, "members", sizeof(struct sl_member), PINNED_MEMBERS) ||
+	    !pinned_array(dir, "outliers", sizeof(struct sl_outlier), PINNED_REPLICAS) ||
+	    !pinned_array(dir, "service_states", sizeof(struct sl_service_state),
+			  PINNED_SERVICES) ||
 	    !pinned_array(dir, "sources", sizeof(struct sl_source), 4) ||
 	    !pinned_array(dir, "snat", sizeof(struct sl_snat_set), PINNED_SETS))
 		return false;

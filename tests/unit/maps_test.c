@@ -179,7 +179,7 @@ TEST(state_shows_the_most_severe)
 	CHECK_INT(maps_replica_state(&replica, 1000), SL_STATE_WARMING);
 	replica.config.flags |= SL_REPLICA_SUSPECT;
 	CHECK_INT(maps_replica_state(&replica, 1000), SL_STATE_SUSPECT);
-	replica.state.ejected_until_ns = 1001;
+	replica.state.ejected_until = 1001;
 	CHECK_INT(maps_replica_state(&replica, 1000), SL_STATE_EJECTED);
 	CHECK_INT(maps_replica_state(&replica, 1001), SL_STATE_SUSPECT);
 	replica.config.admin = SL_ADMIN_DRAINED;

@@ -53,6 +53,8 @@ static bool begin(struct fixture *f)
 	t->members = calloc(SL_MAX_MEMBERS, sizeof(*t->members));
 	t->replicas = calloc(SL_MAX_REPLICAS, sizeof(*t->replicas));
 	t->replica_services = calloc(SL_MAX_REPLICAS, sizeof(*t->replica_services));
+	t->outliers = calloc(SL_MAX_REPLICAS, sizeof(*t->outliers));
+	t->service_states = calloc(SL_MAX_SERVICES, sizeof(*t->service_states));
 	t->sources = calloc(SL_MAX_SOURCES, sizeof(*t->sources));
 	t->event_head = calloc(1, sizeof(*t->event_head));
 	t->flows_fd = memfd_create("flows", MFD_CLOEXEC); /* none in them */
@@ -79,6 +81,8 @@ static void end(struct fixture *f)
 	free(t->members);
 	free(t->replicas);
 	free(t->replica_services);
+	free(t->outliers);
+	free(t->service_states);
 	free(t->sources);
 	free(t->event_head);
 	free(f->events.ring);

@@ -54,7 +54,7 @@ static void put_replica(const struct view *view, struct out *out, const struct v
 	view_put_service(view, out, pair->service);
 	view_put_endpoint(out, &config->addr, config->port);
 	out_string(out, view_protocol(config->proto));
-	out_string(out, view_state(maps_replica_state(replica, now_ns)));
+	out_string(out, view_state(maps_replica_state(replica, view->maps.kernel->now)));
 	out_uint(out, config->weight);
 	out_uint(out, state->inflight);
 	out_uint(out, state->owned);
@@ -134,7 +134,8 @@ static bool has_other_choice(const struct view *view, const struct view_pairs *p
 
 	of = view_pairs_of(view, pairs, service, &n);
 	for (size_t i = 0; i < n; i++)
-		if (maps_replica_state(&view->maps.replicas[of[i].row], view_now_ns()) <=
+		if (maps_replica_state(&view->maps.replicas[of[i].row],
+				       view->maps.kernel->now) <=
 		    SL_STATE_WARMING)
 			return true;
 	return false;

@@ -33,14 +33,13 @@ struct sums {
 
 static struct sums sum_replicas(const struct view *view, const struct view_pair *pairs, size_t n)
 {
-	uint64_t now_ns = view_now_ns();
 	struct sums sums = {0};
 	enum sl_replica_state state;
 
 	for (size_t i = 0; i < n; i++) {
 		const struct sl_replica *replica = &view->maps.replicas[pairs[i].row];
 
-		state = maps_replica_state(replica, now_ns);
+		state = maps_replica_state(replica, view->maps.kernel->now);
 		sums.ready += state == SL_STATE_READY || state == SL_STATE_WARMING;
 		sums.inflight += replica->state.inflight;
 		sums.picks += replica->state.picks;

@@ -66,14 +66,14 @@ static void put_rate(const struct top *top, struct out *out, double rate)
 static void put_service(const struct top *top, struct out *out, const struct view_pair *pairs,
 			size_t n)
 {
-	uint64_t now_ns = view_now_ns(), inflight = 0;
+	uint64_t inflight = 0;
 	unsigned ready = 0;
 	double rate = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		const struct sl_replica *replica = &top->view.maps.replicas[pairs[i].row];
 
-		ready += maps_replica_state(replica, now_ns) <= SL_STATE_WARMING;
+		ready += maps_replica_state(replica, top->view.maps.kernel->now) <= SL_STATE_WARMING;
 		inflight += replica->state.inflight;
 		rate += picks_per_s(top, pairs[i].row);
 	}
@@ -104,7 +104,7 @@ static void put_replica(const struct top *top, struct out *out, const struct vie
 	out_uint(out, time(NULL));
 	view_put_service(&top->view, out, pair->service);
 	view_put_endpoint(out, &replica->config.addr, replica->config.port);
-	out_string(out, view_state(maps_replica_state(replica, now_ns)));
+	out_string(out, view_state(maps_replica_state(replica, top->view.maps.kernel->now)));
 	out_uint(out, replica->config.weight);
 	view_put_load(&top->view, out, pair, now_ns);
 	put_rate(top, out, picks_per_s(top, pair->row));
