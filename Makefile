@@ -115,7 +115,7 @@ $(TOOL_OBJ): CPPFLAGS += -Iuser
 $(BPFT_SRC:%.c=$(O)/%.o) $(TLIB_SRC:%.c=$(O)/%.o): $(SKEL)
 
 # Stand-alone helpers of the e2e tests and benches: one .c file, one program.
-$(O)/tests/e2e/%: tests/e2e/%.c $(wildcard tests/e2e/*.h)
+$(O)/tests/e2e/%: tests/e2e/%.c $(wildcard tests/e2e/*.h tests/lib/*.h include/sluice/*.h)
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(WARN) -o $@ $< -lpthread
