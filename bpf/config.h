@@ -17,6 +17,10 @@ const volatile __u16 snat_port_min = 1024;         /* host byte order, inclusive
 const volatile __u16 snat_port_max = 29999;
 
 /* Times, in seconds. */
+#define SYN_DEADLINE_MS 50u       /* until a SYN that nobody answered goes to another replica */
+#define SYN_CHARGE_S 1u           /* until its silence is a failure */
+#define SYN_AGAIN_MS 200u         /* a SYN that comes again after this is the client's retransmit */
+#define PENDING_TICK_MS 4u
 #define SYN_TIMEOUT_S 5u          /* half-open, counted from the last SYN */
 #define UDP_UNANSWERED_S 30u      /* as nf_conntrack_udp_timeout */
 #define REPLICA_CLOSED_S 60u      /* FIN from the replica only: its kernel forgets after tcp_fin_timeout */

@@ -9,7 +9,9 @@
 #define SLUICE_BPF_FLOW_H
 
 #include "count.h"
+#include "eject.h"
 #include "parse.h"
+#include "pending.h"
 #include "snat.h"
 #include "table.h"
 
@@ -185,13 +187,17 @@ static __always_inline void flow_track_answer(const struct flow_ref *ref, __u32 
 		flow_ref_advance(ref, 0, FLOW_OPENED);
 }
 
-static __always_inline void flow_count_failure(const struct sl_flow *flow)
+/* The replica's first SYN-ACK. */
+static __always_inline void flow_answered(const struct flow_ref *ref, __u32 now)
 {
-	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &flow->replica);
+	__u32 row = ref->flow->key.service;
+	struct sl_service_state *service = bpf_map_lookup_elem(&service_states, &row);
 
-	count(SL_COUNT_CONNECT_FAILURES);
-	if (replica)
-		__sync_fetch_and_add(&replica->state.connect_failures, 1);
+	if (service && READ_ONCE(service->last_answer) != now)
+		WRITE_ONCE(service->last_answer, now);
+	eject_success(row, ref->flow->replica, true);
+	if (ref->flow->pending && !(ref->state & SL_FLOW_SPILLED))
+		pending_answered(ref->slot, ref->state);
 }
 
 /* A packet of the replica's. */
@@ -199,7 +205,6 @@ static __always_inline void flow_track_replica(struct flow_ref *ref, const struc
 					       __u32 now)
 {
 	__u32 flags = flow_closing_flags(pkt, SL_FLOW_REPLICA_FIN, SL_FLOW_REPLICA_RST);
-	int before;
 
 	if (pkt->proto == IPPROTO_UDP) {
 		flow_track_answer(ref, now);
@@ -212,11 +217,11 @@ static __always_inline void flow_track_replica(struct flow_ref *ref, const struc
 		flow_touch(ref->flow, now);
 	if (likely(!(pkt->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST))))
 		return;
-	if (pkt->tcp_flags & TCP_SYN)
+	if (pkt->tcp_flags & TCP_SYN && !(ref->state & SL_FLOW_ANSWERED)) {
 		flags |= SL_FLOW_ANSWERED;
-	before = flow_ref_advance(ref, flags, pkt->tcp_flags & TCP_RST ? FLOW_OVER : 0);
-	if (before == SL_FLOW_SYN && pkt->tcp_flags & TCP_RST && !(ref->state & SL_FLOW_ANSWERED))
-		flow_count_failure(ref->flow);
+		flow_answered(ref, now);
+	}
+	flow_ref_advance(ref, flags, pkt->tcp_flags & TCP_RST ? FLOW_OVER : 0);
 }
 
 #endif

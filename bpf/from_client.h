@@ -98,18 +98,83 @@ static __always_inline int client_unknown(struct __sk_buff *skb, const struct pa
 	return NEXT;
 }
 
-/* A packet that has no flow, or is to begin another one: NEXT and *ref, or what is to become of it.
- * Of *o, only the key is filled in. */
+/* What a packet is to a flow, or to none. */
+enum client_wish {
+	CLIENT_GOES_ON,
+	CLIENT_OPENS,
+	CLIENT_MOVES, /* its replica refused, or did not answer in time: to another one */
+};
+
+/* The flow is offered to a replica for the first time: its SYN is kept, to be offered again. */
+static __always_inline void client_keep_syn(struct __sk_buff *skb, const struct packet *pkt,
+					    const struct flow_ref *ref)
+{
+	count(SL_COUNT_PICKS);
+	if (pkt->proto != IPPROTO_TCP || ref->state & SL_FLOW_SPILLED)
+		return;
+	if (unlikely(pkt->l4_length != pkt->l4_header))
+		flow_advance(ref->slot, ref->state, SL_FLOW_SYN_DATA, 0);
+	else
+		pending_open(skb, pkt, ref->slot, SL_FLOW_GENERATION(ref->state));
+}
+
+/* The flow has been moved to another replica. */
+static __always_inline void client_moved(const struct flow_ref *ref, const struct opening *o,
+					 __u32 from, __u32 now)
+{
+	__u32 pending_ref = o->body.pending, service_row = o->body.key.service;
+	struct sl_pending *p = pending_ref ? pending_row(pending_ref - 1) : NULL;
+	__u32 row = ref->flow->replica;
+	struct sl_replica *left = bpf_map_lookup_elem(&replicas, &from);
+	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &row);
+	struct sl_service *service = bpf_map_lookup_elem(&services, &service_row);
+	struct sl_service_state *state = bpf_map_lookup_elem(&service_states, &service_row);
+
+	count(SL_COUNT_RETRIES);
+	if (left)
+		__sync_fetch_and_add(&left->state.retries, 1);
+	if (state)
+		__sync_fetch_and_add(&state->retries, 1);
+	if (!p || !replica || !service || p->slot != ref->slot)
+		return;
+	p->generation = SL_FLOW_GENERATION(ref->state);
+	pending_offer(p, service, replica, row, now);
+}
+
+/* There is no other replica to move to. One that may still answer keeps the flow; after a refusal
+ * the client is told. */
+static __always_inline int client_stays(struct __sk_buff *skb, const struct packet *pkt,
+					const struct flow_ref *ref, __u32 reason)
+{
+	struct sl_pending *p = pending_of(ref);
+	int i = p ? pending_index(p, ref->flow->replica) : -1;
+
+	if (!(ref->state & SL_FLOW_RETRY) || (i >= 0 && p->waiting & 1u << (i & 15))) {
+		__sync_val_compare_and_swap(&ref->flow->state, ref->state,
+					    ref->state & ~(__u64)SL_FLOW_RETRY);
+		return NEXT;
+	}
+	flow_ref_advance(ref, 0, FLOW_OVER);
+	return refuse(skb, pkt, reason);
+}
+
+/* A packet that has no flow, is to begin another one, or to move its own: NEXT and *ref, or what is
+ * to become of it. Of *o, only the key is filled in. */
 static __always_inline int client_begin(struct __sk_buff *skb, const struct packet *pkt,
 					struct opening *o, const struct sl_vip *vip,
-					__u32 vip_row, enum sl_hook hook, bool opens, __u32 now,
-					struct flow_ref *ref)
+					__u32 vip_row, enum sl_hook hook, enum client_wish wish,
+					__u32 now, struct flow_ref *ref)
 {
-	__u32 row = vip->service;
+	__u32 row = vip->service, from = 0;
 	struct sl_service *service = bpf_map_lookup_elem(&services, &row);
 	enum open_result result;
 
 	__builtin_memset(&o->body.state, 0, sizeof(*o) - offsetof(struct opening, body.state));
+	if (wish == CLIENT_MOVES) {
+		o->body.state = ref->state;
+		o->body.pending = ref->flow->pending;
+		from = ref->flow->replica;
+	}
 	o->body.vip = vip_row;
 	o->body.isn = pkt->seq;
 	o->body.last_seen = now;
@@ -117,13 +182,16 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 	o->ifindex = skb->ifindex;
 	o->hook = hook;
 	o->replace = service && service->flags & SL_SERVICE_REPLACE;
-	if (!opens || vip->flags & SL_VIP_NO_NEW)
+	if (wish == CLIENT_GOES_ON || (vip->flags & SL_VIP_NO_NEW && wish == CLIENT_OPENS))
 		return client_unknown(skb, pkt, o->replace);
 	result = client_open(o);
+	if (wish == CLIENT_MOVES && result != OPEN_OK && result != OPEN_EXISTS)
+		return client_stays(skb, pkt, ref, o->reason);
 	if (result == OPEN_NO_ROOM) /* here, not in there: keys of maps must lie on the stack before 6.4 */
 		result = client_spill(o);
 	switch (result) {
 	case OPEN_OK:
+	case OPEN_EXISTS:
 		ref->slot = o->slot;
 		ref->flow = table_slot(o->slot);
 		break;
@@ -141,16 +209,36 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 	if (!ref->flow)
 		return drop(SL_DROP_TABLE_FULL);
 	ref->state = READ_ONCE(ref->flow->state);
+	if (result == OPEN_EXISTS)
+		return NEXT;
+	if (wish == CLIENT_MOVES)
+		client_moved(ref, o, from, now);
+	else
+		client_keep_syn(skb, pkt, ref);
 	return NEXT;
 }
 
-static __always_inline bool client_opens(const struct packet *pkt, const struct flow_ref *ref,
+/* Whether the SYN of a flow that nobody has answered is to be offered to another replica: ours
+ * that comes again, or the client's own retransmit. */
+static __always_inline bool client_moves(const struct flow_ref *ref, const struct packet *pkt,
 					 __u32 now)
 {
+	return SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN && ref->flow->isn == pkt->seq &&
+	       !(ref->state & (SL_FLOW_ANSWERED | SL_FLOW_SYN_DATA | SL_FLOW_SPILLED)) &&
+	       (ref->state & SL_FLOW_RETRY ||
+		flow_age(ref->flow, now) >= (__s32)(SYN_AGAIN_MS * hz / 1000));
+}
+
+static __always_inline enum client_wish client_wants(const struct packet *pkt,
+						     const struct flow_ref *ref, __u32 now)
+{
 	if (pkt->proto == IPPROTO_UDP)
-		return client_datagram_opens(ref, now);
-	return (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN &&
-	       (!ref->flow || client_reopens(ref, pkt, now));
+		return client_datagram_opens(ref, now) ? CLIENT_OPENS : CLIENT_GOES_ON;
+	if ((pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN)
+		return CLIENT_GOES_ON;
+	if (!ref->flow || client_reopens(ref, pkt, now))
+		return CLIENT_OPENS;
+	return client_moves(ref, pkt, now) ? CLIENT_MOVES : CLIENT_GOES_ON;
 }
 
 static __always_inline int from_client(struct __sk_buff *skb, const struct packet *pkt,
@@ -161,8 +249,8 @@ static __always_inline int from_client(struct __sk_buff *skb, const struct packe
 	struct flow_ref ref;
 	struct sl_vip *vip;
 	__u32 now, vip_row;
+	enum client_wish wish;
 	__s64 found;
-	bool opens;
 	int verdict;
 
 	if (unlikely(result != PARSE_OK))
@@ -181,10 +269,11 @@ static __always_inline int from_client(struct __sk_buff *skb, const struct packe
 	key->service = vip->service;
 	now = bpf_jiffies64();
 	ref = table_find(key, sl_hash_flow(key, seed), SIDE_CLIENT, vip_row);
-	opens = client_opens(pkt, &ref, now);
-	if (unlikely(!ref.flow || opens)) {
-		ref.flow = NULL;
-		verdict = client_begin(skb, pkt, &o, vip, vip_row, hook, opens, now, &ref);
+	wish = client_wants(pkt, &ref, now);
+	if (unlikely(!ref.flow || wish != CLIENT_GOES_ON)) {
+		if (wish != CLIENT_MOVES)
+			ref.flow = NULL;
+		verdict = client_begin(skb, pkt, &o, vip, vip_row, hook, wish, now, &ref);
 		if (!ref.flow || verdict != NEXT)
 			return verdict;
 	}

@@ -33,8 +33,8 @@ static __always_inline bool client_route(struct sl_flow *body, const struct sl_r
 	return true;
 }
 
-/* A flow to be opened: in: body (key, vip, isn, last_seen), where its packet came in, whether
- * nobody else serves it; out: where it went, or why it went nowhere. */
+/* A flow to be opened: in: body (key, vip, isn, last_seen; for a flow that is to move to another
+ * replica also its state, and pending), where its packet came in, whether nobody else serves it; out: where it went, or why it went nowhere. */
 struct opening {
 	struct sl_flow body;
 	__u32 ifindex;
@@ -46,6 +46,7 @@ struct opening {
 
 enum open_result {
 	OPEN_OK,
+	OPEN_EXISTS,  /* another CPU was first */
 	OPEN_SPILLED, /* lies in the spill table */
 	OPEN_NO_ROOM, /* the table's fault: somebody else may still serve it */
 	OPEN_REFUSED,
@@ -77,7 +78,6 @@ static __always_inline void client_book(struct sl_replica *replica, const struct
 		snat_release(&insert->replaced_snat, now);
 	half_open_add(1);
 	__sync_fetch_and_add(&replica->state.picks, 1);
-	count(SL_COUNT_PICKS);
 }
 
 /* Whether this client port leads to the replica already, through another service that shares it:
@@ -130,11 +130,27 @@ static __always_inline void client_unreserve(struct sl_flow *body)
 	body->snat_port = 0;
 }
 
+/* Whom the flow wants: nobody whom it has tried; at its last try, nobody who failed just now. */
+static __always_inline int client_pick(const struct sl_flow *body, __u32 avoid, __u32 require)
+{
+	struct wish wish = {
+		.service = body->key.service,
+		.avoid = avoid,
+		.require = require,
+		.pending = body->pending,
+		.now = body->last_seen,
+	};
+	struct sl_pending *p = body->pending ? pending_row(body->pending - 1) : NULL;
+
+	wish.calm = p && p->n_tried == SL_TRIED_MAX - 1;
+	return pick_replica(&wish);
+}
+
 /* One attempt: picks, counts at the pick so that a burst of SYNs spreads, inserts. */
 static __always_inline enum insert_result client_try(struct opening *o, __u32 avoid, __u32 require)
 {
 	struct sl_flow *body = &o->body;
-	int row = pick_replica(body->key.service, avoid, require);
+	int row = client_pick(body, avoid, require);
 	struct insert insert = {};
 	struct sl_replica *replica;
 	enum insert_result result;
@@ -220,7 +236,7 @@ __noinline int client_open(struct opening *o)
 			client_publish(o);
 		return OPEN_OK;
 	case INSERT_EXISTS:
-		return OPEN_OK;
+		return OPEN_EXISTS;
 	case INSERT_FULL:
 		return OPEN_NO_ROOM;
 	default:

@@ -13,8 +13,10 @@
 
 #include <sluice/pick.h>
 
+#include "config.h"
 #include "count.h"
 #include "maps.h"
+#include "pending.h"
 #include "verifier.h"
 
 #define PICK_DRAWS 8       /* until three candidates are fit */
@@ -23,14 +25,23 @@
 #define PICK_CHUNKS_MAX 160u /* of these: 5120 replicas */
 #define PICK_NONE (-1)
 
+/* Whom a flow wants. */
+struct wish {
+	__u32 service; /* row */
+	__u32 unfit;   /* SL_REPLICA_* that keep a replica out of this pass */
+	__u32 require; /* SL_REPLICA_* without which a replica is not wanted */
+	__u32 avoid;   /* row + 1 of a replica not wanted; 0: none */
+	__u32 pending; /* row in pending + 1: whom it tried is not wanted; 0: none */
+	__u32 calm;    /* bool: nobody who failed anyone in the last second */
+	__u32 now;     /* jiffies */
+};
+
 /* One search: what is looked through, and the cheapest so far. */
 struct search {
 	const struct sl_service *service;
+	struct wish wish;
 	__u32 offset;
 	__u32 length;
-	__u32 unfit; /* SL_REPLICA_* that keep a replica out of this pass */
-	__u32 avoid; /* row + 1 of a replica not wanted; 0: none */
-	__u32 require; /* SL_REPLICA_* without which a replica is not wanted */
 	__u64 now_ns;
 	struct sl_cost best;
 	__s64 found;
@@ -48,8 +59,9 @@ static __always_inline bool search_consider(struct search *search, __u32 row, bo
 	flags = replica->config.flags;
 	if (replica->config.admin & SL_ADMIN_DRAINED)
 		flags |= SL_REPLICA_DRAINING;
-	if (flags & search->unfit || (flags & search->require) != search->require ||
-	    row + 1 == search->avoid)
+	if (flags & search->wish.unfit ||
+	    (flags & search->wish.require) != search->wish.require ||
+	    row + 1 == search->wish.avoid)
 		return false;
 	cost = by_load ? sl_cost_of(search->service, &replica->config,
 				    READ_ONCE(replica->state.inflight), search->now_ns) :
@@ -109,11 +121,17 @@ static __always_inline void search_draw(struct search *search)
 	}
 }
 
-/* Makes a search over the members of a service; false when it has none. */
-static __always_inline bool search_init(struct search *search, __u32 service_row)
+/* Makes a search over the members of a service; false when it has none. (The wish is copied: before
+ * 6.4 no key of a map may lie in a global function's argument.) */
+static __always_inline bool search_init(struct search *search, const struct wish *wish)
 {
+	__u32 service_row;
 	__u64 list;
 
+	if (!wish)
+		return false;
+	search->wish = *wish;
+	service_row = wish->service;
 	search->service = bpf_map_lookup_elem(&services, &service_row);
 	search->found = PICK_NONE;
 	if (!search->service)
@@ -124,13 +142,13 @@ static __always_inline bool search_init(struct search *search, __u32 service_row
 	return search->length;
 }
 
-/* The cheapest replica with none of the flags `unfit` and all of `require`, by scan or by draw. Its
- * row, or PICK_NONE. A global function: verified by itself, as the next ones. */
-__noinline int pick_cheapest(__u32 service_row, __u32 avoid, __u32 unfit, __u32 require)
+/* The cheapest replica that answers the wish, by scan or by draw. Its row, or PICK_NONE. A global
+ * function: verified by itself, as the next ones. */
+__noinline int pick_cheapest(const struct wish *wish)
 {
-	struct search search = {.avoid = avoid, .unfit = unfit, .require = require};
+	struct search search = {};
 
-	if (!search_init(&search, service_row))
+	if (!search_init(&search, wish))
 		return PICK_NONE;
 	if (search.service->flags & SL_SERVICE_LOADS)
 		search.now_ns = bpf_ktime_get_ns();
@@ -141,12 +159,11 @@ __noinline int pick_cheapest(__u32 service_row, __u32 avoid, __u32 unfit, __u32 
 }
 
 /* The first fit replica among PICK_CHUNK slots from slot `start` (modulo the length) on. */
-__noinline int pick_first_fit(__u32 service_row, __u32 avoid, __u32 unfit, __u32 require,
-			      __u32 start)
+__noinline int pick_first_fit(const struct wish *wish, __u32 start)
 {
-	struct search search = {.avoid = avoid, .unfit = unfit, .require = require};
+	struct search search = {};
 
-	if (!search_init(&search, service_row))
+	if (!search_init(&search, wish))
 		return PICK_NONE;
 	start %= search.length;
 	for (__u32 i = 0; i < PICK_CHUNK && i < search.length; i++) {
@@ -159,49 +176,130 @@ __noinline int pick_first_fit(__u32 service_row, __u32 avoid, __u32 unfit, __u32
 }
 
 /* The first fit replica of all, when no draw met one; from a random start. */
-__noinline int pick_any(__u32 service_row, __u32 avoid, __u32 unfit, __u32 require, __u32 length)
+__noinline int pick_any(const struct wish *wish, __u32 length)
 {
 	__u32 start = bpf_get_prandom_u32();
 	int row = PICK_NONE;
 
 	for (__u32 i = 0; i < PICK_CHUNKS_MAX && i * PICK_CHUNK < length; i++) {
-		row = pick_first_fit(service_row, avoid, unfit, require, start + i * PICK_CHUNK);
+		row = pick_first_fit(wish, start + i * PICK_CHUNK);
 		if (row != PICK_NONE)
 			break;
 	}
 	return row;
 }
 
-static __always_inline int pick_pass(__u32 service_row, __u32 avoid, __u32 unfit, __u32 require,
-				     __u32 length)
-{
-	int row = pick_cheapest(service_row, avoid, unfit, require);
+/* ---- for a handshake that was offered to others before ---------------------------------------*/
 
-	if (unlikely(row == PICK_NONE) && length > SL_SCAN_MAX)
-		row = pick_any(service_row, avoid, unfit, require, length);
+/* The cheapest untried replica so far. */
+struct untried {
+	struct sl_cost best;
+	__s64 found;
+};
+
+/* Whether a failure of this replica's is younger than a second. */
+static __always_inline bool pick_has_failed(__u32 row, __u32 now)
+{
+	struct sl_outlier *outlier = bpf_map_lookup_elem(&outliers, &row);
+
+	return outlier && outlier->last_failure &&
+	       (__s32)(now - outlier->last_failure) <= (__s32)hz;
+}
+
+/* Compares one replica. A global function: in line, the verifier would follow 32 of them one after
+ * the other. */
+__noinline int pick_weigh(const struct wish *wish, struct untried *untried, __u32 row)
+{
+	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &row);
+	struct sl_cost cost;
+	__u32 flags;
+
+	if (!wish || !untried || !replica)
+		return 0;
+	flags = replica->config.flags;
+	if (replica->config.admin & SL_ADMIN_DRAINED)
+		flags |= SL_REPLICA_DRAINING;
+	if (flags & wish->unfit || (flags & wish->require) != wish->require ||
+	    row + 1 == wish->avoid || pending_has_tried(wish->pending, row) ||
+	    (wish->calm && pick_has_failed(row, wish->now)))
+		return 0;
+	cost = sl_cost_of_inflight(&replica->config, READ_ONCE(replica->state.inflight));
+	if (untried->found == PICK_NONE || sl_cost_less(cost, untried->best)) {
+		untried->best = cost;
+		untried->found = row;
+	}
+	return 1;
+}
+
+/* The cheapest untried replica among PICK_CHUNK slots from slot `start` (modulo the length) on. */
+__noinline int pick_untried_of(const struct wish *wish, __u32 start)
+{
+	struct untried untried = {.found = PICK_NONE};
+	struct search search = {};
+
+	if (!search_init(&search, wish))
+		return PICK_NONE;
+	start %= search.length;
+	for (__u32 i = 0; i < PICK_CHUNK && i < search.length; i++) {
+		__s64 row = search_slot(&search, start, i);
+
+		if (row < 0)
+			break;
+		pick_weigh(wish, &untried, row);
+	}
+	return untried.found;
+}
+
+/* The cheapest untried replica, or of many the cheapest in the first stretch that has one. */
+__noinline int pick_untried(const struct wish *wish, __u32 length)
+{
+	__u32 start = bpf_get_prandom_u32();
+	int row = PICK_NONE;
+
+	for (__u32 i = 0; i < PICK_CHUNKS_MAX && i * PICK_CHUNK < length; i++) {
+		row = pick_untried_of(wish, start + i * PICK_CHUNK);
+		if (row != PICK_NONE)
+			break;
+	}
 	return row;
 }
 
-/* Row of the replica that takes the next flow of a service, or PICK_NONE. `avoid`: row + 1 of a
- * replica not wanted, 0: none. `require`: flags without which none is wanted. */
-static __always_inline int pick_replica(__u32 service_row, __u32 avoid, __u32 require)
+/* ---- the passes ---------------------------------------------------------------------------------*/
+
+static __always_inline int pick_pass(const struct wish *wish, __u32 length)
 {
+	int row;
+
+	if (unlikely(wish->pending))
+		return pick_untried(wish, length);
+	row = pick_cheapest(wish);
+	if (unlikely(row == PICK_NONE) && length > SL_SCAN_MAX)
+		row = pick_any(wish, length);
+	return row;
+}
+
+/* Row of the replica that takes the next flow of a service, or PICK_NONE. Of the wish, `unfit` is
+ * set here. */
+static __always_inline int pick_replica(struct wish *wish)
+{
+	__u32 service_row = wish->service, length;
 	struct sl_service *service = bpf_map_lookup_elem(&services, &service_row);
-	__u32 length, unfit = SL_REPLICA_UNFIT;
 	int row;
 
 	if (!service)
 		return PICK_NONE;
 	length = SL_MEMBERS_LENGTH(READ_ONCE(service->members));
-	row = pick_pass(service_row, avoid, unfit, require, length);
+	wish->unfit = SL_REPLICA_UNFIT;
+	row = pick_pass(wish, length);
 	if (likely(row != PICK_NONE))
 		return row;
-	row = pick_pass(service_row, avoid, unfit & ~SL_REPLICA_DRAINING, require, length);
+	wish->unfit = SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING;
+	row = pick_pass(wish, length);
 	if (row != PICK_NONE)
 		return row;
-	unfit = SL_REPLICA_NOT_SERVING | SL_REPLICA_NO_ROUTE;
-	row = pick_pass(service_row, avoid, unfit, require, length);
-	if (row != PICK_NONE)
+	wish->unfit = SL_REPLICA_NOT_SERVING | SL_REPLICA_NO_ROUTE;
+	row = pick_pass(wish, length);
+	if (row != PICK_NONE && !wish->pending) /* a retry has had the healthy ones already */
 		count(SL_COUNT_PANIC_PICKS);
 	return row;
 }

@@ -9,9 +9,11 @@
  *                                             remote replica -> outside client
  *   to_uplink    egress of the uplink         local replica -> outside client
  *   from_fabric  ingress of another device over which replicas are routed
- *   sweep_arm    run by the agent once after each load: arms the timer
+ *   inject       run by the agent at a deadline: a SYN goes out again
+ *   sweep_arm    run by the agent once after each load: arms the timers
  *   sweep_now    run by tests: one slice at once; SWEEP_SLICES of them are a pass
  */
+#include "deadline.h"
 #include "from_client.h"
 #include "sweep.h"
 #include "to_client.h"
@@ -71,25 +73,37 @@ int from_fabric(struct __sk_buff *skb)
 	return verdict(to_client(skb, &pkt, result, SL_HOOK_FABRIC));
 }
 
-/* Arms the sweep. A running timer keeps the callback of the program that armed it, so every new
- * program arms it anew. Returns 0, or a negative errno of the timer helpers. */
+SEC("tc")
+int inject(struct __sk_buff *skb)
+{
+	return deadline_inject(skb);
+}
+
+/* A running timer keeps the callback of the program that armed it, so every new program arms it
+ * anew. 0, or a negative errno of the timer helpers. */
+#define ARM(which, callback)                                                                       \
+	({                                                                                         \
+		__u32 row = which;                                                                 \
+		struct sweep_timer *timer = bpf_map_lookup_elem(&sweep_timers, &row);              \
+		long error = -1;                                                                   \
+                                                                                                   \
+		if (timer) {                                                                       \
+			bpf_timer_cancel(&timer->timer);                                           \
+			error = bpf_timer_init(&timer->timer, &sweep_timers, CLOCK_MONOTONIC);     \
+			if (!error || error == -16) /* EBUSY: initialised by an earlier program */ \
+				error = bpf_timer_set_callback(&timer->timer, callback);           \
+			if (!error)                                                                \
+				error = bpf_timer_start(&timer->timer, 0, 0);                      \
+		}                                                                                  \
+		error;                                                                             \
+	})
+
 SEC("tc")
 int sweep_arm(struct __sk_buff *skb)
 {
-	__u32 zero = 0;
-	struct sweep_timer *timer = bpf_map_lookup_elem(&sweep_timers, &zero);
-	long error;
+	long error = ARM(TIMER_SWEEP, sweep_tick);
 
-	if (!timer)
-		return -1;
-	bpf_timer_cancel(&timer->timer);
-	error = bpf_timer_init(&timer->timer, &sweep_timers, CLOCK_MONOTONIC);
-	if (error && error != -16) /* EBUSY: initialised by an earlier program */
-		return error;
-	error = bpf_timer_set_callback(&timer->timer, sweep_tick);
-	if (error)
-		return error;
-	return bpf_timer_start(&timer->timer, 0, 0);
+	return error ? error : ARM(TIMER_PENDING, deadline_tick);
 }
 
 SEC("tc")
@@ -100,5 +114,7 @@ int sweep_now(struct __sk_buff *skb)
 
 	if (k)
 		sweep_slice(k);
+	if (k)
+		deadline_pass(k);
 	return 0;
 }

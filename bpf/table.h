@@ -20,7 +20,11 @@
 #include "verifier.h"
 
 /* Whose packet looks the flow up. */
-enum table_side { SIDE_CLIENT, SIDE_REPLICA };
+enum table_side {
+	SIDE_CLIENT,
+	SIDE_REPLICA,
+	SIDE_ANY, /* by the key alone */
+};
 
 /* A flow as found: the entry, and its state when it was seen whole. */
 struct flow_ref {
@@ -93,7 +97,7 @@ static __always_inline void table_find_in(__u32 row, __u64 hash, const struct sl
 			continue;
 		state = READ_ONCE(flow->state);
 		if (SL_FLOW_PHASE(state) < SL_FLOW_SYN || !flow_key_equal(&flow->key, key) ||
-		    (side == SIDE_CLIENT ? flow->vip : flow->replica) != id ||
+		    (side != SIDE_ANY && (side == SIDE_CLIENT ? flow->vip : flow->replica) != id) ||
 		    SL_FLOW_GENERATION(READ_ONCE(flow->state)) != SL_FLOW_GENERATION(state))
 			continue;
 		ret->flow = flow;
@@ -125,7 +129,7 @@ static __always_inline void table_find_spilled(const struct sl_flow_key *key, en
 	if (likely(!k || !READ_ONCE(k->spilled)))
 		return;
 	flow = bpf_map_lookup_elem(&spill, key);
-	if (!flow || (side == SIDE_CLIENT ? flow->vip : flow->replica) != id)
+	if (!flow || (side != SIDE_ANY && (side == SIDE_CLIENT ? flow->vip : flow->replica) != id))
 		return;
 	ret->flow = flow;
 	ret->state = READ_ONCE(flow->state);
@@ -269,7 +273,8 @@ static __always_inline int table_claim(const struct flow_place *place, __u64 has
 }
 
 /* A flow of the same client and VIP is there: this very one, opened by another CPU (same
- * initial sequence number; UDP: any), or one that the new SYN ends, replaced in place. */
+ * initial sequence number; UDP: any), unless it is to move to another replica (body->state: the
+ * state in which it was found); or one that the new SYN ends. Both are replaced in place. */
 static __always_inline enum insert_result table_replace(const struct flow_place *place, int way,
 							__u64 hash, const struct sl_flow *body,
 							bool collides, struct insert *ret)
@@ -277,7 +282,8 @@ static __always_inline enum insert_result table_replace(const struct flow_place 
 	struct sl_flow *same = &place->set->way[way & (SL_FLOW_WAYS - 1)];
 	__u64 state = READ_ONCE(same->state);
 
-	if (SL_FLOW_PHASE(state) != SL_FLOW_DONE && same->isn == body->isn)
+	if (SL_FLOW_PHASE(state) != SL_FLOW_DONE && same->isn == body->isn &&
+	    !(body->state && state == body->state))
 		return INSERT_EXISTS;
 	if (collides)
 		return INSERT_COLLISION;

@@ -9,7 +9,9 @@
 #define SLUICE_BPF_TO_CLIENT_H
 
 #include "flow.h"
+#include "late.h"
 #include "lookup.h"
+#include "retry.h"
 #include "rewrite.h"
 
 /* The flow of this reply among the service-ports that share the replica. */
@@ -40,6 +42,28 @@ static __always_inline bool reply_is_anothers(const struct flow_ref *ref, const 
 	return true;
 }
 
+static __always_inline bool reply_is_syn_ack(const struct packet *pkt)
+{
+	return pkt->proto == IPPROTO_TCP &&
+	       (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == (TCP_SYN | TCP_ACK);
+}
+
+/* A SYN-ACK without a flow may answer one that has gone to another replica meanwhile. */
+static __always_inline void reply_find_late(const struct packet *pkt, __u32 replica,
+					    enum sl_hook hook, struct flow_ref *ref)
+{
+	int found;
+
+	if (likely(!reply_is_syn_ack(pkt)))
+		return;
+	found = late_answer(pkt, replica, hook);
+	if (found <= 0)
+		return;
+	ref->slot = found - 1;
+	ref->flow = table_slot(ref->slot);
+	ref->state = ref->flow ? READ_ONCE(ref->flow->state) : 0;
+}
+
 /* Source becomes the VIP. */
 static __always_inline int reply_from_vip(const struct sl_flow *flow, struct sl_replica *replica,
 					  struct new_end *src)
@@ -55,9 +79,14 @@ static __always_inline int reply_from_vip(const struct sl_flow *flow, struct sl_
 	return 0;
 }
 
-/* A reply that came to an address of ours since we had put it there: source NAT undone. A global
- * function for its stack: older kernels round each frame up, and from_uplink has no room left. */
-__noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, __u32 replica_row)
+/* What reply_undo_snat() answers for a refusal: this + the flow's slot, beyond any verdict. */
+#define REPLY_REFUSES 0x1000000
+
+/* A reply that came to an address of ours since we had put it there: source NAT undone. A refusal is
+ * left to the caller, unless the client is `told` of it. A global function for its stack: older
+ * kernels round each frame up, and from_uplink has no room left. */
+__noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, __u32 replica_row,
+			       bool told)
 {
 	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &replica_row);
 	union sl_snat_key key = {};
@@ -82,11 +111,15 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 	ref.flow = table_slot(ref.slot);
 	if (!ref.flow)
 		return NOT_OURS;
+	if (unlikely(reply_is_syn_ack(pkt) && entry->phase == SL_SNAT_QUARANTINE))
+		late_answer_snat(pkt, key.d, ref.slot);
 	ref.state = READ_ONCE(ref.flow->state);
 	if (SL_FLOW_PHASE(ref.state) < SL_FLOW_SYN ||
 	    SL_FLOW_GENERATION(ref.state) != entry->generation ||
 	    reply_from_vip(ref.flow, replica, &src))
 		return NOT_OURS;
+	if (unlikely(!told && retry_is_refusal(&ref, pkt)))
+		return REPLY_REFUSES + ref.slot;
 	dst.addr = &ref.flow->key.client;
 	dst.sum_old = sl_addr_sum(&pkt->dst);
 	dst.sum_new = sl_addr_sum(&ref.flow->key.client);
@@ -97,6 +130,17 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 	return bpf_redirect_neigh(entry->client_ifindex, NULL, 0, 0);
 }
 
+static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct packet *pkt,
+					     __u32 replica_row)
+{
+	int verdict = reply_undo_snat(skb, pkt, replica_row, false);
+
+	if (likely(verdict < REPLY_REFUSES))
+		return verdict;
+	verdict = retry(skb, pkt, verdict - REPLY_REFUSES);
+	return verdict == NOT_OURS ? reply_undo_snat(skb, pkt, replica_row, true) : verdict;
+}
+
 static __always_inline int to_client(struct __sk_buff *skb, const struct packet *pkt,
 				     enum parse_result result, enum sl_hook hook)
 {
@@ -105,6 +149,7 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct packet 
 	struct new_end src;
 	__u32 row;
 	__s64 found;
+	int verdict;
 
 	if (unlikely(result != PARSE_OK))
 		return NOT_OURS;
@@ -113,14 +158,21 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct packet 
 		return NOT_OURS;
 	row = found;
 	if (hook == SL_HOOK_FABRIC)
-		return reply_undo_snat(skb, pkt, row);
+		return reply_from_fabric(skb, pkt, row);
 	replica = bpf_map_lookup_elem(&replicas, &row);
 	if (!replica)
 		return NOT_OURS;
 	ref = reply_find(pkt, row);
+	if (!ref.flow)
+		reply_find_late(pkt, row, hook, &ref);
 	if (!ref.flow || ref.flow->hook != hook || reply_is_anothers(&ref, pkt) ||
 	    reply_from_vip(ref.flow, replica, &src))
 		return NOT_OURS;
+	if (unlikely(retry_is_refusal(&ref, pkt))) {
+		verdict = retry(skb, pkt, ref.slot);
+		if (verdict != NOT_OURS)
+			return verdict;
+	}
 	flow_track_replica(&ref, pkt, bpf_jiffies64());
 	return rewrite(skb, pkt, &src, NULL) ? drop(SL_DROP_CHECKSUM) : NEXT;
 }

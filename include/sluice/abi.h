@@ -288,6 +288,7 @@ _Static_assert(sizeof(struct sl_source) == 32, "source");
 #define SL_FLOW_REPLICA_RST 0x200ull
 #define SL_FLOW_RETRY 0x400ull  /* the next SYN is ours: it goes to an untried replica */
 #define SL_FLOW_RESET 0x800ull  /* its replica is gone: whatever the client sends is answered by RST */
+#define SL_FLOW_SYN_DATA 0x1000ull /* its SYN carried data: no other replica may see it */
 #define SL_FLOW_SPILLED 0x40ull /* lies in the spill table, outside every count */
 #define SL_FLOW_GENERATION_ONE (1ull << 32)
 
@@ -339,6 +340,8 @@ enum sl_pending_phase {
 	SL_PENDING_PARKED,  /* for a replica with room (when-full, when-none: wait) */
 };
 
+#define SL_PENDING_ANSWERED 0x80u /* in `resends`: some replica has answered */
+
 struct sl_pending {
 	__u32 phase;      /* enum sl_pending_phase */
 	__u32 slot;       /* of the flow: set * SL_FLOW_WAYS + way */
@@ -357,13 +360,15 @@ struct sl_pending {
 	__u8 tcp_flags;   /* SYN, ECE, CWR */
 	__u8 n_options;   /* bytes */
 	__u8 n_tried;
-	__u8 resends;     /* at deadlines */
-	__u16 waiting;    /* bit i: tried[i] has neither answered nor had its second */
+	__u8 resends;     /* at deadlines; and SL_PENDING_ANSWERED */
+	__u16 reserved;
+	__u32 waiting;    /* bit i: tried[i] has neither answered nor had its second */
 	__u8 options[SL_SYN_OPTIONS_MAX];
 	__u16 tried[SL_TRIED_MAX]; /* rows in replicas, the current one last */
 	__u16 sent[SL_TRIED_MAX];  /* jiffies after `begun` */
+	__u32 reserved2;
 };
-_Static_assert(sizeof(struct sl_pending) == 176, "pending");
+_Static_assert(sizeof(struct sl_pending) == 184, "pending");
 _Static_assert(SL_MAX_REPLICAS <= 65536, "tried[] holds rows in 16 bits");
 
 /* What the timer tells the agent (ring buffer `wakeups`): send this SYN again. */

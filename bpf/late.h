@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A SYN-ACK of a replica that the flow has left: its SYN went to another one at the deadline. The
+ * first SYN-ACK wins, whoever sends it: the flow comes back, and the round trip is learnt, so that
+ * the next deadline is long enough. A later one only teaches: it passes as it is, and the client's
+ * own stack, which knows no such connection, answers it by an RST. Called by to_client.h.
+ */
+#ifndef SLUICE_BPF_LATE_H
+#define SLUICE_BPF_LATE_H
+
+#include "eject.h"
+#include "flow.h"
+#include "pending.h"
+
+/* Where the flow of a late answer is to be translated from now on. */
+struct late_road {
+	union sl_snat_key snat; /* .d 0: no source NAT */
+	enum sl_hook hook;
+};
+
+/* Source NAT: the port that the flow left behind is its own again. */
+static __always_inline bool late_regain(const union sl_snat_key *key, __u32 slot, __u32 generation)
+{
+	struct sl_snat *entry = snat_find(key, SL_SNAT_QUARANTINE);
+
+	if (!entry || entry->flow != slot)
+		return false;
+	entry->generation = generation;
+	return __sync_val_compare_and_swap(&entry->phase, SL_SNAT_QUARANTINE, SL_SNAT_LIVE) ==
+	       SL_SNAT_QUARANTINE;
+}
+
+/* Moves a half-open flow back to a replica that it had left; true: so it is. */
+static __always_inline bool late_bind(struct flow_ref *ref, struct sl_pending *p, __u32 replica,
+				      const struct late_road *road)
+{
+	__u64 next = (ref->state & ~0xffffffffull) + SL_FLOW_GENERATION_ONE;
+	union sl_snat_key left = flow_snat_key(ref->flow);
+	__u32 left_replica = ref->flow->replica;
+
+	if (__sync_val_compare_and_swap(&ref->flow->state, ref->state, next | SL_FLOW_CLAIMED) !=
+	    ref->state)
+		return false;
+	ref->flow->replica = replica;
+	ref->flow->hook = road->hook;
+	ref->flow->snat_port = road->snat.d ? road->snat.port : 0;
+	ref->flow->source = road->snat.source;
+	p->generation = SL_FLOW_GENERATION(next);
+	if (road->snat.d)
+		late_regain(&road->snat, ref->slot, p->generation);
+	__sync_lock_test_and_set(&ref->flow->state, next | SL_FLOW_SYN);
+	inflight_add(left_replica, -1);
+	inflight_add(replica, 1);
+	if (left.d)
+		snat_release(&left, bpf_jiffies64());
+	ref->state = next | SL_FLOW_SYN;
+	count(SL_COUNT_LATE_WINS);
+	return true;
+}
+
+/* Whether the SYN-ACK answers a SYN of this flow; if nobody else was first, the flow is moved. */
+static __always_inline bool late_take(struct flow_ref *ref, const struct packet *pkt, __u32 row,
+				      const struct late_road *road)
+{
+	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &row);
+	struct sl_pending *p = pending_of(ref);
+	int i;
+
+	if (!p || !replica || bpf_ntohl(pkt->ack) != bpf_ntohl(ref->flow->isn) + 1 ||
+	    (ref->flow->hook == SL_HOOK_POD) != (road->hook == SL_HOOK_POD))
+		return false;
+	i = pending_index(p, row);
+	if (i < 0)
+		return false;
+	if (SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN && !(ref->state & SL_FLOW_ANSWERED))
+		return late_bind(ref, p, row, road); /* pending_answered() follows */
+	pending_sample(p, i, replica, bpf_jiffies64());
+	pending_heard(p, i);
+	eject_success(ref->flow->key.service, row, true);
+	return false;
+}
+
+/* The flow that a SYN-ACK without one answers late. Its slot + 1 once it is this replica's, or 0.
+ * A global function: verified by itself. */
+__noinline int late_answer(const struct packet *pkt, __u32 replica_row, __u32 hook)
+{
+	struct late_road road = {.hook = hook};
+	struct sl_replica_services *shared;
+	struct sl_flow_key key = {};
+	struct flow_ref ref;
+
+	if (!pkt)
+		return 0;
+	shared = bpf_map_lookup_elem(&replica_services, &replica_row);
+	key.client = pkt->dst;
+	key.port = pkt->dport;
+	key.proto = pkt->proto;
+	for (__u32 i = 0; shared && i < SL_MAX_SHARED && i < shared->n; i++) {
+		key.service = shared->service[i];
+		ref = table_find(&key, sl_hash_flow(&key, seed), SIDE_ANY, 0);
+		if (ref.flow && !(ref.state & SL_FLOW_SPILLED) &&
+		    late_take(&ref, pkt, replica_row, &road))
+			return ref.slot + 1;
+	}
+	return 0;
+}
+
+/* The same for one that came to a source-NAT port which its flow has left. */
+__noinline int late_answer_snat(const struct packet *pkt, __u64 snat_key, __u32 slot)
+{
+	struct late_road road = {.snat.d = snat_key, .hook = SL_HOOK_FABRIC};
+	struct flow_ref ref = {.flow = table_slot(slot), .slot = slot};
+
+	if (!pkt || !ref.flow)
+		return 0;
+	ref.state = READ_ONCE(ref.flow->state);
+	return late_take(&ref, pkt, road.snat.replica, &road);
+}
+
+#endif

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Handshakes that can be retried: of each half-open TCP flow, what it takes to send its SYN again,
+ * and which replicas have had it. Rows are taken in a circle and given back when every replica
+ * that was asked has answered or had its second. What a retry is, is retry.h's business; who
+ * watches the deadlines, deadline.h's.
+ */
+#ifndef SLUICE_BPF_PENDING_H
+#define SLUICE_BPF_PENDING_H
+
+#include "config.h"
+#include "count.h"
+#include "maps.h"
+#include "parse.h"
+#include "table.h"
+
+#define PENDING_TRIES 8 /* rows looked at for a free one */
+
+static __always_inline struct sl_pending *pending_row(__u32 row)
+{
+	return bpf_map_lookup_elem(&pending, &row);
+}
+
+/* The row of a flow that was found, or NULL. */
+static __always_inline struct sl_pending *pending_of(const struct flow_ref *ref)
+{
+	__u32 row = READ_ONCE(ref->flow->pending);
+	struct sl_pending *p = row ? pending_row(row - 1) : NULL;
+
+	if (!p || p->slot != ref->slot || p->generation != SL_FLOW_GENERATION(ref->state) ||
+	    READ_ONCE(p->phase) != SL_PENDING_WAITING)
+		return NULL;
+	return p;
+}
+
+/* Position of a replica among those tried, or -1. */
+static __always_inline int pending_index(const struct sl_pending *p, __u32 replica)
+{
+	int found = -1;
+
+	for (int i = 0; i < (int)SL_TRIED_MAX; i++)
+		if (i < p->n_tried && p->tried[i] == replica)
+			found = i;
+	return found;
+}
+
+/* Whether the handshake of `pending` (row + 1) has been offered to the replica. A global function:
+ * verified by itself. */
+__noinline int pending_has_tried(__u32 pending_ref, __u32 replica)
+{
+	struct sl_pending *p = pending_row(pending_ref - 1);
+
+	return p && pending_index(p, replica) >= 0;
+}
+
+/* How long a replica has to answer a SYN: 50 ms, or three of its round trips where that is longer;
+ * what the service says can only shorten it. Jiffies. */
+static __always_inline __u32 pending_patience(const struct sl_service *service,
+					      const struct sl_replica *replica)
+{
+	__u32 ticks = (SYN_DEADLINE_MS * hz + 999) / 1000;
+	__u32 by_rtt = READ_ONCE(replica->state.syn_rtt) * 3 / 16 + 1;
+
+	if (ticks < by_rtt)
+		ticks = by_rtt;
+	if (service->syn_deadline_ticks && ticks > service->syn_deadline_ticks)
+		ticks = service->syn_deadline_ticks;
+	return ticks ? ticks : 1;
+}
+
+/* The SYN goes to this replica now. */
+static __always_inline void pending_offer(struct sl_pending *p, const struct sl_service *service,
+					  const struct sl_replica *replica, __u32 row, __u32 now)
+{
+	__u32 i = p->n_tried;
+
+	if (i >= SL_TRIED_MAX)
+		return;
+	p->tried[i] = row;
+	p->sent[i] = now - p->begun;
+	__sync_fetch_and_or(&p->waiting, 1u << i);
+	p->n_tried = i + 1;
+	WRITE_ONCE(p->deadline, now + pending_patience(service, replica));
+}
+
+/* A free row, claimed; its number + 1, or 0. */
+static __always_inline __u32 pending_claim(void)
+{
+	__u32 zero = 0, row;
+	struct sl_kernel *k = bpf_map_lookup_elem(&kernel, &zero);
+	struct sl_pending *p;
+
+	for (int i = 0; k && i < PENDING_TRIES; i++) {
+		row = __sync_fetch_and_add(&k->pending_head, 1) & (SL_PENDING - 1);
+		p = pending_row(row);
+		if (p && __sync_val_compare_and_swap(&p->phase, SL_PENDING_FREE,
+						     SL_PENDING_CLAIMED) == SL_PENDING_FREE)
+			return row + 1;
+	}
+	return 0;
+}
+
+/* Copies the SYN's own part. False: the packet cannot be read. */
+static __always_inline bool pending_copy(struct sl_pending *p, struct __sk_buff *skb,
+					 const struct packet *pkt)
+{
+	__u32 at = pkt->l4_offset & L4_OFFSET_MASK, n = pkt->l4_header - sizeof(struct tcphdr);
+	__be16 window;
+	__u8 l3[2];
+
+	if (bpf_skb_load_bytes(skb, 0, p->mac, sizeof(p->mac)) ||
+	    bpf_skb_load_bytes(skb, L3_OFFSET, l3, sizeof(l3)) ||
+	    bpf_skb_load_bytes(skb, at + offsetof(struct tcphdr, window), &window, sizeof(window)))
+		return false;
+	p->window = window;
+	p->v6 = pkt->v6;
+	p->tos = pkt->v6 ? (__u8)(l3[0] << 4 | l3[1] >> 4) : l3[1];
+	p->tcp_flags = pkt->tcp_flags;
+	p->n_options = n;
+	opaque(n);
+	if (!n)
+		return true;
+	if (n > SL_SYN_OPTIONS_MAX)
+		return false;
+	return !bpf_skb_load_bytes(skb, at + sizeof(struct tcphdr), p->options, n);
+}
+
+/* Keeps the SYN of a flow just opened. A SYN with data (RFC 7413) is not kept: its data may reach
+ * one replica only. A global function: verified by itself. */
+__noinline int pending_open(struct __sk_buff *skb, const struct packet *pkt, __u32 slot,
+			    __u32 generation)
+{
+	struct sl_flow *flow = table_slot(slot);
+	__u32 ref, row, service_row;
+	struct sl_service *service;
+	struct sl_replica *replica;
+	struct sl_pending *p;
+
+	if (!pkt || !flow)
+		return 0;
+	ref = pending_claim();
+	p = ref ? pending_row(ref - 1) : NULL;
+	row = flow->replica;
+	service_row = flow->key.service;
+	replica = bpf_map_lookup_elem(&replicas, &row);
+	service = bpf_map_lookup_elem(&services, &service_row);
+	if (!p || !replica || !service) {
+		count(SL_COUNT_NO_PENDING);
+		return 0;
+	}
+	p->slot = slot;
+	p->generation = generation;
+	p->ifindex = skb->ifindex;
+	p->begun = flow->last_seen;
+	p->vip = flow->vip;
+	p->isn = pkt->seq;
+	p->client = pkt->src;
+	p->port = pkt->sport;
+	p->n_tried = 0;
+	p->resends = 0;
+	p->waiting = 0;
+	if (!pending_copy(p, skb, pkt)) {
+		WRITE_ONCE(p->phase, SL_PENDING_FREE);
+		count(SL_COUNT_NO_PENDING);
+		return 0;
+	}
+	pending_offer(p, service, replica, row, p->begun);
+	WRITE_ONCE(flow->pending, ref);
+	__sync_lock_test_and_set(&p->phase, SL_PENDING_WAITING);
+	return ref;
+}
+
+/* Nobody waits for anything here any more. */
+static __always_inline void pending_close(struct sl_pending *p)
+{
+	__sync_val_compare_and_swap(&p->phase, SL_PENDING_WAITING, SL_PENDING_FREE);
+}
+
+/* Replica number `i` of those tried has spoken: it owes nothing any more. */
+static __always_inline void pending_heard(struct sl_pending *p, int i)
+{
+	__sync_fetch_and_and(&p->waiting, ~(1u << (i & (SL_TRIED_MAX - 1))));
+}
+
+/* Its round trip: longer ones count at once, shorter ones by and by. */
+static __always_inline void pending_sample(const struct sl_pending *p, int i,
+					   struct sl_replica *replica, __u32 now)
+{
+	__u32 rtt = (__u16)(now - p->begun - p->sent[i & (SL_TRIED_MAX - 1)]) * 16u;
+	__u32 known = READ_ONCE(replica->state.syn_rtt);
+
+	if (rtt < known)
+		rtt = known - (known - rtt) / 8 - (known > rtt);
+	if (rtt != known)
+		WRITE_ONCE(replica->state.syn_rtt, rtt);
+}
+
+/* A replica sent its SYN-ACK to the flow that it has. A global function: verified by itself. */
+__noinline int pending_answered(__u32 slot, __u64 state)
+{
+	struct flow_ref ref = {.flow = table_slot(slot), .state = state, .slot = slot};
+	struct sl_replica *replica;
+	struct sl_pending *p;
+	__u32 row;
+	int i;
+
+	p = ref.flow ? pending_of(&ref) : NULL;
+	if (!p)
+		return 0;
+	row = ref.flow->replica;
+	replica = bpf_map_lookup_elem(&replicas, &row);
+	i = pending_index(p, row);
+	if (!replica || i < 0)
+		return 0;
+	pending_sample(p, i, replica, bpf_jiffies64());
+	pending_heard(p, i);
+	p->resends |= SL_PENDING_ANSWERED;
+	if (!READ_ONCE(p->waiting)) {
+		WRITE_ONCE(ref.flow->pending, 0);
+		pending_close(p);
+	}
+	return 1;
+}
+
+#endif
