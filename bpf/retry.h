@@ -111,6 +111,8 @@ __noinline int retry_judge(struct __sk_buff *skb, const struct packet *pkt, __u3
 	if (!pkt || !ref.flow)
 		return 0;
 	ref.state = READ_ONCE(ref.flow->state);
+	if (ref.state & SL_FLOW_RETRY) /* said twice */
+		return -1;
 	service_row = ref.flow->key.service;
 	replica_row = ref.flow->replica;
 	service = bpf_map_lookup_elem(&services, &service_row);

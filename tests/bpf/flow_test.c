@@ -150,7 +150,7 @@ static void another_isn(struct fixture *f)
 		 "client:4000 > r1:8000 S seq 9999 len 0"},
 	};
 
-	fixture_simple(f, SL_SERVICE_REPLACE, 1);
+	fixture_simple(f, SL_SERVICE_REPLACE | SL_SERVICE_NO_RETRY, 1);
 	CHECK(fixture_step(f, &handshake[0]));
 	STEPS(f, again); /* half-open: a new one */
 	check_counts(f, 1, 1, SL_FLOW_SYN);
@@ -204,7 +204,7 @@ TEST(a_retransmitted_syn_keeps_its_replica)
 
 static void refused_connect(struct fixture *f)
 {
-	fixture_simple(f, 0, 1);
+	fixture_simple(f, SL_SERVICE_NO_RETRY, 1);
 	CHECK(fixture_step(f, &handshake[0]));
 	CHECK(fixture_say(f, "< RA seq 0 ack 8 len 0"));
 	CHECK(fixture_say(f, "< RA seq 0 ack 8 len 0"));

@@ -71,7 +71,7 @@ static bool is_as_expected(struct fixture *f, const struct row *row, uint64_t fa
 
 static void opening(struct fixture *f)
 {
-	fixture_simple(f, SL_SERVICE_REPLACE, 1);
+	fixture_simple(f, SL_SERVICE_REPLACE | SL_SERVICE_NO_RETRY, 1);
 	for (unsigned i = 0; i < sizeof(handshakes) / sizeof(handshakes[0]); i++) {
 		const struct row *row = &handshakes[i];
 		uint64_t failures = f->replicas[0].state.connect_failures + row->failures;

@@ -15,6 +15,7 @@
  *   seq ack len     as they are; len counts the payload
  *   opts N          bytes of TCP options       ipopts N   bytes of IPv4 options
  *   ttl N           default 64                 mf         a first fragment
+ *   win N           TCP's window, default 29200; 0 is not formatted
  *   hop, dst        an IPv6 hop-by-hop or destination options header
  *   vlan N          a tag                      nosum      UDP without a checksum
  *   back            with the MAC addresses swapped

@@ -25,7 +25,7 @@ struct spec {
 	union sl_addr src, dst;
 	__be16 sport, dport;
 	uint32_t flags, seq, ack, len, opts, ipopts, ttl, mf, hop, dst_opts, vlan, nosum, back;
-	uint32_t badsum, badip, cut, pad, tot, type, code, proto, offset;
+	uint32_t win, badsum, badip, cut, pad, tot, type, code, proto, offset;
 };
 
 /* A word, the field it sets, and whether a number follows (else it sets 1). */
@@ -40,6 +40,7 @@ static const struct word {
 	{"opts", offsetof(struct spec, opts), true},
 	{"ipopts", offsetof(struct spec, ipopts), true},
 	{"ttl", offsetof(struct spec, ttl), true},
+	{"win", offsetof(struct spec, win), true},
 	{"mf", offsetof(struct spec, mf), false},
 	{"hop", offsetof(struct spec, hop), false},
 	{"dst", offsetof(struct spec, dst_opts), false},
@@ -162,7 +163,8 @@ static int parse_text(char *text, struct spec *ret)
 	static const char *const kinds[] = {[PACKET_TCP] = "tcp", [PACKET_UDP] = "udp",
 					    [PACKET_ICMP] = "icmp", [PACKET_FRAG] = "frag",
 					    [PACKET_ETHER] = "ether"};
-	struct spec spec = {.kind = PACKET_TCP, .ttl = PACKET_TTL};
+	struct spec spec = {.kind = PACKET_TCP, .ttl = PACKET_TTL,
+			    .win = PACKET_WINDOW};
 	char *cursor, *first = strtok_r(text, " ", &cursor);
 
 	for (unsigned i = 0; first && i < sizeof(kinds) / sizeof(kinds[0]); i++)
@@ -258,7 +260,7 @@ static size_t put_l4(struct packet *packet, const struct spec *spec)
 		put_32(packet, spec->seq);
 		put_32(packet, spec->ack);
 		put_16(packet, (20 + spec->opts) / 4 << 12 | spec->flags);
-		put_16(packet, 0x7210);
+		put_16(packet, spec->win);
 		check = packet->len;
 		put_32(packet, 0);
 		put_options(packet, spec->opts);

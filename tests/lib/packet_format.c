@@ -107,6 +107,8 @@ static void say_tcp(struct reader *in)
 	say_payload(in);
 	if (header > 20)
 		fprintf(in->out, " opts %u", header - 20);
+	if (get_16(l4 + 14) && get_16(l4 + 14) != PACKET_WINDOW)
+		fprintf(in->out, " win %u", get_16(l4 + 14));
 	say_sum(in, l4, true);
 }
 

@@ -14,6 +14,7 @@
 
 #define PACKET_FLAGS "FSRPAU" /* bit 0 on, as in the TCP header */
 #define PACKET_TTL 64
+#define PACKET_WINDOW 0x7210
 #define PACKET_EXT_LEN 8      /* of an IPv6 extension header */
 
 enum packet_kind { PACKET_TCP, PACKET_UDP, PACKET_ICMP, PACKET_FRAG, PACKET_ETHER };
