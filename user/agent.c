@@ -131,6 +131,7 @@ static int start_modules(struct agent *agent)
 			       &agent->interfaces);
 	error = error ?: reconcile_new(datapath_tables(agent->datapath), &agent->events, agent_path,
 				       agent, &agent->reconcile);
+	error = error ?: inject_new(&agent->loop, datapath_tables(agent->datapath), &agent->inject);
 	error = error ?: probe_set_new(&agent->loop, agent_on_health, agent, &agent->probes);
 	error = error ?: route_new(&agent->loop, agent_on_route, agent, &agent->route);
 	if (error) {
@@ -188,6 +189,7 @@ static void stop(struct agent *agent, bool failed)
 	http_free(agent->http);
 	route_free(agent->route);
 	probe_set_free(agent->probes);
+	inject_free(agent->inject);
 	uv_walk(&agent->loop, close_handle, NULL);
 	uv_run(&agent->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&agent->loop);

@@ -13,6 +13,7 @@
 #include "discover_file.h"
 #include "facts.h"
 #include "http.h"
+#include "inject.h"
 #include "maps.h"
 #include "probe.h"
 #include "reconcile.h"
@@ -34,6 +35,7 @@ struct agent {
 	struct reconcile *reconcile;
 	struct discover_file *discover;
 	struct probe_set *probes;
+	struct inject *inject;
 	struct http *http;
 	struct facts facts;
 	struct model *model;        /* in force; NULL before the first */

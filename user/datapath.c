@@ -128,6 +128,9 @@ static int map_tables(struct datapath *datapath)
 	t->flows_fd = bpf_map__fd(s->maps.flows);
 	t->events_fd = bpf_map__fd(s->maps.events);
 	t->spill_fd = bpf_map__fd(s->maps.spill);
+	t->pending_fd = bpf_map__fd(s->maps.pending);
+	t->wakeups_fd = bpf_map__fd(s->maps.wakeups);
+	t->inject_fd = bpf_program__fd(s->progs.inject);
 	t->service_names_fd = bpf_map__fd(s->maps.service_names);
 	t->replica_names_fd = bpf_map__fd(s->maps.replica_names);
 	return code;

@@ -41,6 +41,8 @@ int facts_open_maps(const struct tables *tables, const char *bpffs, struct maps 
 		.services = tables->services,
 		.members = tables->members,
 		.replicas = tables->replicas,
+		.outliers = tables->outliers,
+		.service_states = tables->service_states,
 		.replica_services = tables->replica_services,
 		.sources = tables->sources,
 		.event_head = tables->event_head,
