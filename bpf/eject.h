@@ -32,7 +32,7 @@ __noinline int eject_failure(__u32 service_row, __u32 replica_row, __u32 client,
 		count(SL_COUNT_CONNECT_FAILURES);
 		__sync_fetch_and_add(&replica->state.connect_failures, 1);
 	}
-	outlier->witness = client;
+	outlier->witness = client ^ service_row;
 	outlier->last_failure = bpf_jiffies64();
 	return 0;
 }

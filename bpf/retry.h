@@ -40,7 +40,8 @@ static __always_inline bool retry_is_afforded(const struct sl_service *service,
 
 /* Books what the refusal says of the replica: dead, or only full. */
 static __always_inline void retry_book(struct __sk_buff *skb, const struct packet *pkt,
-				       __u32 service_row, __u32 replica_row)
+				       const struct sl_flow *flow, __u32 service_row,
+				       __u32 replica_row)
 {
 	__u32 at = (pkt->l4_offset & L4_OFFSET_MASK) + offsetof(struct tcphdr, window);
 	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &replica_row);
@@ -49,7 +50,8 @@ static __always_inline void retry_book(struct __sk_buff *skb, const struct packe
 	if (pkt->proto == IPPROTO_TCP)
 		bpf_skb_load_bytes(skb, at, &window, sizeof(window));
 	if (window != bpf_htons(SL_FULL_WINDOW)) {
-		eject_failure(service_row, replica_row, sl_addr_sum(&pkt->dst), FAILURE_REFUSED);
+		eject_failure(service_row, replica_row, sl_addr_sum(&flow->key.client),
+			      FAILURE_REFUSED);
 		return;
 	}
 	count(SL_COUNT_FULL);
@@ -117,7 +119,7 @@ __noinline int retry_judge(struct __sk_buff *skb, const struct packet *pkt, __u3
 	replica_row = ref.flow->replica;
 	service = bpf_map_lookup_elem(&services, &service_row);
 	service_state = bpf_map_lookup_elem(&service_states, &service_row);
-	retry_book(skb, pkt, service_row, replica_row);
+	retry_book(skb, pkt, ref.flow, service_row, replica_row);
 	p = pending_of(&ref);
 	if (!p || !service || !service_state)
 		return 0;

@@ -9,6 +9,7 @@
 #define SLUICE_BPF_TO_CLIENT_H
 
 #include "flow.h"
+#include "icmp.h"
 #include "late.h"
 #include "lookup.h"
 #include "retry.h"
@@ -141,6 +142,18 @@ static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct
 	return verdict == NOT_OURS ? reply_undo_snat(skb, pkt, replica_row, true) : verdict;
 }
 
+/* A packet without ports: an ICMP error may refuse a SYN of ours. */
+static __always_inline int reply_unreadable(struct __sk_buff *skb, const struct packet *pkt,
+					    enum sl_hook hook)
+{
+	int found;
+
+	if (likely(pkt->proto != IPPROTO_ICMP && pkt->proto != IPPROTO_ICMPV6))
+		return NOT_OURS;
+	found = icmp_refuses(skb, pkt, hook);
+	return found > 0 ? retry(skb, pkt, found - 1) : NOT_OURS;
+}
+
 static __always_inline int to_client(struct __sk_buff *skb, const struct packet *pkt,
 				     enum parse_result result, enum sl_hook hook)
 {
@@ -152,7 +165,7 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct packet 
 	int verdict;
 
 	if (unlikely(result != PARSE_OK))
-		return NOT_OURS;
+		return reply_unreadable(skb, pkt, hook);
 	found = replica_find(&pkt->src, pkt->sport, pkt->proto);
 	if (likely(found < 0))
 		return NOT_OURS;

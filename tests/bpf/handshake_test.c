@@ -49,7 +49,8 @@ static const struct row handshakes[] = {
 
 	{"refused", SL_FLOW_DONE, 1, {SYN, REPLICA_RST, REPLICA_RST}},
 	{"a stray ACK, then refused", SL_FLOW_DONE, 1, {SYN, ACK, REPLICA_RST}},
-	{"the next one refused", SL_FLOW_DONE, 1, {SYN, SYN_ACK, ANOTHER_SYN, REPLICA_RST}},
+	{"the next one refused", SL_FLOW_DONE, 1,
+	 {SYN, SYN_ACK, ANOTHER_SYN, "< RA seq 0 ack 100 len 0"}},
 	{"reset after the answer", ANSWERED_DONE, 0, {SYN, SYN_ACK, REPLICA_RST}},
 	{"reset once open", ANSWERED_DONE | SL_FLOW_REPLICA_RST, 0, {SYN, SYN_ACK, ACK, REPLICA_RST}},
 	{"given up", SL_FLOW_DONE, 0, {SYN, CLIENT_RST}},
