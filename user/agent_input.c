@@ -151,6 +151,21 @@ static const struct route_link *link_by_index(const struct agent *agent, int ifi
 	return NULL;
 }
 
+/* Whether pods of this node are behind a device: a pod's own, or a bridge that one is a port of. */
+static bool leads_to_pods(const struct agent *agent, __u32 ifindex)
+{
+	size_t n;
+	const struct route_link *links = route_links(agent->route, &n);
+
+	if (interfaces_role(agent->interfaces, ifindex) == ATTACH_POD)
+		return true;
+	for (size_t i = 0; ifindex && i < n; i++)
+		if (links[i].master == (int)ifindex &&
+		    interfaces_role(agent->interfaces, links[i].ifindex) == ATTACH_POD)
+			return true;
+	return false;
+}
+
 void agent_path(void *context, const union sl_addr *to, struct reconcile_path *ret)
 {
 	struct agent *agent = context;
@@ -161,8 +176,7 @@ void agent_path(void *context, const union sl_addr *to, struct reconcile_path *r
 		return;
 	ret->ifindex = path.ifindex;
 	ret->source = path.source;
-	ret->local = path.local ||
-		     interfaces_role(agent->interfaces, path.ifindex) == ATTACH_POD;
+	ret->local = path.local || leads_to_pods(agent, path.ifindex);
 	if (ret->local || !path.ifindex)
 		return;
 	while (i < agent->n_fabric && agent->fabric[i] != (int)path.ifindex)

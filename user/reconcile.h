@@ -21,7 +21,7 @@
 struct reconcile_path {
 	__u32 ifindex;        /* 0: no route */
 	union sl_addr source; /* preferred source; all zero: none */
-	bool local;           /* over a pod interface, or an address of this node */
+	bool local;           /* over a pod interface or a bridge of theirs, or an address of this node */
 };
 
 typedef void reconcile_path_fn(void *context, const union sl_addr *to, struct reconcile_path *ret);

@@ -21,6 +21,7 @@ struct route_link {
 	char kind[16]; /* "veth", "vxlan", "" for a plain device */
 	bool up;       /* IFF_UP */
 	unsigned mtu;
+	int master; /* the bridge, bond or VRF that it is a port of; 0: none */
 };
 
 /* The way to one address. */

@@ -85,6 +85,8 @@ static bool link_parse(struct nlmsghdr *header, struct route_link *ret)
 	nla_strlcpy(link.name, attrs[IFLA_IFNAME], sizeof(link.name));
 	if (attrs[IFLA_MTU])
 		link.mtu = nla_get_u32(attrs[IFLA_MTU]);
+	if (attrs[IFLA_MASTER])
+		link.master = nla_get_u32(attrs[IFLA_MASTER]);
 	if (attrs[IFLA_LINKINFO] &&
 	    !nla_parse_nested(info, IFLA_INFO_MAX, attrs[IFLA_LINKINFO], NULL) &&
 	    info[IFLA_INFO_KIND])
@@ -96,7 +98,7 @@ static bool link_parse(struct nlmsghdr *header, struct route_link *ret)
 bool route_link_equal(const struct route_link *a, const struct route_link *b)
 {
 	return !strcmp(a->name, b->name) && !strcmp(a->kind, b->kind) && a->up == b->up &&
-	       a->mtu == b->mtu;
+	       a->mtu == b->mtu && a->master == b->master;
 }
 
 int route_table_link(struct route_table *table, struct nlmsghdr *header,

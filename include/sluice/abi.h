@@ -184,7 +184,7 @@ _Static_assert(sizeof(struct sl_member) == 16, "member");
 #define SL_REPLICA_DRAINING 0x08u    /* terminating: picked only if all others are gone */
 #define SL_REPLICA_SUSPECT 0x10u
 #define SL_REPLICA_WARMING 0x20u
-#define SL_REPLICA_LOCAL 0x40u       /* reached over a pod interface of this node */
+#define SL_REPLICA_LOCAL 0x40u       /* behind a pod interface of this node, or their bridge */
 #define SL_REPLICA_NO_ROUTE 0x100u   /* there is no way to it */
 #define SL_REPLICA_HAS_LOAD 0x80u    /* load, inflight_at_report and report_ns are valid */
 /* Any of these keeps a replica out of the first choice. */

@@ -87,8 +87,21 @@ class Pod(Space):
         return count
 
 
+def veth_wire(fabric, space):
+    """Gives `space` its device uplink0, the other end of which is in the bridge of `fabric`. A Lab
+    takes any function of this form (tests/lib/wires.py has more)."""
+    fabric.ip(f"link add {space.name} type veth peer name uplink0 netns {space.ns}",
+              f"link set {space.name} master br0 up")
+    space.ip("link set uplink0 up")
+
+
 class Lab:
-    def __init__(self, nodes=2, prefix=None):
+    """`wires`: {"node1": how its uplink is made}, for those that are no plain veth. `pod_type`: how
+    pods hang on their nodes, a class derived from Pod."""
+
+    def __init__(self, nodes=2, prefix=None, wires=None, pod_type=Pod):
+        self.wires = wires or {}
+        self.pod_type = pod_type
         self.prefix = prefix or f"sl{os.urandom(3).hex()}"
         self.dir = tempfile.mkdtemp(prefix=f"{self.prefix}-")
         os.chmod(self.dir, 0o755)
@@ -127,9 +140,8 @@ class Lab:
         self.fabric.ip("link add br0 type bridge mcast_snooping 0", "link set br0 up")
         for space in spaces[1:]:
             space.sysctl(**COMMON_SYSCTLS)
-            self.fabric.ip(f"link add {space.name} type veth peer name uplink0 netns {space.ns}",
-                           f"link set {space.name} master br0 up")
-            space.ip("link set lo up", "link set uplink0 up")
+            space.ip("link set lo up")
+            self.wires.get(space.name, veth_wire)(self.fabric, space)
         self._build_outside()
         for node in self.nodes:
             node.build()
@@ -148,7 +160,7 @@ class Lab:
             *(f"route add {node.pods6} via {node.ip6}" for node in self.nodes))
 
     def add_pod(self, node, name):
-        pod = Pod(self, node, name)
+        pod = self.pod_type(self, node, name)
         self.pods[name] = pod
         pod.build()
         return pod

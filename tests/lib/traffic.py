@@ -16,6 +16,7 @@ from lab import Lab
 from manifest import App, Port
 from servers import Nginx, Server, check_no_errors, load
 
+PATIENCE_MS = 20000         # of one request, on wires that are slow or lose
 CLIENTS = ("pod", "outside")
 PLACES = ("local", "remote")
 FAMILIES = (4, 6)
@@ -24,9 +25,9 @@ HTTP, API = 0, 1
 
 
 @contextlib.contextmanager
-def roads(env=None):
+def roads(env=None, **lab_options):
     """The lab with the four services; `env` is given to the agent of node1."""
-    with Lab() as lab:
+    with Lab(**lab_options) as lab:
         shared = types.SimpleNamespace(lab=lab, client={"outside": lab.outside}, tcp={}, udp={})
         for number, (place, node) in enumerate(zip(PLACES, (lab.node1, lab.node2))):
             pod = lab.add_pod(node, place)
@@ -90,6 +91,21 @@ def exchange_udp(shared, client, place, family, sizes=(1, 512, 1400)):
         check(not account["lost"] and not account["bad"] and not account["moved"], what)
         check_equal(list(account["servers"]), [place], what)
         check_equal(account["clients"], [_seen_address(shared, client, place, family)], what)
+
+
+def exchange_bodies(shared, place, clients=CLIENTS, families=FAMILIES):
+    """Small answers, and large bodies either way; shorter than exchange_tcp(), and patient."""
+    app = shared.tcp[place]
+    for client in clients:
+        for family in families:
+            for port, options in (
+                    (HTTP, {}),
+                    (HTTP, {"path": "/60k", "pattern": True, "expect_bytes": 60000}),
+                    (API, {"post": 60000})):
+                result = load(shared.client[client], app.target(family, port), connections=4,
+                              count=50, timeout_ms=PATIENCE_MS, **options)
+                check_no_errors(result, f"{client} over IPv{family}, {options}")
+                check_equal(list(result["replicas"]), [place], "who answered")
 
 
 def exchange_everything(shared):

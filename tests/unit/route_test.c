@@ -264,6 +264,20 @@ TEST(bridge_port_that_leaves_is_not_gone)
 	end();
 }
 
+TEST(a_port_names_its_master)
+{
+	BEGIN();
+	ip("link add br0 type bridge");
+	ip("link add p0 type veth peer name p1");
+	follow();
+	CHECK_INT(link_named("p0")->master, 0);
+	ip("link set p0 master br0");
+	UNTIL(link_named("p0")->master == link_named("br0")->ifindex);
+	ip("link set p0 nomaster");
+	UNTIL(link_named("p0")->master == 0);
+	end();
+}
+
 TEST(link_kinds)
 {
 	BEGIN();

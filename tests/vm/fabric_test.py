@@ -9,12 +9,10 @@ import sys
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
-from case import Skip, case, check_equal, main  # noqa: E402
-from servers import check_no_errors, load  # noqa: E402
+from case import Skip, case, main  # noqa: E402
 import traffic  # noqa: E402
 
 POD_MTU = 1400      # leaves room for every header below
-PATIENCE_MS = 20000
 VXLAN = "link add over0 type vxlan id 42 dstport 4789 local {here} remote {there} dev uplink0"
 IPIP = "link add over0 type ipip local {here} remote {there} dev uplink0"
 VLAN = "link add link uplink0 name over0 type vlan id 7"
@@ -60,27 +58,11 @@ def overlay(lab, kind, families):
                     "link del over0")
 
 
-def check_remote(shared, families, clients=traffic.CLIENTS):
-    """Small and large bodies, either way, from a pod and from outside."""
-    app = shared.tcp["remote"]
-    for client in clients:
-        space = shared.client[client]
-        for family in families:
-            for port, options in (
-                    (traffic.HTTP, {}),
-                    (traffic.HTTP, {"path": "/60k", "pattern": True, "expect_bytes": 60000}),
-                    (traffic.API, {"post": 60000})):
-                result = load(space, app.target(family, port), connections=4, count=50,
-                              timeout_ms=PATIENCE_MS, **options)
-                check_no_errors(result, f"{client} over IPv{family}, {options}")
-                check_equal(list(result["replicas"]), ["remote"], "who answered")
-
-
 def check_overlay(shared, kind, families, clients=traffic.CLIENTS):
     with overlay(shared.lab, kind, families):
-        check_remote(shared, families, clients)
+        traffic.exchange_bodies(shared, "remote", clients, families)
         traffic.settled(shared)
-    check_remote(shared, families)
+    traffic.exchange_bodies(shared, "remote", families=families)
 
 
 @case
@@ -120,13 +102,13 @@ def netem(shared, *spoil):
 def delay_and_loss(shared):
     """Lost and late SYNs, answers and ends: TCP repeats them, and every count is right after."""
     with netem(shared, "delay", "10ms", "5ms", "loss", "3%"):
-        check_remote(shared, traffic.FAMILIES)
+        traffic.exchange_bodies(shared, "remote")
 
 
 @case
 def duplicates_and_reordering(shared):
     with netem(shared, "delay", "5ms", "reorder", "25%", "50%", "duplicate", "5%"):
-        check_remote(shared, traffic.FAMILIES)
+        traffic.exchange_bodies(shared, "remote")
 
 
 if __name__ == "__main__":
