@@ -129,6 +129,7 @@ FUZZ_BIN  := $(patsubst %.c,$(O)/%,$(FUZZ_SRC))
 BPFT_BIN  := $(patsubst %.c,$(O)/%,$(BPFT_SRC))
 BENCH_BIN := $(patsubst %.c,$(O)/%,$(filter-out %.bpf.c,$(wildcard tests/bench/*.c)))
 BENCH_BPF := $(patsubst %.c,$(O)/%.o,$(wildcard tests/bench/*.bpf.c))
+VM_BPF    := $(patsubst %.c,$(O)/%.o,$(wildcard tests/vm/*.bpf.c))
 
 
 # ---- everyday targets -------------------------------------------------------------------
@@ -145,12 +146,12 @@ lab: ## leave that lab running to play with, and say what to try (root); scripts
 	$(Q)$(MAKE) -j$$(nproc) --no-print-directory all $(E2E_BIN)
 	$(Q)scripts/lab up
 
-test: ## everything: layout, unit, fuzz smoke, packet tables, verifier budgets, end to end (root)
+test: ## everything: layout, unit, fuzz smoke, packet tables, verifier budgets, end to end, a VM's kernel (root)
 	$(Q)scripts/deps
 	$(Q)$(MAKE) -j$$(nproc) --no-print-directory all tests
-	$(Q)tests/run abi unit fuzz bpf verifier man e2e
+	$(Q)tests/run abi floor unit fuzz bpf verifier man e2e vm
 
-tests: $(UNIT_BIN) $(FUZZ_BIN) $(BPFT_BIN) $(E2E_BIN) $(BENCH_BIN) $(BENCH_BPF) ## build all tests, run none
+tests: $(UNIT_BIN) $(FUZZ_BIN) $(BPFT_BIN) $(E2E_BIN) $(BENCH_BIN) $(BENCH_BPF) $(VM_BPF) ## build all tests, run none
 
 check-abi: ## show that the shared layout has no hidden padding
 	$(Q)tests/run abi
@@ -164,9 +165,11 @@ e2e: all $(E2E_BIN) ## run the end-to-end tests (root); E2E="paths storm" choose
 	$(Q)tests/run-e2e $(E2E)
 verifier-stats: $(O)/bpf/sluice.bpf.o $(O)/tests/bench/verifier_stats ## instructions the verifier follows, per program (root)
 	$(Q)$(O)/tests/bench/verifier_stats $<
+verifier-table: $(O)/bpf/sluice.bpf.o $(O)/tests/bench/verifier_stats ## the same on all kernels of vmtest/matrix, into docs/BENCHMARKS.md (root)
+	$(Q)scripts/bench --update verifier
 
 # ---- the same tests on other kernels, in virtual machines (vmtest/matrix) ----
-VM_NEEDS  := all $(BPFT_BIN) $(E2E_BIN) $(O)/tests/bench/verifier_stats
+VM_NEEDS  := all $(BPFT_BIN) $(E2E_BIN) $(VM_BPF) $(O)/tests/bench/verifier_stats
 vmtest-needs: $(VM_NEEDS)
 vmtest: $(VM_NEEDS) ## run the tests on each kernel of vmtest/matrix in QEMU (root); KERNELS="6.1 7.x" chooses
 	$(Q)O=$(O) vmtest/test $(KERNELS)
@@ -199,5 +202,5 @@ help: ## this text
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 22
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
-.PHONY: all deps demo lab test tests check-abi unit fuzz test-bpf e2e verifier-stats vmtest \
+.PHONY: all deps demo lab test tests check-abi unit fuzz test-bpf e2e verifier-stats verifier-table vmtest \
 	vmtest-ci vmtest-needs bench install uninstall clean help
