@@ -1,0 +1,132 @@
+#!/usr/bin/env -S python3 -B
+# SPDX-License-Identifier: GPL-2.0-only
+"""Uplinks of other kinds than a plain wire: bonds, a VLAN on a trunk, and network cards with real
+drivers, with somebody's XDP program in front of ours. Each case has a lab of its own."""
+
+import contextlib
+import json
+import os
+import sys
+import types
+
+sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
+
+from case import Skip, case, check, check_equal, eventually, main  # noqa: E402
+from process import built  # noqa: E402
+from servers import Load, check_no_errors  # noqa: E402
+import traffic  # noqa: E402
+import wires  # noqa: E402
+
+NATIVE, GENERIC = "xdpdrv", "xdpgeneric"
+MODES = {NATIVE: 1, GENERIC: 2}     # as `ip` tells them: XDP_ATTACHED_* of linux/if_link.h
+
+
+@contextlib.contextmanager
+def setup():
+    yield types.SimpleNamespace()
+
+
+@contextlib.contextmanager
+def uplink(wire):
+    """The lab with its four services, node1 having this uplink; all counts are right at its end."""
+    with traffic.roads(wires={"node1": wire}) as shared:
+        yield shared
+        traffic.settled(shared)
+
+
+def exchange(shared):
+    for place in traffic.PLACES:
+        traffic.exchange_bodies(shared, place)
+    for family in traffic.FAMILIES:
+        for place in traffic.PLACES:
+            traffic.exchange_udp(shared, "outside", place, family, sizes=(512,))
+
+
+# ---- bonds and tags --------------------------------------------------------------------
+@case
+def bond_active_backup(_):
+    """The leg in use fails under open connections, and none of them does."""
+    with uplink(wires.bond("active-backup")) as shared:
+        exchange(shared)
+        node, fabric = shared.lab.node1, shared.lab.fabric
+        active = node.run("cat", "/sys/class/net/uplink0/bonding/active_slave").strip()
+        running = Load(shared.lab.outside, shared.tcp["remote"].target(), connections=4, count=400,
+                       timeout_ms=traffic.PATIENCE_MS, path="/16k")
+        eventually(lambda: node.live_flows(("TCP",)), "flows under way")
+        fabric.ip(f"link set node1-{active.removeprefix('leg')} down")
+        check_no_errors(running.result(), "while a leg failed")
+        now = node.run("cat", "/sys/class/net/uplink0/bonding/active_slave").strip()
+        check(now != active, f"{active} is still in use")
+
+
+@case
+def bond_balance_xor(_):
+    with uplink(wires.bond("balance-xor")) as shared:
+        exchange(shared)
+
+
+@case
+def vlan_on_a_trunk(_):
+    with uplink(wires.vlan) as shared:
+        exchange(shared)
+
+
+# ---- drivers ---------------------------------------------------------------------------
+def attached_mode(node):
+    """How an XDP program hangs on uplink0; 0: none."""
+    link = json.loads(node.run("ip", "-j", "link", "show", "dev", "uplink0"))[0]
+    return link.get("xdp", {}).get("mode", 0)
+
+
+def passed():
+    """What the foreign program has counted, on all CPUs."""
+    dump = json.loads(os.popen("bpftool -j map dump name vmtest_passed").read())
+    return dump[0]["formatted"]["value"]
+
+
+@contextlib.contextmanager
+def foreign_xdp(node, mode, may_lack):
+    """Somebody's XDP program in front of ours. A program of Sluice's own, once there is one, takes
+    this place: attached by its agent, and counted by its own counters."""
+    try:
+        node.run("ip", "link", "set", "dev", "uplink0", mode, "obj", built("tests/vm/pass.bpf.o"),
+                 "sec", "xdp")
+    except AssertionError as error:
+        if may_lack and "not supported" in str(error):
+            raise Skip(f"this kernel's driver has no native XDP: {error}") from None
+        raise
+    check_equal(attached_mode(node), MODES[mode], "mode of the XDP program")
+    yield
+    node.run("ip", "link", "set", "dev", "uplink0", mode, "off")
+
+
+def steer_behind_xdp(driver, mode, may_lack=False):
+    with uplink(wires.card(driver)) as shared:
+        node = shared.lab.node1
+        exchange(shared)
+        with foreign_xdp(node, mode, may_lack):
+            before = passed()
+            exchange(shared)
+            check(passed() > before, "the XDP program saw nothing")
+        check_equal(attached_mode(node), 0, "mode once it is gone")
+        exchange(shared)
+
+
+@case
+def virtio_net_native_xdp(_):
+    steer_behind_xdp("virtio_net", NATIVE)
+
+
+@case
+def e1000e_generic_xdp(_):
+    steer_behind_xdp("e1000e", GENERIC)
+
+
+@case
+def vmxnet3_native_xdp(_):
+    """Its driver has native XDP since 6.6."""
+    steer_behind_xdp("vmxnet3", NATIVE, may_lack=True)
+
+
+if __name__ == "__main__":
+    main(setup)
