@@ -1,0 +1,65 @@
+#!/usr/bin/env -S python3 -B
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the verifier follows of each program, on this kernel and on those of vmtest/matrix that are
+to work, each in a virtual machine: a table of programs by kernels. Exit status 1 when a program is
+over its budget somewhere. Kernels that cannot be had are named below the table."""
+
+import os
+import re
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.relpath(os.environ.get("O", f"{ROOT}/build"), ROOT)
+STATS = [f"{BUILD}/tests/bench/verifier_stats", f"{BUILD}/bpf/sluice.bpf.o"]
+ROW = re.compile(r"^(\w+) +(\d+) +(\d+)", re.MULTILINE)
+
+
+def output(argv):
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def kernels():
+    with open(f"{ROOT}/vmtest/matrix", encoding="utf-8") as file:
+        rows = [line.split() for line in file if line.strip() and not line.startswith("#")]
+    return [row[0] for row in rows if row[-1] == "works"]
+
+
+def in_guest(name):
+    """(release, what verifier_stats printed there), or (None, why not)."""
+    for argv in (["vmtest/get-qemu"], ["vmtest/get-kernel", name]):
+        status, text = output(argv)
+        if status:
+            return None, text.strip().splitlines()[-1]
+    status, text = output(["vmtest/run", name, "--", "sh", "-c", f"uname -r; {' '.join(STATS)}"])
+    release, _, text = text.partition("\n")
+    return (release, text) if ROW.search(text) else (None, f"exit status {status}: {text[-500:]}")
+
+
+def main():
+    columns, missing = [(os.uname().release, output(STATS)[1])], []
+    for name in kernels():
+        release, text = in_guest(name)
+        if release:
+            columns.append((release, text))
+        else:
+            missing.append(f"{name}: {text}")
+    counts = [{program: (int(n), int(budget)) for program, n, budget in ROW.findall(text)}
+              for _, text in columns]
+    heads = [release.split("+")[0].split("-")[0] for release, _ in columns]
+    print(f"{'program':14}", *(f"{head:>10}" for head in heads), f"{'budget':>10}")
+    over = False
+    for program in counts[0]:
+        budget = counts[0][program][1]
+        print(f"{program:14}", *(f"{one[program][0]:>10}" for one in counts), f"{budget:>10}")
+        over |= any(one[program][0] > budget for one in counts)
+    commit = output(["git", "describe", "--always", "--dirty"])[1].strip()
+    print(f"commit {commit}, {output(['clang', '--version'])[1].splitlines()[0]}")
+    for line in missing:
+        print("not measured:", line)
+    return 1 if over or not counts[0] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
