@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 
-from case import check, eventually
+from case import SLOW, check, eventually
 from process import built
+
+TIMEOUT_MS = 5000   # of one request, where a case says nothing else
 
 NGINX = """\
 worker_processes 1;
@@ -123,6 +125,7 @@ class Load:
     def __init__(self, space, target, cpu=None, **options):
         argv = ["taskset", "-c", cpu] if cpu is not None else []
         argv += [built("tests/e2e/load"), "--target", target]
+        options = {"timeout_ms": int(TIMEOUT_MS * SLOW), **options}
         for name, value in options.items():
             if value is not None and value is not False:
                 argv.append(f"--{name.replace('_', '-')}")
@@ -136,7 +139,7 @@ class Load:
             yield json.loads(line)
 
     def result(self, timeout=120):
-        out, _ = self.process.popen.communicate(timeout=timeout)
+        out, _ = self.process.popen.communicate(timeout=timeout * SLOW)
         check(self.process.popen.returncode == 0,
               f"load in {self.name}: exit status {self.process.popen.returncode}: "
               f"{self.process.log()[-500:]}")

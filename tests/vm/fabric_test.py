@@ -4,12 +4,13 @@
 nodes, a VLAN on the uplink, and wires that delay, lose, duplicate and reorder."""
 
 import contextlib
+import json
 import os
 import sys
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
-from case import Skip, case, main  # noqa: E402
+from case import Skip, case, check, main  # noqa: E402
 import traffic  # noqa: E402
 
 POD_MTU = 1400      # leaves room for every header below
@@ -103,6 +104,9 @@ def delay_and_loss(shared):
     """Lost and late SYNs, answers and ends: TCP repeats them, and every count is right after."""
     with netem(shared, "delay", "10ms", "5ms", "loss", "3%"):
         traffic.exchange_bodies(shared, "remote")
+        for space in (*shared.lab.nodes, shared.lab.outside):
+            account = shared.lab.fabric.run("tc", "-s", "-j", "qdisc", "show", "dev", space.name)
+            check(json.loads(account)[0]["drops"] > 0, f"nothing was lost: {account}")
 
 
 @case
