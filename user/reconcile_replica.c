@@ -216,6 +216,7 @@ static int64_t replica_new(struct reconcile *r, const struct model_replica *repl
 	entry->config.proto = replica->proto;
 	entry->config.addr_sum = sl_addr_sum(&replica->addr);
 	entry->config.weight = replica->weight;
+	entry->config.max_connections = replica->max_connections;
 	entry->config.flags = model_flags(replica);
 	/* Not where an earlier life began: the replica may still hold those ports in TIME_WAIT. */
 	if (getrandom(&entry->state.snat_cursor, sizeof(entry->state.snat_cursor), 0) < 0)
@@ -250,6 +251,7 @@ int64_t reconcile_replica(struct reconcile *r, const struct model_replica *repli
 	if (error)
 		return error;
 	config->weight = replica->weight;
+	config->max_connections = replica->max_connections;
 	if (r->replicas.row[row].retired) {
 		rows_retire(&r->replicas, row, false);
 		replica_event(r, SL_EVENT_REPLICA_ADD, row, "came back");

@@ -215,3 +215,55 @@ TEST(events_of_one_service_are_not_the_next_ones)
 	CHECK_INT(f.tables.services[0].epoch, ring[3].epoch);
 	end(&f);
 }
+
+TEST(policy_becomes_fields_of_the_service_row)
+{
+	struct model_replica replica = {.addr = address("10.1.0.1"), .port = htons(8000),
+					.proto = IPPROTO_TCP, .weight = 100, .serving = true,
+					.max_connections = 7};
+	struct model_service one = service("default/a", NULL, &replica);
+	const struct sl_service *row;
+	struct fixture f;
+
+	if (!begin(&f))
+		SKIP(NEEDS_ROOT);
+	row = &f.tables.services[0];
+	one.retry = (struct model_retry){.attempts = 2, .deadline_ms = 30};
+	one.max_parked = 9;
+	CHECK_INT(apply(&f, &one, 1, NULL, 0), 0);
+	CHECK_INT(row->flags, SL_SERVICE_USED); /* without outlierDetection nothing is ejected */
+	CHECK_INT(row->eject_5xx + row->eject_gateway + row->eject_local, 0);
+	CHECK_INT(row->max_ejection_ticks, 0);
+	CHECK_INT(row->retry_attempts, 2);
+	CHECK(row->retry_budget > 0);
+	CHECK_INT(row->max_parked, 9);
+	CHECK_INT(row->syn_deadline_ticks, 8); /* of 4 ms, rounded up */
+	CHECK_INT(f.tables.replicas[0].config.max_connections, 7);
+
+	one.retry.off = one.replace = one.wait_full = one.wait_none = one.keep_on_eject = true;
+	one.outlier = (struct model_outlier){
+		.enabled = true, .consecutive_5xx = 5, .consecutive_local = 6,
+		.base_ejection_ms = 30000, .max_ejection_percent = 10, .min_health_percent = 20};
+	replica.max_connections = 0;
+	CHECK_INT(apply(&f, &one, 1, NULL, 0), 0);
+	CHECK_INT(row->flags, SL_SERVICE_USED | SL_SERVICE_REPLACE | SL_SERVICE_NO_RETRY |
+				      SL_SERVICE_SNIFF | SL_SERVICE_WAIT_FULL |
+				      SL_SERVICE_WAIT_NONE | SL_SERVICE_KEEP);
+	CHECK_INT(row->eject_5xx, 5);
+	CHECK_INT(row->eject_local, 0); /* counts with SPLIT alone */
+	CHECK_INT(row->max_ejection_percent, 10);
+	CHECK_INT(row->min_health_percent, 20);
+	CHECK_INT(row->base_ejection_ticks, 30 * 250);
+	CHECK_INT(row->max_ejection_ticks, 300 * 250);
+	CHECK_INT(f.tables.replicas[0].config.max_connections, 0);
+
+	one.outlier.consecutive_5xx = 0;
+	one.outlier.split = true;
+	one.outlier.base_ejection_ms = 400000;
+	CHECK_INT(apply(&f, &one, 1, NULL, 0), 0);
+	CHECK(!(row->flags & SL_SERVICE_SNIFF));
+	CHECK(row->flags & SL_SERVICE_SPLIT);
+	CHECK_INT(row->eject_local, 6);
+	CHECK_INT(row->max_ejection_ticks, 400 * 250);
+	end(&f);
+}
