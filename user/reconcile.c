@@ -69,6 +69,8 @@ int reconcile_new(struct tables *tables, struct events *events, reconcile_path_f
 	error = rows_init(&r->services, SL_MAX_SERVICES);
 	error = error ?: rows_init(&r->vips, SL_MAX_VIPS);
 	error = error ?: rows_init(&r->replicas, SL_MAX_REPLICAS);
+	r->warm = calloc(SL_MAX_REPLICAS, sizeof(*r->warm));
+	error = error ?: r->warm ? 0 : -ENOMEM;
 	error = error ?: ranges_init(&r->ranges, SL_MAX_MEMBERS);
 	error = error ?: index_init(&r->index, tables->addr_index, tables->filters,
 				    tables->control->seed);
@@ -90,6 +92,7 @@ void reconcile_free(struct reconcile *r)
 	free(r->services.row);
 	free(r->vips.row);
 	free(r->replicas.row);
+	free(r->warm);
 	free(r);
 }
 

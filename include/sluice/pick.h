@@ -28,22 +28,33 @@ struct sl_cost {
 	__u32 weight; /* 1/64, at most 65535 * 64; never 0 */
 };
 
-/* What a replica's weight counts for now. */
+/* The share that a replica takes of its picks, of SL_WARMING_ALL; all of them unless it is in slow
+ * start. Without a branch: this is met for each replica that is compared, and the verifier follows
+ * every way through 32 of them. */
+static inline __attribute__((always_inline)) __u32
+sl_warming_share(const struct sl_replica_config *config)
+{
+	__u32 mask = -(__u32)(config->flags / SL_REPLICA_WARMING & 1);
+
+	return (((config->warming & mask) - 1) & (SL_WARMING_ALL - 1)) + 1;
+}
+
+/* What a replica's weight counts for now; rounded up, so that it is never nothing. A weight of 0
+ * counts as 1. */
 static inline __attribute__((always_inline)) __u32
 sl_weight_of(const struct sl_replica_config *config)
 {
-	__u32 weight = (config->weight ? config->weight : 1) * SL_WEIGHT_ONE;
+	__u32 zero = (config->weight - 1u) >> 31;
+	__u64 weight = (config->weight + zero) * SL_WEIGHT_ONE;
 
-	if (config->flags & SL_REPLICA_WARMING)
-		weight = (__u64)weight * config->warming / SL_WARMING_ALL;
-	return weight ? weight : 1;
+	return (weight * sl_warming_share(config) + SL_WARMING_ALL - 1) / SL_WARMING_ALL;
 }
 
-/* Whether a replica in slow start takes a draw that gives it, `random` uniform over 2^32. */
+/* Whether a replica takes a draw that gives it, `random` uniform over 2^32. */
 static inline __attribute__((always_inline)) int
 sl_warming_accepts(const struct sl_replica_config *config, __u32 random)
 {
-	return (__u64)random * SL_WARMING_ALL >> 32 < config->warming;
+	return (random >> 16) < sl_warming_share(config);
 }
 
 /* Cost of one more flow for a replica of a service without reports; `inflight` are open now. */

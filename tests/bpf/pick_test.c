@@ -355,7 +355,8 @@ static void warming_beats_unfit(struct fixture *f)
 	fixture_simple(f, SL_SERVICE_LOADS, 4);
 	for (unsigned i = 1; i < 4; i++)
 		f->replicas[i].config.flags |= SL_REPLICA_DRAINING;
-	f->replicas[0].config.flags |= SL_REPLICA_WARMING; /* with no share at all */
+	f->replicas[0].config.warming = 1; /* as good as no share */
+	f->replicas[0].config.flags |= SL_REPLICA_WARMING;
 	CHECK_INT(open_flows(f, 200), 200);
 	CHECK_INT(inflight(f, 0), 200);
 }

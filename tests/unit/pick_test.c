@@ -165,11 +165,13 @@ TEST(slow_start_takes_a_share_of_the_weight)
 
 	CHECK_INT(weight_of(done), 100 * SL_WEIGHT_ONE);
 	CHECK_INT(weight_of(warming(100, 32768)), 50 * SL_WEIGHT_ONE);
-	CHECK_INT(weight_of(warming(100, 6554)), 640);
-	CHECK_INT(weight_of(warming(1, 6554)), 6); /* a tenth of 64 */
+	CHECK_INT(weight_of(warming(100, 6554)), 641);
+	CHECK_INT(weight_of(warming(1, 6554)), 7); /* a tenth of 64, rounded up */
 	CHECK_INT(weight_of(warming(1, 1)), 1);    /* never nothing */
-	CHECK_INT(weight_of(warming(0, 0)), 1);
-	CHECK_INT(weight_of(warming(65535, 65535)), 65535ull * SL_WEIGHT_ONE * 65535 / 65536);
+	CHECK_INT(weight_of(warming(0, 1)), 1);
+	CHECK_INT(weight_of(warming(100, 0)), 100 * SL_WEIGHT_ONE); /* no share was said */
+	CHECK_INT(weight_of(warming(65535, 65535)),
+		  65535ull * SL_WEIGHT_ONE * 65535 / 65536 + 1);
 }
 
 TEST(slow_start_makes_dearer)
@@ -184,12 +186,14 @@ TEST(slow_start_makes_dearer)
 
 TEST(slow_start_accepts_its_share_of_draws)
 {
-	struct sl_replica_config half = warming(100, 32768), none = warming(100, 0);
+	struct sl_replica_config half = warming(100, 32768), least = warming(100, 1);
+	struct sl_replica_config plain = {.weight = 100, .warming = 1};
 	unsigned accepted = 0;
 
 	CHECK(sl_warming_accepts(&half, 0x7fffffff));
 	CHECK(!sl_warming_accepts(&half, 0x80000000));
-	CHECK(!sl_warming_accepts(&none, 0));
+	CHECK(sl_warming_accepts(&least, 0) && !sl_warming_accepts(&least, 65536));
+	CHECK(sl_warming_accepts(&plain, UINT32_MAX));
 	for (__u32 i = 0; i < 65536; i++) {
 		struct sl_replica_config tenth = warming(100, 6554);
 
