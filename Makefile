@@ -27,7 +27,7 @@ ifneq ($(MISSING),)
 $(error These libraries are missing: $(MISSING). Run `make deps` as root (Debian packages: $(PACKAGES)))
 endif
 PKG_CFLAGS := $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
-PKG_LIBS   := $(shell pkg-config --libs $(LIBS) 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lm
 endif
 
 MULTIARCH := $(shell $(CC) -print-multiarch)

@@ -42,6 +42,7 @@ struct search {
 	struct wish wish;
 	__u32 offset;
 	__u32 length;
+	__u32 by_share; /* bool: a replica in slow start is taken by its share alone */
 	__u64 now_ns;
 	struct sl_cost best;
 	__s64 found;
@@ -62,6 +63,9 @@ static __always_inline bool search_consider(struct search *search, __u32 row, bo
 	if (flags & search->wish.unfit ||
 	    (flags & search->wish.require) != search->wish.require ||
 	    row + 1 == search->wish.avoid)
+		return false;
+	if (search->by_share && flags & SL_REPLICA_WARMING &&
+	    !sl_warming_accepts(&replica->config, bpf_get_prandom_u32()))
 		return false;
 	cost = by_load ? sl_cost_of(search->service, &replica->config,
 				    READ_ONCE(replica->state.inflight), search->now_ns) :
@@ -105,7 +109,8 @@ static __always_inline void search_scan(struct search *search)
 	}
 }
 
-/* Draws in proportion to weight. */
+/* Draws in proportion to weight. The last draws take replicas in slow start as they come, so that a
+ * service whose replicas all are still has its candidates. */
 static __always_inline void search_draw(struct search *search)
 {
 	__u32 candidates = 0;
@@ -116,6 +121,7 @@ static __always_inline void search_draw(struct search *search)
 
 		if (!member)
 			return;
+		search->by_share = i < PICK_DRAWS - PICK_CANDIDATES;
 		candidates += search_consider(search,
 					      sl_member_draw(member, bpf_get_prandom_u32()), true);
 	}
@@ -273,7 +279,7 @@ static __always_inline int pick_pass(const struct wish *wish, __u32 length)
 	if (unlikely(wish->pending))
 		return pick_untried(wish, length);
 	row = pick_cheapest(wish);
-	if (unlikely(row == PICK_NONE) && length > SL_SCAN_MAX)
+	if (unlikely(row == PICK_NONE)) /* by draws, or none is fit */
 		row = pick_any(wish, length);
 	return row;
 }

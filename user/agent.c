@@ -17,6 +17,7 @@
 
 #define HEARTBEAT_MS 500
 #define RECLAIM_MS 100
+#define WARMUP_MS 100
 
 static void on_signal(uv_signal_t *handle, int number)
 {
@@ -46,6 +47,14 @@ static void on_reclaim(uv_timer_t *handle)
 		uv_timer_stop(handle);
 }
 
+static void on_warmup(uv_timer_t *handle)
+{
+	struct agent *agent = handle->data;
+
+	if (!reconcile_warm(agent->reconcile))
+		uv_timer_stop(handle);
+}
+
 /* Each probe holds a socket. */
 static void raise_file_limit(void)
 {
@@ -63,13 +72,16 @@ static void start_clocks(struct agent *agent)
 	uv_signal_init(&agent->loop, &agent->sigint);
 	uv_timer_init(&agent->loop, &agent->heartbeat);
 	uv_timer_init(&agent->loop, &agent->reclaim);
+	uv_timer_init(&agent->loop, &agent->warmup);
 	uv_timer_init(&agent->loop, &agent->panic_check);
 	agent->sigterm.data = agent->sigint.data = agent;
 	agent->heartbeat.data = agent->reclaim.data = agent->panic_check.data = agent;
+	agent->warmup.data = agent;
 	uv_signal_start(&agent->sigterm, on_signal, SIGTERM);
 	uv_signal_start(&agent->sigint, on_signal, SIGINT);
 	uv_timer_start(&agent->heartbeat, on_heartbeat, 0, HEARTBEAT_MS);
 	uv_timer_start(&agent->reclaim, on_reclaim, RECLAIM_MS, RECLAIM_MS);
+	uv_timer_start(&agent->warmup, on_warmup, WARMUP_MS, WARMUP_MS);
 }
 
 static int start_datapath(struct agent *agent)
@@ -138,6 +150,7 @@ static int start_modules(struct agent *agent)
 		log_error("cannot start: %s", strerror(-error));
 		return error;
 	}
+	probe_set_on_good(agent->probes, agent_on_good_probe);
 	agent->facts.probes = agent->probes;
 	agent_attach_routed(agent);
 	interfaces_prune(agent->interfaces);

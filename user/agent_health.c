@@ -29,6 +29,17 @@ void agent_on_health(void *context, __u32 replica, const struct probe_health *he
 		uv_timer_start(&agent->panic_check, agent_on_panic_check, PANIC_CHECK_MS, 0);
 }
 
+/* 5000 replicas ten times a second: a store each. */
+void agent_on_good_probe(void *context, __u32 replica)
+{
+	struct agent *agent = context;
+	const struct tables *tables = datapath_tables(agent->datapath);
+	__u32 now = tables->kernel->now;
+
+	__atomic_store_n(&tables->replicas[replica].config.probe_good, now ? now : 1,
+			 __ATOMIC_RELAXED);
+}
+
 void agent_on_panic_check(uv_timer_t *timer)
 {
 	agent_check_panic(timer->data);
@@ -110,6 +121,22 @@ static void drop_doubles(struct target_list *list)
 	list->n = kept;
 }
 
+/* How long a good probe is a witness of each: two intervals. Beyond what the field holds (a minute
+ * at 1000 Hz) it is one for that long. */
+static void set_stale(struct agent *agent, const struct target_list *list)
+{
+	const struct tables *tables = datapath_tables(agent->datapath);
+
+	for (size_t i = 0; i < list->n; i++) {
+		const struct model_probe *probe = list->targets[i].probe;
+		uint64_t ticks = 2ull * probe->interval_ms * tables->control->hz / 1000;
+
+		ticks = probe->kind == MODEL_PROBE_NONE ? 0 : ticks ? ticks : 1;
+		tables->replicas[list->targets[i].replica].config.probe_stale_ticks =
+			ticks < UINT16_MAX ? ticks : UINT16_MAX;
+	}
+}
+
 int agent_sync_probes(struct agent *agent)
 {
 	unsigned peers = agent->options->peers ? agent->options->peers : count_nodes(agent->model);
@@ -130,6 +157,7 @@ int agent_sync_probes(struct agent *agent)
 	}
 	if (!error) {
 		drop_doubles(&list);
+		set_stale(agent, &list);
 		error = probe_set_sync(agent->probes, list.targets, list.n);
 	}
 	free(list.targets);

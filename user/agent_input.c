@@ -87,6 +87,8 @@ static int apply(struct agent *agent)
 	agent_check_panic(agent);
 	if (reconcile_has_retired(agent->reconcile) && !uv_is_active((uv_handle_t *)&agent->reclaim))
 		uv_timer_again(&agent->reclaim);
+	if (!uv_is_active((uv_handle_t *)&agent->warmup))
+		uv_timer_again(&agent->warmup);
 	return 0;
 }
 

@@ -25,7 +25,7 @@ struct agent {
 	const struct agent_options *options;
 	uv_loop_t loop;
 	uv_signal_t sigterm, sigint;
-	uv_timer_t heartbeat, reclaim, panic_check;
+	uv_timer_t heartbeat, reclaim, warmup, panic_check;
 	struct policy_options policy;
 	struct datapath *datapath;
 	struct events events;
@@ -57,6 +57,7 @@ void agent_attach_routed(struct agent *agent);
 /* agent_health.c */
 void agent_on_health(void *context, __u32 replica, const struct probe_health *health,
 		     bool port_refused, const char *evidence);
+void agent_on_good_probe(void *context, __u32 replica);
 void agent_on_panic_check(uv_timer_t *timer);
 /* Probes exactly the replicas of the model in force. 0, or -ENOMEM. */
 int agent_sync_probes(struct agent *agent);

@@ -91,6 +91,18 @@ int decode_ip(const struct decode *decode, const struct yaml_node *node, union s
 /* A duration of at least `min_ns`. */
 int decode_duration(const struct decode *decode, const struct yaml_node *node, uint64_t min_ns,
 		    uint64_t *ret_ns);
+/* A duration of at least a millisecond, and the verdict: what is longer than a week is taken as a
+ * week. Row of a table; `into`: unsigned, milliseconds. */
+int decode_span(struct decode *decode, const struct yaml_node *value, void *into);
+/* A count as the API takes it, 0 to 2^32 - 1, and the verdict: more than `most` is `most`. */
+int decode_count(struct decode *decode, const struct yaml_node *value, unsigned most,
+		 unsigned *ret);
+/* A whole or decimal number of these bounds. */
+int decode_number(const struct decode *decode, const struct yaml_node *node, double min, double max,
+		  double *ret);
+/* A host as rules name it: "llm", "llm.team", "llm.team.svc.cluster.local". One that is no Service of
+ * a cluster leaves ret->name NULL; nothing is said of it. */
+int decode_service_host(struct decode *decode, const struct yaml_node *value, struct object_host *ret);
 /* Which of `choices` (ended by NULL) a string is. */
 int decode_choice(const struct decode *decode, const struct yaml_node *node,
 		  const char *const *choices, unsigned *ret);
@@ -126,6 +138,17 @@ int object_decode_pod(struct decode *decode, const struct yaml_node *root,
 		      struct object_pod *pod);
 int object_decode_rule(struct decode *decode, const struct yaml_node *root,
 		       struct object_rule *rule);
+int object_decode_virtual(struct decode *decode, const struct yaml_node *root,
+			  struct object_virtual *virtual);
+
+/* Parts of a traffic policy, for rows of tables; `into`: struct object_traffic. */
+int decode_balancer(struct decode *decode, const struct yaml_node *map, void *into);
+int decode_pool(struct decode *decode, const struct yaml_node *map, void *into);
+int decode_outlier(struct decode *decode, const struct yaml_node *map, void *into);
+
+/* Why a field of the Istio API is not acted upon. */
+#define SAY_LATER    "valid, but not acted upon by this version"
+#define SAY_REQUESTS "Sluice balances connections and does not see requests inside them"
 
 /* Ties slices, rules and Pods of sealed objects to the objects that they name. 0, or -ENOMEM. */
 int objects_tie(struct objects *objects, struct arena *arena);

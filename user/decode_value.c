@@ -6,14 +6,17 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "addr.h"
 #include "decode.h"
 #include "duration.h"
 
-#define MAX_PORTS 1000u
+#define MAX_PORTS   1000u
+#define MAX_SPAN_MS (7 * 86400 * 1000u)
 
 int decode_range(const struct decode *decode, const struct yaml_node *node, int64_t min,
 		 int64_t max, int64_t *ret)
@@ -111,6 +114,53 @@ int decode_duration(const struct decode *decode, const struct yaml_node *node, u
 				     "\"%s\" is too short; write at least \"%" PRIu64 "ms\"",
 				     node->text, (min_ns + 999999) / 1000000);
 	*ret_ns = ns;
+	return 0;
+}
+
+int decode_span(struct decode *decode, const struct yaml_node *value, void *into)
+{
+	uint64_t ns;
+	int err = decode_duration(decode, value, 1000000, &ns);
+
+	if (err)
+		return err;
+	*(unsigned *)into = MAX_SPAN_MS;
+	if (ns / 1000000 > MAX_SPAN_MS)
+		return decode_note(decode, value, VERDICT_MAPPED,
+				   "taken as 7 days, the longest there is");
+	*(unsigned *)into = (unsigned)(ns / 1000000);
+	return decode_honour(decode, value);
+}
+
+int decode_count(struct decode *decode, const struct yaml_node *value, unsigned most,
+		 unsigned *ret)
+{
+	int64_t count;
+	int err = decode_range(decode, value, 0, UINT32_MAX, &count);
+
+	if (err)
+		return err;
+	*ret = count > most ? most : (unsigned)count;
+	if (count > most)
+		return decode_note(decode, value, VERDICT_MAPPED, "taken as %u, the most there is",
+				   most);
+	return decode_honour(decode, value);
+}
+
+int decode_number(const struct decode *decode, const struct yaml_node *node, double min, double max,
+		  double *ret)
+{
+	double number;
+	char *end;
+
+	if (node->type != YAML_INT && node->type != YAML_FLOAT)
+		return decode_refuse(decode, node, "must be a number, not %s; write %g to %g",
+				     yaml_type_name(node->type), min, max);
+	number = strtod(node->text, &end);
+	if (*end || !isfinite(number) || number < min || number > max)
+		return decode_refuse(decode, node, "must be %g to %g, not %s", min, max,
+				     node->text);
+	*ret = number;
 	return 0;
 }
 
@@ -218,6 +268,32 @@ int decode_ports(struct decode *decode, const struct yaml_node *list, const stru
 		*ret_n = n;
 	}
 	return err;
+}
+
+int decode_service_host(struct decode *decode, const struct yaml_node *value, struct object_host *ret)
+{
+	struct object_host host = {.line = value->line, .field = decode_path(decode, value)};
+	int err = decode_check_type(decode, value, FIELD_STRING);
+	char *name, *space, *rest;
+
+	if (err)
+		return err;
+	name = arena_strdup(decode->arena, value->text);
+	if (!name || !host.field)
+		return -ENOMEM;
+	space = strchr(name, '.');
+	if (space)
+		*space++ = '\0';
+	rest = space ? strchr(space, '.') : NULL;
+	if (rest)
+		*rest++ = '\0';
+	if (name_is_label(name) && (!space || name_is_label(space)) &&
+	    (!rest || !strcmp(rest, "svc") || !strncmp(rest, "svc.", 4))) {
+		host.name = name;
+		host.namespace = space ? space : decode->object->namespace;
+	}
+	*ret = host;
+	return 0;
 }
 
 #define LOWER  "abcdefghijklmnopqrstuvwxyz"

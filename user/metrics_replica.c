@@ -110,11 +110,17 @@ STATE_VALUE(picks)
 STATE_VALUE(connect_failures)
 STATE_VALUE(ejections)
 STATE_VALUE(retries)
+STATE_VALUE(full)
 #undef STATE_VALUE
 
 static uint64_t replica_weight(const struct row *row)
 {
 	return row->replica->copy.config.weight;
+}
+
+static uint64_t replica_max_connections(const struct row *row)
+{
+	return row->replica->copy.config.max_connections;
 }
 
 static uint64_t service_inflight(const struct row *row)
@@ -157,6 +163,10 @@ static const struct family replica_families[] = {
 	 "Flows at the replica's own interface, whoever steers them; 0 where it is not local.",
 	 replica_owned},
 	{"sluice_replica_weight", "gauge", "Capacity relative to its peers.", replica_weight},
+	{"sluice_replica_max_connections", "gauge",
+	 "Cap on the connections to the replica; 0: none.", replica_max_connections},
+	{"sluice_replica_full_total", "counter",
+	 "SYNs refused since the replica was at its cap, as seen from this node.", replica_full},
 	{"sluice_replica_picks_total", "counter", "New flows given to the replica.", replica_picks},
 	{"sluice_replica_connect_failures_total", "counter", "Connects that the replica refused.",
 	 replica_connect_failures},

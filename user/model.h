@@ -14,6 +14,10 @@
 #include <sluice/abi.h>
 
 #define MODEL_WEIGHT_DEFAULT 100
+#define MODEL_ATTEMPTS_DEFAULT 3
+#define MODEL_ATTEMPTS_MAX (SL_TRIED_MAX - 1u)
+#define MODEL_PARKED_DEFAULT 1024
+#define MODEL_RESET_AFTER_MS 10000
 
 enum model_vip_kind {
 	MODEL_VIP_CLUSTER,
@@ -63,6 +67,7 @@ struct model_replica {
 	bool serving;      /* conditions.serving, or ready where serving is absent */
 	bool ready;        /* conditions.ready; absent means true */
 	bool terminating;
+	unsigned max_connections; /* 0: no cap */
 	char *pod;         /* namespace/name; NULL when targetRef names none */
 	char *node;        /* nodeName; NULL when absent: every node owns it */
 	char *zone;        /* NULL when absent */
@@ -82,10 +87,10 @@ struct model_outlier {
 	unsigned min_health_percent;      /* 0-100 */
 };
 
-/* What becomes of a connect that fails (VirtualService retries, connectTimeout). */
+/* What becomes of a connect that fails (VirtualService retries, connectTimeout); UDP: all zero. */
 struct model_retry {
 	bool off;             /* retryOn without connect-failure */
-	unsigned attempts;    /* re-sends of an unanswered SYN, default 3 */
+	unsigned attempts;    /* re-sends of an unanswered SYN, default MODEL_ATTEMPTS_DEFAULT */
 	unsigned deadline_ms; /* connectTimeout, perTryTimeout: the shorter; 0: neither */
 };
 
@@ -112,7 +117,6 @@ struct model_service {
 	struct model_outlier outlier;
 	struct model_retry retry;
 	struct model_warmup warmup;
-	unsigned max_connections;  /* per replica; 0: no cap */
 	unsigned max_parked;       /* SYNs that may wait on this node */
 	bool wait_full, wait_none; /* when-full, when-none: wait; else refuse */
 	bool keep_on_eject;        /* on-eject: keep */

@@ -61,6 +61,10 @@ static const struct kind {
 	{"DestinationRule", ISTIO "v1", OBJECT_RULE, sizeof(struct object_rule), spec_fields},
 	{"DestinationRule", ISTIO "v1beta1", OBJECT_RULE, sizeof(struct object_rule), spec_fields},
 	{"DestinationRule", ISTIO "v1alpha3", OBJECT_RULE, sizeof(struct object_rule), spec_fields},
+#define VIRTUAL "VirtualService"
+	{VIRTUAL, ISTIO "v1", OBJECT_VIRTUAL, sizeof(struct object_virtual), spec_fields},
+	{VIRTUAL, ISTIO "v1beta1", OBJECT_VIRTUAL, sizeof(struct object_virtual), spec_fields},
+	{VIRTUAL, ISTIO "v1alpha3", OBJECT_VIRTUAL, sizeof(struct object_virtual), spec_fields},
 };
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -173,6 +177,9 @@ static int decode_kind(struct decode *decode, const struct kind *kind)
 	case OBJECT_RULE:
 		return object_decode_rule(decode, decode->root,
 					  (struct object_rule *)decode->object);
+	case OBJECT_VIRTUAL:
+		return object_decode_virtual(decode, decode->root,
+					     (struct object_virtual *)decode->object);
 	default:
 		return 0;
 	}

@@ -24,8 +24,9 @@ enum object_kind {
 	OBJECT_SERVICE,
 	OBJECT_SLICE,
 	OBJECT_POD,
-	OBJECT_RULE,  /* DestinationRule */
-	OBJECT_OTHER, /* a kind that Sluice does not use */
+	OBJECT_RULE,    /* DestinationRule */
+	OBJECT_VIRTUAL, /* VirtualService */
+	OBJECT_OTHER,  /* a kind that Sluice does not use */
 	OBJECT_KINDS,
 };
 
@@ -57,6 +58,10 @@ struct object {
 	const char *service_name;    /* label kubernetes.io/service-name, or NULL */
 	unsigned weight;             /* annotation sluice.dev/weight; 0: none */
 	unsigned probe_interval_ms;  /* annotation sluice.dev/probe-interval; 0: none */
+	unsigned max_connections;    /* annotation sluice.dev/max-connections-per-replica; 0: none */
+	unsigned reset_after_ms;     /* annotation sluice.dev/reset-after; 0: none */
+	bool wait_full, wait_none;   /* annotations sluice.dev/when-full, when-none: wait */
+	bool keep_on_eject;          /* annotation sluice.dev/on-eject: keep */
 };
 
 struct object_ip {
@@ -81,6 +86,7 @@ struct object_port {
 
 struct object_slice;
 struct object_rule;
+struct object_virtual;
 
 struct object_service {
 	struct object object;
@@ -98,6 +104,7 @@ struct object_service {
 	unsigned spec_line;
 	struct object_slice *slices;    /* by objects_seal() */
 	const struct object_rule *rule; /* by objects_seal(); NULL: none */
+	const struct object_virtual *virtual; /* likewise */
 };
 
 struct object_container {
@@ -133,22 +140,47 @@ struct object_slice {
 	struct object_slice *next; /* of the same Service */
 };
 
-/* A part of a DestinationRule that Sluice acts upon. */
+/* What Sluice acts upon of a traffic policy. */
 struct object_traffic {
-	__u16 port;            /* of portLevelSettings; 0: the whole Service */
+	__u16 port;      /* of portLevelSettings; 0: the whole Service */
+	unsigned line;   /* of that port */
+	const char *field;
 	bool has_idle_timeout;
 	unsigned idle_timeout_ms;
+	unsigned connect_timeout_ms;  /* 0: none */
+	unsigned max_connections;     /* 0: none */
+	unsigned max_parked;          /* http1MaxPendingRequests; 0: none */
+	struct model_outlier outlier; /* Istio's defaults applied; all zero: none */
+	struct model_warmup warmup;   /* likewise */
+};
+
+/* Whom a rule is about, by the name of a Service of the cluster. */
+struct object_host {
+	const char *namespace, *name; /* NULL: no Service of ours */
 	unsigned line;
 	const char *field;
 };
 
 struct object_rule {
 	struct object object;
-	const char *host_namespace, *host_name; /* NULL: a host that names no Service of ours */
+	struct object_host host;
 	bool selective;                         /* workloadSelector: not for everyone */
 	struct object_traffic traffic;
 	struct object_traffic *ports;
 	size_t n_ports;
+};
+
+/* A VirtualService: whole, or nothing of it. */
+struct object_virtual {
+	struct object object;
+	struct object_host *hosts; /* those that name a Service of the cluster */
+	size_t n_hosts;
+	const char *left_out;      /* why nothing of it is acted upon; NULL: its retries are */
+	bool has_retries;
+	struct model_retry retry;
+	__u16 port;                /* the Service's port that it is about; 0: all */
+	unsigned port_line;
+	const char *port_field;
 };
 
 struct objects;

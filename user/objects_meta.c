@@ -5,14 +5,14 @@
  * name, so that a slip of the fingers does not go unseen. Called by objects.c.
  */
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "decode.h"
 
-#define OURS  "sluice.dev/"
-#define LATER "valid, but not acted upon by this version"
+#define OURS "sluice.dev/"
 
 static int decode_steer(struct decode *decode, const struct yaml_node *value, void *into)
 {
@@ -74,18 +74,85 @@ static int decode_probe_interval(struct decode *decode, const struct yaml_node *
 	return 0;
 }
 
+static int decode_cap(struct decode *decode, const struct yaml_node *value, void *into)
+{
+	unsigned long cap;
+	char *end;
+
+	errno = 0;
+	cap = strtoul(value->text, &end, 10);
+	if (value->text[strspn(value->text, "0123456789")] || end == value->text || errno ||
+	    cap < 1 || cap > INT32_MAX)
+		return decode_refuse(decode, value,
+				     "\"%s\" is not a number of connections; write \"1\" to \"%d\", "
+				     "or take it out for no cap",
+				     value->text, INT32_MAX);
+	*(unsigned *)into = (unsigned)cap;
+	return decode_honour(decode, value);
+}
+
+/* What is the whole Service's business is no single Pod's. */
+static int honour_of_service(struct decode *decode, const struct yaml_node *value)
+{
+	if (decode->object->kind != OBJECT_POD)
+		return decode_honour(decode, value);
+	return decode_note(decode, value, VERDICT_UNSUPPORTED,
+			   "counts only on a Service; move it there");
+}
+
+static int decode_wait(struct decode *decode, const struct yaml_node *value, void *into)
+{
+	static const char *const names[] = {"refuse", "wait", NULL};
+	unsigned choice;
+	int err = decode_choice(decode, value, names, &choice);
+
+	if (err)
+		return err;
+	*(bool *)into = choice;
+	return honour_of_service(decode, value);
+}
+
+static int decode_on_eject(struct decode *decode, const struct yaml_node *value, void *into)
+{
+	static const char *const names[] = {"reset", "keep", NULL};
+	unsigned choice;
+	int err = decode_choice(decode, value, names, &choice);
+
+	if (err)
+		return err;
+	*(bool *)into = choice;
+	return honour_of_service(decode, value);
+}
+
+static int decode_reset_after(struct decode *decode, const struct yaml_node *value, void *into)
+{
+	uint64_t ns;
+	int err = decode_duration(decode, value, 100000000, &ns);
+
+	if (err)
+		return err;
+	if (ns > 86400000000000ull)
+		return decode_refuse(decode, value, "\"%s\" is too long; write at most \"24h\"",
+				     value->text);
+	*(unsigned *)into = (unsigned)(ns / 1000000);
+	return honour_of_service(decode, value);
+}
+
+#define OBJECT struct object
 static const struct field annotation_fields[] = {
 	FIELD_GET(OURS "weight", FIELD_STRING, SILENT, decode_weight, struct object, weight),
 	FIELD_GET(OURS "probe-interval", FIELD_STRING, HONOURED, decode_probe_interval,
 		  struct object, probe_interval_ms),
-	FIELD_SAY(OURS "load", FIELD_STRING, UNSUPPORTED, LATER),
-	FIELD_SAY(OURS "max-connections-per-replica", FIELD_STRING, UNSUPPORTED, LATER),
-	FIELD_SAY(OURS "when-full", FIELD_STRING, UNSUPPORTED, LATER),
-	FIELD_SAY(OURS "when-none", FIELD_STRING, UNSUPPORTED, LATER),
-	FIELD_SAY(OURS "reset-after", FIELD_STRING, UNSUPPORTED, LATER),
-	FIELD_SAY(OURS "on-eject", FIELD_STRING, UNSUPPORTED, LATER),
-	FIELD_SAY(OURS "rebalance", FIELD_STRING, UNSUPPORTED, LATER),
-	FIELD_SAY(OURS "accept-unenforced", FIELD_STRING, UNSUPPORTED, LATER),
+	FIELD_SAY(OURS "load", FIELD_STRING, UNSUPPORTED, SAY_LATER),
+	FIELD_GET(OURS "max-connections-per-replica", FIELD_STRING, SILENT, decode_cap, OBJECT,
+		  max_connections),
+	FIELD_GET(OURS "when-full", FIELD_STRING, SILENT, decode_wait, OBJECT, wait_full),
+	FIELD_GET(OURS "when-none", FIELD_STRING, SILENT, decode_wait, OBJECT, wait_none),
+	FIELD_GET(OURS "reset-after", FIELD_STRING, SILENT, decode_reset_after, OBJECT,
+		  reset_after_ms),
+	FIELD_GET(OURS "on-eject", FIELD_STRING, SILENT, decode_on_eject, OBJECT, keep_on_eject),
+	FIELD_SAY(OURS "rebalance", FIELD_STRING, UNSUPPORTED, SAY_LATER),
+	FIELD_SAY(OURS "accept-unenforced", FIELD_STRING, UNSUPPORTED, SAY_LATER),
 	{},
 };
 

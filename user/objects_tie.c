@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What names what: an EndpointSlice its Service, an endpoint its Pod, a
- * DestinationRule the Service of its host. One that names nobody is noted and
- * left out, not refused: objects come and go in any order. Called by
- * objects_seal().
+ * DestinationRule or a VirtualService the Services of its hosts. One that names
+ * nobody is noted and left out, not refused: objects come and go in any order.
+ * Called by objects_seal().
  */
 #include <errno.h>
 #include <stdio.h>
@@ -58,29 +58,62 @@ static int tie_slice(struct objects *objects, struct arena *arena, struct object
 	return 0;
 }
 
+static struct object_service *service_of(struct objects *objects, const struct object_host *host)
+{
+	return (struct object_service *)objects_find(objects, OBJECT_SERVICE, host->namespace,
+						     host->name);
+}
+
+/* The Service that `host` names has no rule of this kind (`taken`) yet; else says why not. 1: it has
+ * none, and may take this one. 0, -ENOMEM. */
+static int may_tie(struct arena *arena, struct object *object, const struct object_host *host,
+		   const struct object_service *service, const struct object *taken)
+{
+	char reason[512];
+
+	if (service && (!taken || taken == object))
+		return 1;
+	if (service)
+		snprintf(reason, sizeof(reason),
+			 "%s governs this host already: the rule is left out", taken->title);
+	else
+		snprintf(reason, sizeof(reason),
+			 "Service %s/%s is not in the input: the rule is left out",
+			 host->namespace, host->name);
+	return note_loose(arena, object, host->field, reason);
+}
+
 static int tie_rule(struct objects *objects, struct arena *arena, struct object_rule *rule)
 {
 	struct object_service *service;
-	char reason[512];
+	int ret;
 
-	if (!rule->host_name || rule->selective)
+	if (!rule->host.name || rule->selective)
 		return 0; /* noted when it was decoded */
-	service = (struct object_service *)objects_find(objects, OBJECT_SERVICE,
-							rule->host_namespace, rule->host_name);
-	if (!service) {
-		snprintf(reason, sizeof(reason),
-			 "Service %s/%s is not in the input: the rule is left out",
-			 rule->host_namespace, rule->host_name);
-		return note_loose(arena, &rule->object, "spec.host", reason);
+	service = service_of(objects, &rule->host);
+	ret = may_tie(arena, &rule->object, &rule->host, service,
+		      service && service->rule ? &service->rule->object : NULL);
+	if (ret > 0)
+		service->rule = rule;
+	return ret < 0 ? ret : 0;
+}
+
+/* One that is left out is tied too: its Service's verdicts name it. */
+static int tie_virtual(struct objects *objects, struct arena *arena,
+		       struct object_virtual *virtual)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < virtual->n_hosts && ret >= 0; i++) {
+		const struct object_host *host = &virtual->hosts[i];
+		struct object_service *service = service_of(objects, host);
+
+		ret = may_tie(arena, &virtual->object, host, service,
+			      service && service->virtual ? &service->virtual->object : NULL);
+		if (ret > 0)
+			service->virtual = virtual;
 	}
-	if (service->rule) {
-		snprintf(reason, sizeof(reason),
-			 "%s governs this host already: the rule is left out",
-			 service->rule->object.title);
-		return note_loose(arena, &rule->object, "spec.host", reason);
-	}
-	service->rule = rule;
-	return 0;
+	return ret < 0 ? ret : 0;
 }
 
 int objects_tie(struct objects *objects, struct arena *arena)
@@ -95,5 +128,8 @@ int objects_tie(struct objects *objects, struct arena *arena)
 	list = objects_of(objects, OBJECT_RULE, &n);
 	for (size_t i = 0; i < n && !err; i++)
 		err = tie_rule(objects, arena, (struct object_rule *)list[i]);
+	list = objects_of(objects, OBJECT_VIRTUAL, &n);
+	for (size_t i = 0; i < n && !err; i++)
+		err = tie_virtual(objects, arena, (struct object_virtual *)list[i]);
 	return err;
 }

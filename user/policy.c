@@ -16,9 +16,6 @@
 
 #include "policy_parts.h"
 
-#define IDLE_TCP_MS (3600u * 1000) /* Istio's default for idleTimeout */
-#define IDLE_UDP_MS (120u * 1000)  /* nf_conntrack_udp_timeout_stream */
-
 int policy_say(struct policy *policy, const struct object *object, enum verdict_kind kind,
 	       unsigned line, const char *field, const char *format, ...)
 {
@@ -45,19 +42,6 @@ static bool is_steered(const struct policy *policy, const struct object_service 
 		return service->object.steer != STEER_DISABLED;
 	namespace = objects_find(policy->objects, OBJECT_NAMESPACE, "", service->object.namespace);
 	return namespace && namespace->steer == STEER_ENABLED;
-}
-
-/* A port's own settings take the place of the rule's, they do not add to them (Istio). */
-static unsigned idle_timeout_of(const struct object_rule *rule, const struct object_port *port)
-{
-	const struct object_traffic *traffic = rule ? &rule->traffic : NULL;
-
-	if (port->proto != IPPROTO_TCP)
-		return IDLE_UDP_MS;
-	for (size_t i = 0; rule && i < rule->n_ports; i++)
-		if (rule->ports[i].port == port->port)
-			traffic = &rule->ports[i];
-	return traffic && traffic->has_idle_timeout ? traffic->idle_timeout_ms : IDLE_TCP_MS;
 }
 
 static int grow_services(struct policy *policy)
@@ -117,7 +101,6 @@ static int add_service(struct policy *policy, const struct object_service *servi
 		.port = htons(port->port),
 		.proto = port->proto,
 		.replace = is_replace(service),
-		.idle_timeout_ms = idle_timeout_of(service->rule, port),
 		.vips = calloc(n, sizeof(*row->vips)),
 		.port_name = strdup(port->name),
 	};
@@ -127,6 +110,7 @@ static int add_service(struct policy *policy, const struct object_service *servi
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
 		row->vips[row->n_vips++] = vips[i].vip;
+	policy_set_traffic(service, port, row);
 	*ret = row;
 	return 0;
 }

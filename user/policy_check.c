@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What Services share: a VIP belongs to one of them; a replica may stand
- * behind a few, and has one weight and one probe interval whoever leads to it.
+ * behind a few, and has one weight, one cap and one probe interval whoever leads to it.
  * Refuses clashes, and more than the datapath's tables hold. Called by policy.c.
  */
 #include <arpa/inet.h>
@@ -94,6 +94,19 @@ static int say_interval(struct policy *policy, const struct place *place, const 
 		first->replica->probe.interval_ms, first->service->object.title);
 }
 
+static int say_cap(struct policy *policy, const struct place *place, const struct place *first)
+{
+	char text[ADDR_PORT_STR_LEN];
+
+	return policy_say(
+		policy, &place->service->object, VERDICT_UNSUPPORTED, place->service->object.line,
+		"metadata.annotations[sluice.dev/max-connections-per-replica]",
+		"replica %s takes %u connections already (0: any number), by way of %s; annotate "
+		"the Pod instead",
+		addr_format_port(&place->replica->addr, place->replica->port, text),
+		first->replica->max_connections, first->service->object.title);
+}
+
 /* One replica, `n` times: the first Service by name decides. A verdict names the first replica
  * that this concerns, not each of thousands. */
 static int unite(struct policy *policy, const struct place *places, size_t n, bool *said)
@@ -105,14 +118,18 @@ static int unite(struct policy *policy, const struct place *places, size_t n, bo
 		struct model_replica *replica = places[i].replica;
 		bool weight = replica->weight != first->replica->weight;
 		bool interval = replica->probe.interval_ms != first->replica->probe.interval_ms;
+		bool cap = replica->max_connections != first->replica->max_connections;
 		bool *once = &said[places[i].service->object.index];
 
 		if (weight && !*once)
 			err = say_weight(policy, &places[i], first);
 		if (interval && !*once && !err)
 			err = say_interval(policy, &places[i], first);
-		*once |= weight || interval;
+		if (cap && !*once && !err)
+			err = say_cap(policy, &places[i], first);
+		*once |= weight || interval || cap;
 		replica->weight = first->replica->weight;
+		replica->max_connections = first->replica->max_connections;
 		replica->probe.interval_ms = first->replica->probe.interval_ms;
 	}
 	return err;

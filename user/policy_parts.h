@@ -52,6 +52,13 @@ int policy_collect_replicas(const struct policy *policy, const struct object_ser
 			    const struct object_port *port, bool ipv6, bool local,
 			    struct model_replica **ret, size_t *ret_n);
 
+/* policy_traffic.c: what DestinationRule, VirtualService and annotations say of one port goes into
+ * its row; the cap of one of its replicas (`pod` may be NULL), 0: none. */
+void policy_set_traffic(const struct object_service *service, const struct object_port *port,
+			struct model_service *row);
+unsigned policy_max_connections(const struct object_service *service,
+				const struct object_port *port, const struct object_pod *pod);
+
 /* policy_check.c: what the parts of the model must not do to each other. */
 int policy_check_vips(const struct policy *policy);
 int policy_unite_replicas(struct policy *policy);

@@ -125,6 +125,7 @@ static int fill_replica(const struct object_service *service, const struct objec
 		replica->weight = (__u16)service->object.weight;
 	if (pod && pod->object.weight)
 		replica->weight = (__u16)pod->object.weight;
+	replica->max_connections = policy_max_connections(service, port, pod);
 	/* publishNotReadyAddresses: readiness is to be disregarded, so nobody asks for it either.
 	 */
 	replica->ready = endpoint->ready || service->publish_not_ready;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Which notes become verdicts: all those on a steered Service, its slices, its
- * DestinationRule and its Pods; of other objects only those that count in any
+ * DestinationRule, its VirtualService and its Pods; of other objects only those that count in any
  * case. Pods of one Service come from one template: what is said of one is not
  * said again of the next. Called by policy.c.
  */
@@ -141,6 +141,24 @@ static int say_rule(struct policy *policy, const struct object_service *service)
 	return err;
 }
 
+/* It may govern several Services: what is said of its fields is said once. */
+static int say_virtual(struct policy *policy, const struct object_service *service)
+{
+	const struct object_virtual *virtual = service->virtual;
+	bool found = !virtual->port;
+	int err = 0;
+
+	if (!policy->said[virtual->object.index])
+		err = say_notes(policy, &virtual->object);
+	for (size_t i = 0; i < service->n_ports; i++)
+		found |= service->ports[i].port == virtual->port;
+	if (!err && !found)
+		err = policy_say(policy, &virtual->object, VERDICT_UNSUPPORTED, virtual->port_line,
+				 virtual->port_field, "%s has no port %u", service->object.title,
+				 virtual->port);
+	return err;
+}
+
 int policy_say_service(struct policy *policy, const struct object_service *service)
 {
 	int err = say_notes(policy, &service->object);
@@ -153,6 +171,8 @@ int policy_say_service(struct policy *policy, const struct object_service *servi
 	}
 	if (!err && service->rule)
 		err = say_rule(policy, service);
+	if (!err && service->virtual)
+		err = say_virtual(policy, service);
 	return err ? err : say_pods(policy, service);
 }
 

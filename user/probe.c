@@ -83,6 +83,11 @@ int probe_set_new(uv_loop_t *loop, probe_change_fn *fn, void *context, struct pr
 	return 0;
 }
 
+void probe_set_on_good(struct probe_set *set, probe_good_fn *fn)
+{
+	set->good = fn;
+}
+
 static void replica_free(struct probe_replica *replica)
 {
 	if (!replica)

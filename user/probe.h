@@ -57,6 +57,10 @@ struct probe_set;
 /* 0, or -errno. Sockets are kept open, up to about one a target: raise RLIMIT_NOFILE. SIGPIPE must
  * be ignored (TLS). */
 int probe_set_new(uv_loop_t *loop, probe_change_fn *fn, void *context, struct probe_set **ret);
+/* Called for each good probe, from the loop, before any change that it brings; `context` is that of
+ * the changes. It must be cheap, and call nothing of the set. NULL: for none, as at first. */
+typedef void probe_good_fn(void *context, __u32 replica);
+void probe_set_on_good(struct probe_set *set, probe_good_fn *fn);
 /* Stops at once; its handles are closed on the next turn of the loop. NULL is fine. */
 void probe_set_free(struct probe_set *set);
 

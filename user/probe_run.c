@@ -116,6 +116,8 @@ static void note_good(struct probe_replica *replica, uint64_t begun_ns, uint64_t
 
 	replica->judge.health.last_good_ns = now_ns;
 	replica->judge.health.latency_us = latency_us;
+	if (replica->set->good)
+		replica->set->good(replica->set->context, replica->row);
 	histogram->total++;
 	histogram->sum_us += latency_us;
 	for (int i = PROBE_LATENCY_BUCKETS - 1; i >= 0; i--) {

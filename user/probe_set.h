@@ -90,6 +90,7 @@ struct probe_set {
 	int epoll_fd;   /* one fd for the loop, whatever number of sockets */
 	unsigned open_handles;
 	probe_change_fn *fn;
+	probe_good_fn *good; /* NULL: nobody asks */
 	void *context;
 	struct probe_replica **rows; /* by row of the replica; holes are NULL */
 	size_t n_rows;

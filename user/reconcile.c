@@ -20,6 +20,8 @@
 #include "reconcile_state.h"
 
 #define LOAD_TTL_MS 3000 /* a report older than this is stale */
+#define RETRY_BUDGET 1000 /* a second: what a node spends on a service that answers nobody */
+#define MAX_EJECTION_MS 300000 /* Envoy's max_ejection_time, or the base where that is longer */
 
 /* ---- warm start -----------------------------------------------------------------------*/
 
@@ -67,6 +69,8 @@ int reconcile_new(struct tables *tables, struct events *events, reconcile_path_f
 	error = rows_init(&r->services, SL_MAX_SERVICES);
 	error = error ?: rows_init(&r->vips, SL_MAX_VIPS);
 	error = error ?: rows_init(&r->replicas, SL_MAX_REPLICAS);
+	r->warm = calloc(SL_MAX_REPLICAS, sizeof(*r->warm));
+	error = error ?: r->warm ? 0 : -ENOMEM;
 	error = error ?: ranges_init(&r->ranges, SL_MAX_MEMBERS);
 	error = error ?: index_init(&r->index, tables->addr_index, tables->filters,
 				    tables->control->seed);
@@ -88,6 +92,7 @@ void reconcile_free(struct reconcile *r)
 	free(r->services.row);
 	free(r->vips.row);
 	free(r->replicas.row);
+	free(r->warm);
 	free(r);
 }
 
@@ -251,6 +256,57 @@ static int apply_vips(struct reconcile *r, const struct model_service *service, 
 
 /* ---- the whole -------------------------------------------------------------------------------*/
 
+static __u32 ticks(const struct reconcile *r, uint64_t ms)
+{
+	uint64_t n = (ms * r->tables->control->hz + 999) / 1000;
+
+	return n < INT32_MAX ? n : INT32_MAX; /* times are compared by the sign of a difference */
+}
+
+/* Retries, outlier detection, caps; the programs read each field by itself. */
+static void set_policy(const struct reconcile *r, const struct model_service *service,
+		       struct sl_service *entry)
+{
+	const struct model_outlier *outlier = &service->outlier;
+	uint64_t most_ms = outlier->base_ejection_ms;
+
+	entry->retry_attempts = service->retry.attempts;
+	entry->retry_budget = RETRY_BUDGET;
+	entry->max_parked = service->max_parked;
+	entry->syn_deadline_ticks = ticks(r, service->retry.deadline_ms);
+	entry->eject_5xx = outlier->consecutive_5xx;
+	entry->eject_gateway = outlier->consecutive_gateway;
+	entry->eject_local = outlier->split ? outlier->consecutive_local : 0;
+	entry->max_ejection_percent = outlier->max_ejection_percent;
+	entry->min_health_percent = outlier->min_health_percent;
+	entry->base_ejection_ticks = ticks(r, outlier->base_ejection_ms);
+	if (most_ms < MAX_EJECTION_MS)
+		most_ms = outlier->enabled ? MAX_EJECTION_MS : 0;
+	entry->max_ejection_ticks = ticks(r, most_ms);
+}
+
+static __u32 policy_flags(const struct model_service *service)
+{
+	const struct model_outlier *outlier = &service->outlier;
+	__u32 flags = SL_SERVICE_USED;
+
+	if (service->replace)
+		flags |= SL_SERVICE_REPLACE;
+	if (service->retry.off)
+		flags |= SL_SERVICE_NO_RETRY;
+	if (outlier->consecutive_5xx || outlier->consecutive_gateway)
+		flags |= SL_SERVICE_SNIFF;
+	if (outlier->split)
+		flags |= SL_SERVICE_SPLIT;
+	if (service->wait_full)
+		flags |= SL_SERVICE_WAIT_FULL;
+	if (service->wait_none)
+		flags |= SL_SERVICE_WAIT_NONE;
+	if (service->keep_on_eject)
+		flags |= SL_SERVICE_KEEP;
+	return flags;
+}
+
 static int apply_service(struct reconcile *r, const struct model_service *service,
 			 const union sl_addr *addresses, size_t n_addresses)
 {
@@ -262,8 +318,8 @@ static int apply_service(struct reconcile *r, const struct model_service *servic
 	if (row < 0)
 		return row;
 	entry = &r->tables->services[row];
-	flags = entry->flags & SL_SERVICE_LOADS;
-	flags |= SL_SERVICE_USED | (service->replace ? SL_SERVICE_REPLACE : 0);
+	flags = (entry->flags & SL_SERVICE_LOADS) | policy_flags(service);
+	set_policy(r, service, entry);
 	entry->idle_ticks = (uint64_t)service->idle_timeout_ms * r->tables->control->hz / 1000;
 	entry->load_ttl_ms = LOAD_TTL_MS;
 	__atomic_store_n(&entry->flags, flags, __ATOMIC_RELEASE);

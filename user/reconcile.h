@@ -47,6 +47,10 @@ void reconcile_paths(struct reconcile *reconcile);
 void reconcile_health(struct reconcile *reconcile, __u32 replica, __u16 health,
 		      const char *evidence);
 
+/* Moves slow starts on; call it every 100 ms or so. False: no replica will ever have one, until a
+ * model is applied again. */
+bool reconcile_warm(struct reconcile *reconcile);
+
 /* Row of a replica, or -ENOENT. */
 int64_t reconcile_find_replica(const struct reconcile *reconcile, const union sl_addr *addr,
 			       __be16 port, __u8 proto);

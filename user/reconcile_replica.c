@@ -44,8 +44,12 @@ static void replica_event(struct reconcile *r, enum sl_event_kind kind, __u32 ro
 		events_add(r->events, &event, "%s", text);
 }
 
-/* Stores new flags; says so when the state that people see changed. */
-static void set_flags(struct reconcile *r, __u32 row, __u16 flags, const char *evidence)
+void reconcile_state_event(struct reconcile *r, __u32 row, const char *text)
+{
+	replica_event(r, SL_EVENT_REPLICA_STATE, row, text);
+}
+
+void reconcile_set_flags(struct reconcile *r, __u32 row, __u16 flags, const char *evidence)
 {
 	struct sl_replica *replica = &r->tables->replicas[row];
 	enum sl_replica_state before = maps_replica_state(replica, r->tables->kernel->now);
@@ -54,7 +58,23 @@ static void set_flags(struct reconcile *r, __u32 row, __u16 flags, const char *e
 		return;
 	__atomic_store_n(&replica->config.flags, flags, __ATOMIC_RELEASE);
 	if (maps_replica_state(replica, r->tables->kernel->now) != before)
-		replica_event(r, SL_EVENT_REPLICA_STATE, row, evidence);
+		reconcile_state_event(r, row, evidence);
+}
+
+/* The same for what may take a replica out or bring it back. */
+static void set_flags(struct reconcile *r, __u32 row, __u16 flags, const char *evidence)
+{
+	char text[512], slow[64];
+	bool begins;
+
+	flags = reconcile_warm_flags(r, row, flags, &begins);
+	if (!begins) {
+		reconcile_set_flags(r, row, flags, evidence);
+		return;
+	}
+	snprintf(text, sizeof(text), "%s; %s", evidence,
+		 reconcile_warm_text(r, row, slow, sizeof(slow)));
+	reconcile_set_flags(r, row, flags, text);
 }
 
 void reconcile_health(struct reconcile *r, __u32 row, __u16 health, const char *evidence)
@@ -199,6 +219,17 @@ static void write_name(struct reconcile *r, __u32 row, const struct model_replic
 		r->replicas.row[row].name = hash;
 }
 
+/* Says that a replica joined, and how. */
+static void say_new(struct reconcile *r, __u32 row, const char *pod)
+{
+	char text[64];
+
+	replica_event(r, SL_EVENT_REPLICA_ADD, row, pod ? pod : "");
+	if (maps_replica_state(&r->tables->replicas[row], r->tables->kernel->now) ==
+	    SL_STATE_WARMING)
+		reconcile_state_event(r, row, reconcile_warm_text(r, row, text, sizeof(text)));
+}
+
 static int64_t replica_new(struct reconcile *r, const struct model_replica *replica, __u32 service)
 {
 	struct index_key key =
@@ -216,7 +247,10 @@ static int64_t replica_new(struct reconcile *r, const struct model_replica *repl
 	entry->config.proto = replica->proto;
 	entry->config.addr_sum = sl_addr_sum(&replica->addr);
 	entry->config.weight = replica->weight;
-	entry->config.flags = model_flags(replica);
+	entry->config.max_connections = replica->max_connections;
+	reconcile_warm_rules(r, row, &r->services.row[service].wanted->warmup, true);
+	entry->config.flags = reconcile_warm_new(r, row, model_flags(replica),
+						 SL_MEMBERS_LENGTH(r->tables->services[service].members));
 	/* Not where an earlier life began: the replica may still hold those ports in TIME_WAIT. */
 	if (getrandom(&entry->state.snat_cursor, sizeof(entry->state.snat_cursor), 0) < 0)
 		entry->state.snat_cursor = reconcile_now_ns();
@@ -229,7 +263,7 @@ static int64_t replica_new(struct reconcile *r, const struct model_replica *repl
 		return error;
 	}
 	set_path(r, row);
-	replica_event(r, SL_EVENT_REPLICA_ADD, row, replica->pod ? replica->pod : "");
+	say_new(r, row, replica->pod);
 	return row;
 }
 
@@ -250,14 +284,17 @@ int64_t reconcile_replica(struct reconcile *r, const struct model_replica *repli
 	if (error)
 		return error;
 	config->weight = replica->weight;
+	config->max_connections = replica->max_connections;
 	if (r->replicas.row[row].retired) {
 		rows_retire(&r->replicas, row, false);
 		replica_event(r, SL_EVENT_REPLICA_ADD, row, "came back");
 	}
+	reconcile_warm_rules(r, row, &r->services.row[service].wanted->warmup,
+			     !r->replicas.row[row].seen);
 	r->replicas.row[row].seen = true;
 	set_flags(r, row,
 		  (config->flags & (HEALTH | SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE |
-				    SL_REPLICA_HAS_LOAD)) |
+				    SL_REPLICA_WARMING | SL_REPLICA_HAS_LOAD)) |
 			  model_flags(replica),
 		  replica->terminating ? "terminating" : "EndpointSlice");
 	write_name(r, row, replica);

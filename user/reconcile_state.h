@@ -2,7 +2,7 @@
 /*
  * Inside reconcile: its state, and what its files share. reconcile.c applies a
  * model that reconcile_check.c found to fit, reconcile_replica.c keeps replica
- * rows, reconcile_reclaim.c frees what nobody refers to any more,
+ * rows, reconcile_warmup.c their slow start, reconcile_reclaim.c frees what nobody refers to any more,
  * reconcile_rows.c knows which rows are taken.
  */
 #ifndef SLUICE_RECONCILE_STATE_H
@@ -23,6 +23,17 @@ struct row {
 	const struct model_service *wanted; /* a service's, while a model is applied; NULL: gone */
 };
 
+/* Slow start of a replica; all zero: none. */
+struct warm {
+	struct model_warmup rules;
+	bool known;        /* the rules: a model was applied since this agent began */
+	uint64_t begun_ns; /* 0: it is out, or an earlier agent began it */
+	bool armed;        /* it is out, and begins when it is back */
+};
+
+/* What a replica comes back from; ejections are the kernel's. */
+#define RECONCILE_OUT (SL_REPLICA_NOT_SERVING | SL_REPLICA_NO_ROUTE | SL_REPLICA_PROBE_DOWN)
+
 struct rows {
 	struct row *row;
 	__u32 n;       /* size of the table */
@@ -37,6 +48,7 @@ struct reconcile {
 	struct index index;
 	struct ranges ranges;
 	struct rows services, vips, replicas;
+	struct warm *warm; /* by row of the replica */
 	__u32 n_sources;
 	__u32 reclaim_slice;  /* next slice of the flow table to look at */
 	__u32 reclaim_slices; /* 0: no pass under way */
@@ -69,6 +81,23 @@ int reconcile_check(struct reconcile *r, const struct model *model, const union 
 /* Row for a replica of the model, made or brought up to date; -ENOSPC, -errno. */
 int64_t reconcile_replica(struct reconcile *r, const struct model_replica *replica, __u32 service);
 void reconcile_retire_replica(struct reconcile *r, __u32 row);
+
+/* Stores new flags; says so, with the evidence, when the state that people see changed. */
+void reconcile_set_flags(struct reconcile *r, __u32 row, __u16 flags, const char *evidence);
+/* SL_EVENT_REPLICA_STATE of the state that it is in. */
+void reconcile_state_event(struct reconcile *r, __u32 row, const char *text);
+
+/* reconcile_warmup.c. The rules of a replica, `first` in this model or of one more service that has
+ * it: the longest counts. */
+void reconcile_warm_rules(struct reconcile *r, __u32 row, const struct model_warmup *rules,
+			  bool first);
+/* The flags of a row that is made; `joins`: its service had others already. */
+__u16 reconcile_warm_new(struct reconcile *r, __u32 row, __u16 flags, bool joins);
+/* The flags that a row is to have, with slow start as a change of flags begins or ends it; stores
+ * the share that goes with them. */
+__u16 reconcile_warm_flags(struct reconcile *r, __u32 row, __u16 flags, bool *ret_begins);
+/* "slow start of 60 s", into buf. */
+const char *reconcile_warm_text(const struct reconcile *r, __u32 row, char *buf, size_t len);
 
 /* Takes a service-port out of the list of every replica. */
 void reconcile_forget_service(struct reconcile *r, __u32 service);

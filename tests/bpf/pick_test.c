@@ -260,6 +260,112 @@ TEST(the_only_serving_one_of_a_thousand_is_found)
 	fixture_once(none_serves, &large);
 }
 
+/* ---- slow start ------------------------------------------------------------------------*/
+
+static void warm_up(struct fixture *f, __u32 replica, unsigned percent)
+{
+	f->replicas[replica].config.warming = percent * 65536 / 100;
+	f->replicas[replica].config.flags |= SL_REPLICA_WARMING;
+}
+
+static void warming_scan(struct fixture *f)
+{
+	fixture_simple(f, 0, 4);
+	warm_up(f, 0, 10);
+	CHECK_INT(open_flows(f, 310), 310);
+	CHECK(inflight(f, 0) >= 9 && inflight(f, 0) <= 11); /* 100 100 100 10 */
+	warm_up(f, 0, 50);
+	CHECK_INT(open_flows(f, 40), 40); /* 100 100 100 50 */
+	CHECK(inflight(f, 0) >= 49 && inflight(f, 0) <= 51);
+	f->replicas[0].config.flags &= ~SL_REPLICA_WARMING;
+	CHECK_INT(open_flows(f, 50), 50);
+	CHECK(inflight(f, 0) >= 99 && inflight(f, 0) <= 101);
+}
+
+TEST(a_warming_replica_fills_to_its_share)
+{
+	fixture_once(warming_scan, &large);
+}
+
+static void warming_light(struct fixture *f)
+{
+	__u32 service = fixture_simple(f, 0, 2);
+
+	f->replicas[0].config.weight = f->replicas[1].config.weight = 1;
+	fixture_publish(f, service);
+	warm_up(f, 0, 25);
+	CHECK_INT(open_flows(f, 100), 100);
+	CHECK(inflight(f, 0) >= 19 && inflight(f, 0) <= 21);
+}
+
+TEST(a_share_of_weight_one_is_a_share_too)
+{
+	fixture_once(warming_light, NULL);
+}
+
+static void warming_draws(struct fixture *f)
+{
+	many(f, 40);
+	warm_up(f, 7, 10);
+	CHECK_INT(open_flows(f, 3910), 3910); /* 100 each, and 10 */
+	CHECK(inflight(f, 7) >= 4 && inflight(f, 7) <= 20);
+}
+
+TEST(of_many_replicas_a_warming_one_takes_its_share_of_draws)
+{
+	fixture_once(warming_draws, &large);
+}
+
+/* Each as good as no share: the draws that look at it would find nobody. */
+static void all_warming(struct fixture *f)
+{
+	many(f, 40);
+	for (unsigned i = 0; i < 40; i++) {
+		f->replicas[i].config.warming = 1;
+		f->replicas[i].config.flags |= SL_REPLICA_WARMING;
+	}
+	CHECK_INT(open_flows(f, 400), 400);
+	for (unsigned i = 0; i < 40; i++)
+		CHECK(inflight(f, i) >= 5 && inflight(f, i) <= 15);
+	CHECK_INT(fixture_counter(f, SL_COUNT_PANIC_PICKS), 0);
+}
+
+TEST(when_all_are_warming_all_are_picked)
+{
+	fixture_once(all_warming, &large);
+}
+
+static void all_warming_scanned(struct fixture *f)
+{
+	fixture_simple(f, 0, 4);
+	for (unsigned i = 0; i < 4; i++)
+		warm_up(f, i, 1);
+	CHECK_INT(open_flows(f, 40), 40);
+	for (unsigned i = 0; i < 4; i++)
+		CHECK_INT(inflight(f, i), 10);
+}
+
+TEST(when_all_of_few_are_warming_they_are_equals)
+{
+	fixture_once(all_warming_scanned, NULL);
+}
+
+static void warming_beats_unfit(struct fixture *f)
+{
+	fixture_simple(f, SL_SERVICE_LOADS, 4);
+	for (unsigned i = 1; i < 4; i++)
+		f->replicas[i].config.flags |= SL_REPLICA_DRAINING;
+	f->replicas[0].config.warming = 1; /* as good as no share */
+	f->replicas[0].config.flags |= SL_REPLICA_WARMING;
+	CHECK_INT(open_flows(f, 200), 200);
+	CHECK_INT(inflight(f, 0), 200);
+}
+
+TEST(a_warming_replica_goes_before_a_draining_one)
+{
+	fixture_once(warming_beats_unfit, &large);
+}
+
 /* ---- reported load --------------------------------------------------------------------*/
 
 /*
@@ -365,6 +471,24 @@ static void unfit_with_loads(struct fixture *f)
 	f->replicas[0].config.flags |= SL_REPLICA_SUSPECT; /* idle, since nobody reaches it */
 	CHECK_INT(open_flows(f, 200), 200);
 	CHECK_INT(inflight(f, 0), 0);
+}
+
+/* Few replicas are drawn too where they report load: eight draws of 32 may miss the only fit one. */
+static void one_fit_with_loads(struct fixture *f)
+{
+	many(f, 32);
+	f->services[0].flags |= SL_SERVICE_LOADS;
+	for (unsigned i = 0; i < 32; i++)
+		if (i != 17)
+			f->replicas[i].config.flags |= SL_REPLICA_PROBE_DOWN;
+	CHECK_INT(open_flows(f, 100), 100);
+	CHECK_INT(inflight(f, 17), 100);
+	CHECK_INT(fixture_counter(f, SL_COUNT_PANIC_PICKS), 0);
+}
+
+TEST(the_only_fit_one_of_few_with_loads_is_found)
+{
+	fixture_once(one_fit_with_loads, &large);
 }
 
 TEST(an_idle_but_suspect_replica_attracts_nothing)

@@ -80,6 +80,29 @@ def services(shared):
 
 
 @case
+def services_show_their_policy(shared):
+    llm, old, embed = shared.cli.json("service", "show")
+    check_equal((llm["retry_attempts"], llm["retry_budget"], llm["max_parked"]), (3, 1000, 1024),
+                "retries and waiting line")
+    check_equal((llm["consecutive_5xx_errors"], llm["consecutive_gateway_errors"],
+                 llm["consecutive_local_origin_failures"], llm["split_local_origin_errors"]),
+                (5, 0, 0, False), "thresholds")
+    check_equal((llm["base_ejection_s"], llm["max_ejection_s"], llm["max_ejection_percent"],
+                 llm["min_health_percent"]), (30, 300, 10, 0), "ejections")
+    check_equal((llm["when_full"], llm["when_none"], llm["on_eject"]),
+                ("wait", "refuse", "keep"), "annotations")
+    check(llm["syn_deadline_ms"] > 0, "a deadline")
+    check_equal((old["consecutive_5xx_errors"], old["syn_deadline_ms"], old["on_eject"]),
+                (0, None, "reset"), "no policy")
+    text = shared.cli.text("service", "show", "llm")
+    check("port 80: 3 retries; ejects after 5 5xx, 0 gateway, 0 connect failures in a row (0: off), "
+          "for 30 s, at most 10 %; when full: wait, when none: refuse; on eject: keep" in text, text)
+    text = shared.cli.text("service", "show", "old")
+    check("nothing is ejected by count" in text, text)
+    check("retries" not in shared.cli.text("service", "show", "embed"), "of UDP there is nothing")
+
+
+@case
 def services_text_says_who_is_not_steered(shared):
     text = shared.cli.text("service", "show", "default/llm")
     check("overlay: the node's own clients" in text, text)
@@ -100,6 +123,9 @@ def replicas_are_unique_rows(shared):
     check_equal((one["port"], one["weight"], one["state"]), (8000, 400, "suspect"), "replica")
     check_equal((one["inflight"], one["owned"], one["picks"], one["connect_failures"],
                  one["ejections"], one["retries"]), (1, 0, 7, 2, 1, 4), "numbers")
+    check_equal((one["max_connections"], one["full"], one["last_good_probe_s"],
+                 one["ejected_s"], one["warming_percent"]), (64, 9, 2, None, None), "policy")
+    check_equal(rows["10.244.0.5"]["max_connections"], None, "no cap")
     check_equal((one["pod"], one["node"], one["local"]), ("default/llm-b", "node2", False), "place")
     check_equal(rows["10.244.0.5"]["state"], "ready", "state")
     check_equal(rows["fd00:244::8"]["state"], "down", "state")

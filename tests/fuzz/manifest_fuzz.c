@@ -4,7 +4,7 @@
  * byte as the choice between YAML and JSON. It must end with a model or with a
  * refusal that gives a reason, and leak nothing.
  *
- * fuzz-links: user/yaml.c user/yaml_node.c user/arena.c user/utf8.c user/strbuf.c user/verdict.c user/model.c user/addr.c user/duration.c user/nearest.c user/decode.c user/decode_value.c user/objects.c user/objects_tie.c user/objects_meta.c user/objects_service.c user/objects_slice.c user/objects_pod.c user/objects_rule.c user/policy.c user/policy_vip.c user/policy_replica.c user/policy_check.c user/policy_verdict.c
+ * fuzz-links: user/yaml.c user/yaml_node.c user/arena.c user/utf8.c user/strbuf.c user/verdict.c user/model.c user/addr.c user/duration.c user/nearest.c user/decode.c user/decode_value.c user/objects.c user/objects_tie.c user/objects_meta.c user/objects_service.c user/objects_slice.c user/objects_pod.c user/objects_rule.c user/objects_traffic.c user/objects_outlier.c user/objects_virtual.c user/policy.c user/policy_vip.c user/policy_traffic.c user/policy_replica.c user/policy_check.c user/policy_verdict.c
  */
 #include <errno.h>
 #include <stdint.h>

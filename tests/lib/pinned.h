@@ -190,6 +190,22 @@ static inline void pinned_service(struct pinned *p, __u32 row, const char *servi
 	p->services[row].idle_ticks = 3600 * PINNED_HZ;
 }
 
+/* outlierDetection, retries and caps of a row. */
+static inline void pinned_policy(struct pinned *p, __u32 row)
+{
+	struct sl_service *service = &p->services[row];
+
+	service->flags |= SL_SERVICE_SNIFF | SL_SERVICE_WAIT_FULL | SL_SERVICE_KEEP;
+	service->retry_attempts = 3;
+	service->retry_budget = 1000;
+	service->syn_deadline_ticks = 5;
+	service->max_parked = 1024;
+	service->eject_5xx = 5;
+	service->max_ejection_percent = 10;
+	service->base_ejection_ticks = 30 * PINNED_HZ;
+	service->max_ejection_ticks = 300 * PINNED_HZ;
+}
+
 static inline void pinned_vip(struct pinned *p, __u32 row, const char *addr, int port, int proto,
 			      __u32 service)
 {
@@ -249,6 +265,8 @@ static inline void pinned_fill_objects(struct pinned *p)
 	p->services[0].load_ttl_ms = 60000;
 	pinned_service(p, 1, "default/llm", "http", 80, IPPROTO_TCP, true);
 	pinned_service(p, 2, "default/llm", "http", 80, IPPROTO_TCP, false);
+	pinned_policy(p, 1);
+	pinned_policy(p, 2);
 	pinned_service(p, 3, "default/old", "http", 8080, IPPROTO_TCP, false);
 	pinned_vip(p, 0, "fd00:96::1", 53, IPPROTO_UDP, 0);
 	pinned_vip(p, 1, "192.0.2.10", 80, IPPROTO_TCP, 1);
@@ -265,9 +283,11 @@ static inline void pinned_fill_objects(struct pinned *p)
 	p->replicas[1].config.load = 640;
 	p->replicas[1].config.report_ns = now_ns;
 	p->replicas[5].config.weight = 400;
+	p->replicas[5].config.max_connections = 64;
+	p->replicas[5].config.probe_good = PINNED_NOW - 2 * PINNED_HZ;
 	p->replicas[5].state = (struct sl_replica_state_row){.inflight = 1, .picks = 7,
 							     .connect_failures = 2, .ejections = 1,
-							     .retries = 4};
+							     .retries = 4, .full = 9};
 	p->replicas[6].state = (struct sl_replica_state_row){.inflight = 3, .owned = 5, .picks = 10};
 	pinned_join(p, 0, 0);
 	pinned_join(p, 1, 0);

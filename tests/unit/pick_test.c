@@ -112,7 +112,7 @@ TEST(weight_zero_counts_as_one)
 {
 	struct sl_replica_config config = {.weight = 0};
 
-	CHECK_INT(sl_cost_of(&plain, &config, 0, NOW).weight, 1);
+	CHECK_INT(sl_cost_of(&plain, &config, 0, NOW).weight, SL_WEIGHT_ONE);
 }
 
 TEST(the_largest_numbers_do_not_overflow)
@@ -126,7 +126,8 @@ TEST(the_largest_numbers_do_not_overflow)
 	cheap = sl_cost_of(&loaded, &light, UINT32_MAX, NOW);
 	CHECK_INT(dear.load, UINT32_MAX + (1ull << 40));
 	CHECK(dear.load < 1ull << 42);
-	CHECK(dear.load <= UINT64_MAX / 65535);
+	CHECK(dear.load <= UINT64_MAX / cheap.weight);
+	CHECK_INT(cheap.weight, 65535 * SL_WEIGHT_ONE);
 	CHECK(sl_cost_less(cheap, dear));
 	CHECK(!sl_cost_less(dear, cheap));
 	dear = sl_cost_of(&plain, &most, UINT32_MAX, NOW);
@@ -143,4 +144,60 @@ TEST(a_draw_takes_the_slot_or_its_alias)
 	CHECK_INT(sl_member_draw(&member, 1000), 2);
 	CHECK_INT(sl_member_draw(&member, UINT32_MAX), 2);
 	CHECK_INT(sl_member_draw(&whole, UINT32_MAX), 1);
+}
+
+/* ---- slow start --------------------------------------------------------------------------- */
+
+static struct sl_replica_config warming(__u16 weight, __u16 share)
+{
+	return (struct sl_replica_config){.weight = weight, .flags = SL_REPLICA_WARMING,
+					  .warming = share};
+}
+
+static long long weight_of(struct sl_replica_config config)
+{
+	return sl_weight_of(&config);
+}
+
+TEST(slow_start_takes_a_share_of_the_weight)
+{
+	struct sl_replica_config done = {.weight = 100, .warming = 1}; /* without the flag: nothing */
+
+	CHECK_INT(weight_of(done), 100 * SL_WEIGHT_ONE);
+	CHECK_INT(weight_of(warming(100, 32768)), 50 * SL_WEIGHT_ONE);
+	CHECK_INT(weight_of(warming(100, 6554)), 641);
+	CHECK_INT(weight_of(warming(1, 6554)), 7); /* a tenth of 64, rounded up */
+	CHECK_INT(weight_of(warming(1, 1)), 1);    /* never nothing */
+	CHECK_INT(weight_of(warming(0, 1)), 1);
+	CHECK_INT(weight_of(warming(100, 0)), 100 * SL_WEIGHT_ONE); /* no share was said */
+	CHECK_INT(weight_of(warming(65535, 65535)),
+		  65535ull * SL_WEIGHT_ONE * 65535 / 65536 + 1);
+}
+
+TEST(slow_start_makes_dearer)
+{
+	struct sl_replica_config cold = warming(100, 16384), warm = {.weight = 100};
+
+	CHECK(sl_cost_less(sl_cost_of(&plain, &warm, 2, NOW), sl_cost_of(&plain, &cold, 0, NOW)));
+	CHECK(!sl_cost_less(sl_cost_of(&plain, &warm, 3, NOW), sl_cost_of(&plain, &cold, 0, NOW)));
+	CHECK(sl_cost_less(sl_cost_of(&plain, &cold, 0, NOW), sl_cost_of(&plain, &warm, 4, NOW)));
+	CHECK_INT(sl_cost_of(&loaded, &cold, 0, NOW).weight, 25 * SL_WEIGHT_ONE);
+}
+
+TEST(slow_start_accepts_its_share_of_draws)
+{
+	struct sl_replica_config half = warming(100, 32768), least = warming(100, 1);
+	struct sl_replica_config plain = {.weight = 100, .warming = 1};
+	unsigned accepted = 0;
+
+	CHECK(sl_warming_accepts(&half, 0x7fffffff));
+	CHECK(!sl_warming_accepts(&half, 0x80000000));
+	CHECK(sl_warming_accepts(&least, 0) && !sl_warming_accepts(&least, 65536));
+	CHECK(sl_warming_accepts(&plain, UINT32_MAX));
+	for (__u32 i = 0; i < 65536; i++) {
+		struct sl_replica_config tenth = warming(100, 6554);
+
+		accepted += sl_warming_accepts(&tenth, i << 16);
+	}
+	CHECK_INT(accepted, 6554);
 }

@@ -332,3 +332,29 @@ TEST(probes_are_spread_over_their_interval)
 	CHECK(most <= 80);
 	bench_close(&bench);
 }
+
+static unsigned good_probes;
+
+static void note_good(void *context, __u32 replica)
+{
+	good_probes += replica == 0;
+}
+
+TEST(each_good_probe_is_told_and_no_other)
+{
+	struct bench bench;
+	unsigned told;
+
+	good_probes = 0;
+	bench_open(&bench, 4096);
+	probe_set_on_good(bench.lab.set, note_good);
+	LAB_WAIT(&bench.lab, good_probes >= 10);
+	CHECK_INT(bench.lab.n_changes, 1); /* though nothing changed */
+	close(bench.listen_fd);
+	bench.listen_fd = -1;
+	LAB_WAIT(&bench.lab, bench.health->down);
+	told = good_probes;
+	lab_run(&bench.lab, 100);
+	CHECK_INT(good_probes, told);
+	bench_close(&bench);
+}

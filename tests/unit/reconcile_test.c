@@ -19,11 +19,14 @@ struct fixture {
 	struct events events;
 	struct maps maps;
 	struct reconcile *reconcile;
+	bool routed; /* there is a way to each replica */
 	char error[1024];
 };
 
-static void no_path(void *context, const union sl_addr *to, struct reconcile_path *ret)
+static void path_of(void *context, const union sl_addr *to, struct reconcile_path *ret)
 {
+	if (context) /* a fixture with routes */
+		*ret = (struct reconcile_path){.ifindex = 7, .local = true};
 }
 
 static int hash_of(size_t value, __u32 n)
@@ -33,11 +36,11 @@ static int hash_of(size_t value, __u32 n)
 	return bpf_map_create(BPF_MAP_TYPE_HASH, "names", sizeof(__u32), value, n, &opts);
 }
 
-static bool begin(struct fixture *f)
+static bool begin_routed(struct fixture *f, bool routed)
 {
 	struct tables *t = &f->tables;
 
-	*f = (struct fixture){};
+	*f = (struct fixture){.routed = routed};
 	log_init(LOG_LEVEL_ERROR, false);
 	t->service_names_fd = hash_of(sizeof(struct sl_service_name), SL_MAX_SERVICES);
 	t->replica_names_fd = hash_of(sizeof(struct sl_replica_name), SL_MAX_REPLICAS);
@@ -63,8 +66,13 @@ static bool begin(struct fixture *f)
 				.service_names_fd = t->service_names_fd};
 	f->events = (struct events){.head = t->event_head, .maps = &f->maps,
 				    .ring = calloc(SL_MAX_EVENTS, sizeof(struct sl_event))};
-	CHECK_INT(reconcile_new(t, &f->events, no_path, NULL, &f->reconcile), 0);
+	CHECK_INT(reconcile_new(t, &f->events, path_of, f->routed ? f : NULL, &f->reconcile), 0);
 	return true;
+}
+
+static bool begin(struct fixture *f)
+{
+	return begin_routed(f, false);
 }
 
 static void end(struct fixture *f)
@@ -214,4 +222,190 @@ TEST(events_of_one_service_are_not_the_next_ones)
 	CHECK(ring[3].epoch != ring[2].epoch);
 	CHECK_INT(f.tables.services[0].epoch, ring[3].epoch);
 	end(&f);
+}
+
+TEST(policy_becomes_fields_of_the_service_row)
+{
+	struct model_replica replica = {.addr = address("10.1.0.1"), .port = htons(8000),
+					.proto = IPPROTO_TCP, .weight = 100, .serving = true,
+					.max_connections = 7};
+	struct model_service one = service("default/a", NULL, &replica);
+	const struct sl_service *row;
+	struct fixture f;
+
+	if (!begin(&f))
+		SKIP(NEEDS_ROOT);
+	row = &f.tables.services[0];
+	one.retry = (struct model_retry){.attempts = 2, .deadline_ms = 30};
+	one.max_parked = 9;
+	CHECK_INT(apply(&f, &one, 1, NULL, 0), 0);
+	CHECK_INT(row->flags, SL_SERVICE_USED); /* without outlierDetection nothing is ejected */
+	CHECK_INT(row->eject_5xx + row->eject_gateway + row->eject_local, 0);
+	CHECK_INT(row->max_ejection_ticks, 0);
+	CHECK_INT(row->retry_attempts, 2);
+	CHECK(row->retry_budget > 0);
+	CHECK_INT(row->max_parked, 9);
+	CHECK_INT(row->syn_deadline_ticks, 8); /* of 4 ms, rounded up */
+	CHECK_INT(f.tables.replicas[0].config.max_connections, 7);
+
+	one.retry.off = one.replace = one.wait_full = one.wait_none = one.keep_on_eject = true;
+	one.outlier = (struct model_outlier){
+		.enabled = true, .consecutive_5xx = 5, .consecutive_local = 6,
+		.base_ejection_ms = 30000, .max_ejection_percent = 10, .min_health_percent = 20};
+	replica.max_connections = 0;
+	CHECK_INT(apply(&f, &one, 1, NULL, 0), 0);
+	CHECK_INT(row->flags, SL_SERVICE_USED | SL_SERVICE_REPLACE | SL_SERVICE_NO_RETRY |
+				      SL_SERVICE_SNIFF | SL_SERVICE_WAIT_FULL |
+				      SL_SERVICE_WAIT_NONE | SL_SERVICE_KEEP);
+	CHECK_INT(row->eject_5xx, 5);
+	CHECK_INT(row->eject_local, 0); /* counts with SPLIT alone */
+	CHECK_INT(row->max_ejection_percent, 10);
+	CHECK_INT(row->min_health_percent, 20);
+	CHECK_INT(row->base_ejection_ticks, 30 * 250);
+	CHECK_INT(row->max_ejection_ticks, 300 * 250);
+	CHECK_INT(f.tables.replicas[0].config.max_connections, 0);
+
+	one.outlier.consecutive_5xx = 0;
+	one.outlier.split = true;
+	one.outlier.base_ejection_ms = 400000;
+	CHECK_INT(apply(&f, &one, 1, NULL, 0), 0);
+	CHECK(!(row->flags & SL_SERVICE_SNIFF));
+	CHECK(row->flags & SL_SERVICE_SPLIT);
+	CHECK_INT(row->eject_local, 6);
+	CHECK_INT(row->max_ejection_ticks, 400 * 250);
+	end(&f);
+}
+
+/* ---- slow start ------------------------------------------------------------------------------ */
+
+/* default/a with 10.1.0.1:8000, to be joined by 10.1.0.2:8000; slow start of a minute. */
+struct warm_bench {
+	struct fixture f;
+	struct model_replica replicas[2];
+	struct model_service service;
+	struct sl_replica *first, *second;
+};
+
+static int apply_warm(struct warm_bench *bench, unsigned n)
+{
+	bench->service.n_replicas = n;
+	return apply(&bench->f, &bench->service, 1, NULL, 0);
+}
+
+static bool begin_warm(struct warm_bench *bench)
+{
+	if (!begin_routed(&bench->f, true))
+		return false;
+	for (int i = 0; i < 2; i++)
+		bench->replicas[i] = (struct model_replica){
+			.addr = address(i ? "10.1.0.2" : "10.1.0.1"), .port = htons(8000),
+			.proto = IPPROTO_TCP, .weight = 100, .serving = true};
+	bench->service = service("default/a", NULL, bench->replicas);
+	bench->service.warmup = (struct model_warmup){60000, 10, 100};
+	bench->first = &bench->f.tables.replicas[0];
+	bench->second = &bench->f.tables.replicas[1];
+	CHECK_INT(apply_warm(bench, 1), 0);
+	return true;
+}
+
+static bool is_warming(const struct sl_replica *replica)
+{
+	return maps_replica_state(replica, 0) == SL_STATE_WARMING;
+}
+
+static const char *last_text(const struct fixture *f)
+{
+	return f->events.ring[f->tables.event_head->last % SL_MAX_EVENTS].text;
+}
+
+TEST(a_replica_that_joins_others_starts_slowly)
+{
+	struct warm_bench bench;
+
+	if (!begin_warm(&bench))
+		SKIP(NEEDS_ROOT);
+	CHECK(!is_warming(bench.first)); /* it joined nobody */
+	CHECK_INT(apply_warm(&bench, 2), 0);
+	CHECK(!is_warming(bench.first));
+	CHECK(is_warming(bench.second));
+	CHECK_INT(bench.second->config.warming, 6553);
+	CHECK_STR(last_text(&bench.f), "slow start of 60 s");
+	CHECK(reconcile_warm(bench.f.reconcile));
+	CHECK_INT(apply_warm(&bench, 2), 0); /* the same once more begins nothing anew */
+	CHECK(is_warming(bench.second));
+	bench.service.warmup.duration_ms = 1;
+	CHECK_INT(apply_warm(&bench, 2), 0);
+	usleep(2000);
+	CHECK(reconcile_warm(bench.f.reconcile));
+	CHECK_INT(maps_replica_state(bench.second, 0), SL_STATE_READY);
+	CHECK_STR(last_text(&bench.f), "slow start is over");
+	end(&bench.f);
+}
+
+TEST(a_replica_that_comes_back_starts_slowly)
+{
+	struct reconcile *r;
+	struct warm_bench bench;
+
+	if (!begin_warm(&bench))
+		SKIP(NEEDS_ROOT);
+	r = bench.f.reconcile;
+	reconcile_health(r, 0, SL_REPLICA_SUSPECT, "silent");
+	reconcile_health(r, 0, 0, "answered");
+	CHECK(!is_warming(bench.first)); /* suspicion is no absence */
+	reconcile_health(r, 0, SL_REPLICA_PROBE_DOWN, "refused");
+	CHECK_INT(maps_replica_state(bench.first, 0), SL_STATE_DOWN);
+	reconcile_health(r, 0, 0, "tcp connect: connected");
+	CHECK(is_warming(bench.first));
+	CHECK_STR(last_text(&bench.f), "tcp connect: connected; slow start of 60 s");
+	bench.replicas[0].serving = false;
+	CHECK_INT(apply_warm(&bench, 1), 0);
+	bench.first->config.warming = 60000; /* as if it had been nearly through */
+	bench.replicas[0].serving = true;
+	CHECK_INT(apply_warm(&bench, 1), 0);
+	CHECK(is_warming(bench.first));
+	CHECK_INT(bench.first->config.warming, 6553);
+	end(&bench.f);
+}
+
+TEST(an_ejected_replica_is_slow_from_its_first_moment_back)
+{
+	struct warm_bench bench;
+
+	if (!begin_warm(&bench))
+		SKIP(NEEDS_ROOT);
+	bench.first->state.ejected_until = 1000; /* jiffies stand at 0 */
+	CHECK(reconcile_warm(bench.f.reconcile));
+	CHECK_INT(maps_replica_state(bench.first, 0), SL_STATE_EJECTED);
+	bench.first->state.ejected_until = 0;
+	CHECK(is_warming(bench.first)); /* without the agent's doing */
+	CHECK(reconcile_warm(bench.f.reconcile));
+	CHECK(is_warming(bench.first));
+	CHECK_STR(last_text(&bench.f), "slow start of 60 s");
+	end(&bench.f);
+}
+
+TEST(a_new_agent_goes_on_with_a_slow_start)
+{
+	struct warm_bench bench;
+	struct fixture *f = &bench.f;
+
+	if (!begin_warm(&bench))
+		SKIP(NEEDS_ROOT);
+	CHECK_INT(apply_warm(&bench, 2), 0);
+	bench.second->config.warming = 32768;
+	reconcile_free(f->reconcile);
+	CHECK_INT(reconcile_new(&f->tables, &f->events, path_of, f, &f->reconcile), 0);
+	CHECK(!reconcile_warm(f->reconcile)); /* it does not know yet how slow */
+	reconcile_paths(f->reconcile);
+	CHECK(is_warming(bench.second));
+	CHECK_INT(apply_warm(&bench, 2), 0);
+	CHECK(reconcile_warm(f->reconcile));
+	CHECK(is_warming(bench.second));
+	CHECK(bench.second->config.warming >= 32768 - 66);
+	bench.service.warmup.duration_ms = 0;
+	CHECK_INT(apply_warm(&bench, 2), 0);
+	CHECK_INT(maps_replica_state(bench.second, 0), SL_STATE_READY);
+	CHECK(!reconcile_warm(f->reconcile));
+	end(f);
 }

@@ -14,6 +14,8 @@
 
 #include <bpf/bpf.h>
 
+#include <sluice/pick.h>
+
 #include "addr.h"
 #include "view.h"
 
@@ -30,6 +32,11 @@ static const struct out_column columns[] = {
 	{"connect_failures", "CONNECT-FAILURES", OUT_UINT},
 	{"ejections", "EJECTIONS", OUT_UINT},
 	{"retries", "RETRIES", OUT_UINT},
+	{"max_connections", NULL, OUT_UINT},
+	{"full", NULL, OUT_UINT},
+	{"ejected_s", NULL, OUT_REAL},
+	{"warming_percent", NULL, OUT_REAL},
+	{"last_good_probe_s", NULL, OUT_REAL},
 	{"drained", NULL, OUT_BOOL},
 	{"local", NULL, OUT_BOOL},
 	{"pod", "POD", OUT_STRING},
@@ -40,6 +47,36 @@ static const struct out_column columns[] = {
 static void put_name(struct out *out, const char *name)
 {
 	out_string(out, *name ? name : NULL);
+}
+
+static void put_uint_or_null(struct out *out, __u32 value)
+{
+	if (value)
+		out_uint(out, value);
+	else
+		out_null(out);
+}
+
+/* What is left of an ejection, how far slow start is, how old the last good probe is. */
+static void put_passing(const struct view *view, struct out *out, const struct sl_replica *replica)
+{
+	__u32 now = view->maps.kernel->now, hz = view->maps.control->hz;
+	__u32 until = replica->state.ejected_until;
+	__s32 left = until ? until - now : 0;
+
+	if (left > 0 && hz)
+		out_real(out, (double)left / hz);
+	else
+		out_null(out);
+	if (maps_replica_state(replica, now) == SL_STATE_WARMING)
+		out_real(out, replica->config.warming * 100.0 / SL_WARMING_ALL);
+	else
+		out_null(out);
+	left = now - replica->config.probe_good; /* below 0: since `now` was read */
+	if (replica->config.probe_good && hz)
+		out_real(out, left > 0 ? (double)left / hz : 0);
+	else
+		out_null(out);
 }
 
 static void put_replica(const struct view *view, struct out *out, const struct view_pair *pair,
@@ -63,6 +100,9 @@ static void put_replica(const struct view *view, struct out *out, const struct v
 	out_uint(out, state->connect_failures);
 	out_uint(out, state->ejections);
 	out_uint(out, state->retries);
+	put_uint_or_null(out, config->max_connections);
+	out_uint(out, state->full);
+	put_passing(view, out, replica);
 	out_bool(out, config->admin & SL_ADMIN_DRAINED);
 	out_bool(out, config->flags & SL_REPLICA_LOCAL);
 	put_name(out, name.pod);

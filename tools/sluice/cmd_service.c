@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * `sluice service`: one row per service-port, with its VIPs and the sums over
- * its replicas. Says which clients Sluice does not steer. Reads only.
+ * `sluice service`: one row per service-port, with its VIPs, the sums over its
+ * replicas and the policy in force. Says which clients Sluice does not steer.
+ * Reads only.
  */
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "addr.h"
@@ -21,6 +23,21 @@ static const struct out_column columns[] = {
 	{"picks", "PICKS", OUT_UINT},
 	{"idle_timeout_s", "IDLE-S", OUT_UINT},
 	{"node_clients_steered", NULL, OUT_BOOL},
+	{"retry_attempts", NULL, OUT_UINT},
+	{"retry_budget", NULL, OUT_UINT},
+	{"syn_deadline_ms", NULL, OUT_UINT},
+	{"consecutive_5xx_errors", NULL, OUT_UINT},
+	{"consecutive_gateway_errors", NULL, OUT_UINT},
+	{"consecutive_local_origin_failures", NULL, OUT_UINT},
+	{"split_local_origin_errors", NULL, OUT_BOOL},
+	{"base_ejection_s", NULL, OUT_REAL},
+	{"max_ejection_s", NULL, OUT_REAL},
+	{"max_ejection_percent", NULL, OUT_UINT},
+	{"min_health_percent", NULL, OUT_UINT},
+	{"max_parked", NULL, OUT_UINT},
+	{"when_full", NULL, OUT_STRING},
+	{"when_none", NULL, OUT_STRING},
+	{"on_eject", NULL, OUT_STRING},
 	{"vips", "VIPS", OUT_LIST},
 	{},
 };
@@ -60,6 +77,69 @@ static void put_vips(const struct view *view, struct out *out, const struct view
 	out_close(out);
 }
 
+/* Seconds in jiffies; null while the agent has not said how long those are. */
+static void put_seconds(struct out *out, __u32 ticks, __u32 hz)
+{
+	if (hz)
+		out_real(out, (double)ticks / hz);
+	else
+		out_null(out);
+}
+
+static const char *refuse_or_wait(const struct sl_service *service, __u32 flag)
+{
+	return service->flags & flag ? "wait" : "refuse";
+}
+
+/* 0: not even a connect that is refused. */
+static unsigned retry_attempts(const struct sl_service *service)
+{
+	return service->flags & SL_SERVICE_NO_RETRY ? 0 : service->retry_attempts;
+}
+
+static void put_policy(struct out *out, const struct sl_service *service, __u32 hz)
+{
+	out_uint(out, retry_attempts(service));
+	out_uint(out, service->retry_budget);
+	if (hz && service->syn_deadline_ticks)
+		out_uint(out, service->syn_deadline_ticks * 1000ull / hz);
+	else
+		out_null(out); /* by the round trips alone */
+	out_uint(out, service->eject_5xx);
+	out_uint(out, service->eject_gateway);
+	out_uint(out, service->eject_local);
+	out_bool(out, service->flags & SL_SERVICE_SPLIT);
+	put_seconds(out, service->base_ejection_ticks, hz);
+	put_seconds(out, service->max_ejection_ticks, hz);
+	out_uint(out, service->max_ejection_percent);
+	out_uint(out, service->min_health_percent);
+	out_uint(out, service->max_parked);
+	out_string(out, refuse_or_wait(service, SL_SERVICE_WAIT_FULL));
+	out_string(out, refuse_or_wait(service, SL_SERVICE_WAIT_NONE));
+	out_string(out, service->flags & SL_SERVICE_KEEP ? "keep" : "reset");
+}
+
+/* The same for people who ask for one service. */
+static void note_policy(struct out *out, const struct sl_service *service,
+			const struct sl_service_name *name, __u32 hz)
+{
+	char ejects[128] = "nothing is ejected by count";
+
+	if (name->proto != IPPROTO_TCP || !hz)
+		return;
+	if (service->eject_5xx || service->eject_gateway || service->eject_local)
+		snprintf(ejects, sizeof(ejects),
+			 "ejects after %u 5xx, %u gateway, %u connect failures in a row (0: off), "
+			 "for %u s, at most %u %%",
+			 service->eject_5xx, service->eject_gateway, service->eject_local,
+			 service->base_ejection_ticks / hz, service->max_ejection_percent);
+	out_note(out, "port %u: %u retries; %s; when full: %s, when none: %s; on eject: %s",
+		 ntohs(name->port), retry_attempts(service), ejects,
+		 refuse_or_wait(service, SL_SERVICE_WAIT_FULL),
+		 refuse_or_wait(service, SL_SERVICE_WAIT_NONE),
+		 service->flags & SL_SERVICE_KEEP ? "keep" : "reset");
+}
+
 static void put_service(const struct view *view, struct out *out, __u32 row,
 			const struct view_pairs *replicas, const struct view_pairs *vips)
 {
@@ -84,6 +164,7 @@ static void put_service(const struct view *view, struct out *out, __u32 row,
 	else
 		out_null(out);
 	out_bool(out, false); /* no hook of this version sees the node's own clients */
+	put_policy(out, service, hz);
 	of = view_pairs_of(view, vips, row, &n_vips);
 	put_vips(view, out, of, n_vips);
 	out_row(out);
@@ -125,6 +206,10 @@ static int service_show(struct cli *cli, int argc, char **argv)
 			if (!view_service_matches(&view, row, name))
 				continue;
 			put_service(&view, cli->out, row, &replicas, &vips);
+			if (name)
+				note_policy(cli->out, &view.maps.services[row],
+					    view_service_name(&view, row),
+					    view.maps.control->hz);
 			if (view.maps.services[row].flags & SL_SERVICE_REPLACE)
 				replace = true;
 			else
