@@ -80,11 +80,24 @@ static __always_inline bool late_take(struct flow_ref *ref, const struct packet 
 	return false;
 }
 
+/* Whether the flow in `slot` is given to the replica whose late SYN-ACK this is, to be translated at
+ * `hook`. A global function: verified by itself, not once for each service that may share a
+ * replica. */
+__noinline int late_take_slot(const struct packet *pkt, __u32 replica_row, __u32 slot, __u32 hook)
+{
+	struct late_road road = {.hook = hook};
+	struct flow_ref ref = {.flow = table_slot(slot), .slot = slot};
+
+	if (!pkt || !ref.flow)
+		return 0;
+	ref.state = READ_ONCE(ref.flow->state);
+	return late_take(&ref, pkt, replica_row, &road);
+}
+
 /* The flow that a SYN-ACK without one answers late. Its slot + 1 once it is this replica's, or 0.
  * A global function: verified by itself. */
 __noinline int late_answer(const struct packet *pkt, __u32 replica_row, __u32 hook)
 {
-	struct late_road road = {.hook = hook};
 	struct sl_replica_services *shared;
 	struct sl_flow_key key = {};
 	struct flow_ref ref;
@@ -99,7 +112,7 @@ __noinline int late_answer(const struct packet *pkt, __u32 replica_row, __u32 ho
 		key.service = shared->service[i];
 		ref = table_find(&key, sl_hash_flow(&key, seed), SIDE_ANY, 0);
 		if (ref.flow && !(ref.state & SL_FLOW_SPILLED) &&
-		    late_take(&ref, pkt, replica_row, &road))
+		    late_take_slot(pkt, replica_row, ref.slot, hook))
 			return ref.slot + 1;
 	}
 	return 0;
