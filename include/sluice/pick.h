@@ -45,9 +45,9 @@ static inline __attribute__((always_inline)) __u32
 sl_weight_of(const struct sl_replica_config *config)
 {
 	__u32 zero = (config->weight - 1u) >> 31;
-	__u64 weight = (config->weight + zero) * SL_WEIGHT_ONE;
+	__u64 parts = (__u64)(config->weight + zero) * sl_warming_share(config);
 
-	return (weight * sl_warming_share(config) + SL_WARMING_ALL - 1) / SL_WARMING_ALL;
+	return (parts + SL_WARMING_ALL / SL_WEIGHT_ONE - 1) / (SL_WARMING_ALL / SL_WEIGHT_ONE);
 }
 
 /* Whether a replica takes a draw that gives it, `random` uniform over 2^32. */
