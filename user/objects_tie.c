@@ -64,8 +64,8 @@ static struct object_service *service_of(struct objects *objects, const struct o
 						     host->name);
 }
 
-/* The Service that `host` names has no rule of this kind (`taken`) yet; else says why not. 1: it has
- * none, and may take this one. 0, -ENOMEM. */
+/* 1: the Service that `host` names has no rule of this kind yet (`taken`), and may take this one; else
+ * says why not, and 0. -ENOMEM. */
 static int may_tie(struct arena *arena, struct object *object, const struct object_host *host,
 		   const struct object_service *service, const struct object *taken)
 {

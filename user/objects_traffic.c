@@ -156,7 +156,8 @@ static int decode_connections(struct decode *decode, const struct yaml_node *val
 	*(unsigned *)into = (unsigned)count;
 	if (!count)
 		return decode_honour(decode, value);
-	return decode_note(decode, value, VERDICT_MAPPED, "taken as the cap of each replica, over all clients");
+	return decode_note(decode, value, VERDICT_MAPPED,
+			   "taken as the cap of each replica, over all clients");
 }
 
 static int decode_parked(struct decode *decode, const struct yaml_node *value, void *into)

@@ -11,7 +11,8 @@
 
 #include "decode.h"
 
-#define NO_SPLIT "weighted splits, subsets and other destinations are not acted upon by this version"
+#define NO_SPLIT                                                                                   \
+	"weighted splits, subsets and other destinations are not acted upon by this version"
 
 /* ---- why it is left out ----------------------------------------------------------------- */
 

@@ -19,8 +19,8 @@
 
 #include "abi.h"
 
-#define SL_LOAD_ONE 256u   /* one request, in units of load */
-#define SL_WEIGHT_ONE 64u  /* in units of sl_cost.weight: so that a share of weight 1 is something */
+#define SL_LOAD_ONE 256u  /* one request, in units of load */
+#define SL_WEIGHT_ONE 64u /* in units of sl_cost.weight: a share of weight 1 is something, too */
 #define SL_WARMING_ALL 65536u
 
 struct sl_cost {
