@@ -7,10 +7,17 @@
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := all
 
+# `make ARCH=arm64` cross-builds, and sets some of what follows. Not by the environment, where
+# other builds look for that name.
+ifeq ($(origin ARCH),command line)
+include vmtest/cross.mk
+endif
+
 O       ?= build
 CC      ?= gcc
 CLANG   ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+PKG_CONFIG ?= pkg-config
 PREFIX  ?= /usr/local
 Q       := $(if $(V),,@)
 say      = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2))
@@ -19,15 +26,15 @@ say      = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2))
 LIBS         := libbpf libuv libnl-route-3.0 libfyaml libmicrohttpd libnghttp2 libcurl jansson
 PACKAGES     := libbpf-dev libuv1-dev libnl-route-3-dev libfyaml-dev libmicrohttpd-dev libnghttp2-dev libcurl4-openssl-dev libjansson-dev
 # These install what they need before they build (by a second make): nothing may be missing yet.
-SELF_SERVED  := help deps clean test demo lab bench uninstall
+SELF_SERVED  := help deps clean test demo lab bench uninstall vmtest-arm64
 NEEDS_BUILD  := $(filter-out $(SELF_SERVED),$(or $(MAKECMDGOALS),all))
 ifneq ($(NEEDS_BUILD),)
-MISSING := $(strip $(foreach lib,$(LIBS),$(shell pkg-config --exists $(lib) 2>/dev/null || echo $(lib))))
+MISSING := $(strip $(foreach lib,$(LIBS),$(shell $(PKG_CONFIG) --exists $(lib) 2>/dev/null || echo $(lib))))
 ifneq ($(MISSING),)
 $(error These libraries are missing: $(MISSING). Run `make deps` as root (Debian packages: $(PACKAGES)))
 endif
-PKG_CFLAGS := $(shell pkg-config --cflags $(LIBS) 2>/dev/null)
-PKG_LIBS   := $(shell pkg-config --libs $(LIBS) 2>/dev/null) -lm
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LIBS) 2>/dev/null)
+PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(LIBS) 2>/dev/null) -lm
 endif
 
 MULTIARCH := $(shell $(CC) -print-multiarch)
@@ -38,7 +45,7 @@ CFLAGS    ?= -O2 -g
 WARN      := -std=gnu11 -Wall -Wextra -Wno-unused-parameter $(if $(CI),-Werror)
 SAN       := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Wno-unused-parameter -Wno-unused-function \
-             -Wno-address-of-packed-member -Iinclude -I/usr/include/$(MULTIARCH)
+             -Wno-address-of-packed-member -Iinclude -I$(SYSROOT)/usr/include/$(MULTIARCH)
 
 USER_SRC  := $(filter-out user/main.c,$(wildcard user/*.c))
 TOOL_SRC  := $(wildcard tools/sluice/*.c)
@@ -74,7 +81,7 @@ $(O)/%.o: %.c
 
 $(O)/libsluice.a: $(USER_OBJ)
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(O)/sluiced: $(O)/user/main.o $(O)/libsluice.a
 	$(call say,LINK,$@)
@@ -92,7 +99,7 @@ $(O)/san/%.o: %.c
 
 $(O)/san/libsluice.a: $(USER_SRC:%.c=$(O)/san/%.o)
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(O)/tests/unit/%: $(O)/san/tests/unit/%.o $(O)/san/libsluice.a
 	$(call say,LINK,$@)
@@ -176,6 +183,14 @@ vmtest: $(VM_NEEDS) ## run the tests on each kernel of vmtest/matrix in QEMU (ro
 vmtest-ci: $(VM_NEEDS) ## the same, one kernel and a few minutes' choice of tests (root)
 	$(Q)O=$(O) vmtest/test --quick --verbose $(or $(KERNELS),6.1)
 
+# The unit tests and packet tables; the e2e tests' servers and clients are this machine's own.
+vmtest-arm64: ## cross-build for arm64, and test on its kernels, emulated (root); KERNELS="arm64" chooses
+	$(Q)scripts/deps arm64
+	$(Q)vmtest/get-root arm64
+	$(Q)$(MAKE) -j$$(nproc) --no-print-directory ARCH=arm64 vmtest-arm64-needs
+	$(Q)O=build/arm64 vmtest/test --verbose $(or $(KERNELS),arm64 arm64-16k)
+vmtest-arm64-needs: all $(UNIT_BIN) $(BPFT_BIN) $(O)/tests/bench/verifier_stats
+
 bench: ## measure; writes docs/BENCHMARKS.md (root, a quiet machine)
 	$(Q)scripts/deps
 	$(Q)$(MAKE) -j$$(nproc) --no-print-directory all tests
@@ -203,4 +218,4 @@ help: ## this text
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
 .PHONY: all deps demo lab test tests check-abi unit fuzz test-bpf e2e verifier-stats verifier-table vmtest \
-	vmtest-ci vmtest-needs bench install uninstall clean help
+	vmtest-ci vmtest-needs vmtest-arm64 vmtest-arm64-needs bench install uninstall clean help
