@@ -13,8 +13,9 @@ matrix_row() {
 	awk -v name="$1" '!/^#/ && $1 == name { print; found = 1 } END { exit !found }' "$vmtest/matrix"
 }
 
+# matrix_names [ARCH]: the kernels of that architecture (amd64).
 matrix_names() {
-	awk '!/^#/ && NF { print $1 }' "$vmtest/matrix"
+	awk -v arch="${1-amd64}" '!/^#/ && NF && $3 ~ "(^|-)" arch "(-|$)" { print $1 }' "$vmtest/matrix"
 }
 
 # debian_mirror SUITE: where this machine gets Debian from, by its own sources.
