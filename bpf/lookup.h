@@ -37,10 +37,13 @@ static __always_inline struct sl_index_entry *index_find_in(__u32 set_row,
 	opaque(set_row);
 	for (__u32 i = 0; i < SL_INDEX_WAYS; i++) {
 		struct sl_index_entry *entry = &set->way[(set_row + i) & (SL_INDEX_WAYS - 1)];
+		__u8 found = READ_ONCE(entry->kind);
 
+		if (found != kind)
+			continue;
+		entry = load_after(entry, found); /* the agent stores the kind last */
 		if (entry->addr.d[1] == addr->d[1] && entry->addr.d[0] == addr->d[0] &&
-		    entry->port == port && entry->proto == proto &&
-		    READ_ONCE(entry->kind) == kind)
+		    entry->port == port && entry->proto == proto)
 			return entry;
 	}
 	return NULL;

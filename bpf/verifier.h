@@ -14,6 +14,16 @@
  * applied where the verifier can see it (clang 14 drops `& 7` after a test). */
 #define opaque(x) asm volatile("" : "+r"(x))
 
+/* `ptr`, so that what is loaded through it is loaded after the load that gave `value`. arm64 keeps
+ * that order for an address that was made from the value, not for a mere branch upon it, and BPF
+ * has no other barrier for loads before 6.15. The verifier sees ptr + 0. */
+#define load_after(ptr, value)                                                                     \
+	({                                                                                         \
+		__u64 zero_ = (value);                                                             \
+		asm volatile("%0 &= 0" : "+r"(zero_));                                             \
+		(typeof(ptr))((char *)(ptr) + zero_);                                              \
+	})
+
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
