@@ -43,8 +43,12 @@ static __always_inline struct sl_snat *snat_find(const union sl_snat_key *key,
 		return NULL;
 	for (__u32 i = 0; i < SL_SNAT_WAYS; i++) {
 		struct sl_snat *entry = &set->way[snat_way(key, i)];
+		__u32 phase = READ_ONCE(entry->phase);
 
-		if (entry->key.d == key->d && READ_ONCE(entry->phase) >= from)
+		if (phase < from)
+			continue;
+		entry = load_after(entry, phase); /* the phase is stored last */
+		if (entry->key.d == key->d)
 			return entry;
 	}
 	return NULL;

@@ -8,7 +8,9 @@
  *
  * Order of stores: state CLAIMED (next generation), body, state published. The
  * swaps are full barriers in the BPF memory model; a reader checks the state
- * before and after it looked.
+ * before and after it looked. On arm64 its second look may come too early: then a
+ * flow that is just being inserted passes for the finished one whose place it
+ * takes, and its opener meets it under the lock.
  */
 #ifndef SLUICE_BPF_TABLE_H
 #define SLUICE_BPF_TABLE_H
@@ -96,7 +98,10 @@ static __always_inline void table_find_in(__u32 row, __u64 hash, const struct sl
 		if (READ_ONCE(place.tags->way[way]) != flow_tag(hash))
 			continue;
 		state = READ_ONCE(flow->state);
-		if (SL_FLOW_PHASE(state) < SL_FLOW_SYN || !flow_key_equal(&flow->key, key) ||
+		if (SL_FLOW_PHASE(state) < SL_FLOW_SYN)
+			continue;
+		flow = load_after(flow, state);
+		if (!flow_key_equal(&flow->key, key) ||
 		    (side != SIDE_ANY && (side == SIDE_CLIENT ? flow->vip : flow->replica) != id) ||
 		    SL_FLOW_GENERATION(READ_ONCE(flow->state)) != SL_FLOW_GENERATION(state))
 			continue;
