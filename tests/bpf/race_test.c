@@ -18,6 +18,8 @@
 #define CLIENTS 24
 #define REPLICAS 3
 #define RUN_MS 2500
+#define ENOUGH 10000    /* packets of each CPU, for the two to have met often */
+#define RUN_MAX_MS 40000 /* an emulated CPU may need more than RUN_MS for that many */
 
 /* What is said about one client port; %u: the port, %u: a sequence number. */
 static const struct {
@@ -51,7 +53,8 @@ struct racer {
 	struct fixture *fixture;
 	unsigned cpu;
 	atomic_bool *stop;
-	unsigned long sent, strange;
+	atomic_ulong sent;
+	unsigned long strange;
 	struct fixture_result result;
 };
 
@@ -83,7 +86,7 @@ static void *race(void *context)
 		racer->result.in = packets[i][port][rand_r(&seed) % SEQUENCES];
 		fixture_send_built(racer->fixture, sayings[i].at, &racer->result);
 		racer->strange += racer->result.verdict < NEXT;
-		if (++racer->sent % 512 == 0)
+		if (atomic_fetch_add(&racer->sent, 1) % 512 == 511)
 			fixture_sweep(racer->fixture);
 	}
 	return NULL;
@@ -136,9 +139,21 @@ static void check_unique(struct fixture *f)
 		}
 }
 
+/* Lets the racers run. */
+static void wait_for(struct racer racers[2])
+{
+	const struct timespec tick = {.tv_nsec = 50 * 1000000};
+
+	for (unsigned ms = 0; ms < RUN_MAX_MS; ms += 50) {
+		if (ms >= RUN_MS && atomic_load(&racers[0].sent) > ENOUGH &&
+		    atomic_load(&racers[1].sent) > ENOUGH)
+			return;
+		nanosleep(&tick, NULL);
+	}
+}
+
 static void two_cpus(struct fixture *f)
 {
-	const struct timespec run_time = {RUN_MS / 1000, RUN_MS % 1000 * 1000000};
 	__u32 service = fixture_simple(f, SL_SERVICE_REPLACE, REPLICAS);
 	struct racer racers[2];
 	atomic_bool stop = false;
@@ -147,20 +162,20 @@ static void two_cpus(struct fixture *f)
 	fixture_add_vip(f, service, "vip2:80");
 	fixture_make_remote(f, 2, fixture_add_source(f, "node"));
 	make_packets(f);
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < 2; i++)
 		racers[i] = (struct racer){.fixture = f, .cpu = i, .stop = &stop};
+	for (unsigned i = 0; i < 2; i++)
 		CHECK_INT(pthread_create(&threads[i], NULL, race, &racers[i]), 0);
-	}
-	nanosleep(&run_time, NULL);
+	wait_for(racers);
 	atomic_store(&stop, true);
 	for (unsigned i = 0; i < 2; i++) {
 		pthread_join(threads[i], NULL);
 		CHECK_INT(racers[i].strange, 0);
-		CHECK(racers[i].sent > 10000);
+		CHECK(racers[i].sent > ENOUGH);
 	}
 	check_books(f);
 	check_unique(f);
-	printf("  %lu packets, %llu picks\n", racers[0].sent + racers[1].sent,
+	printf("  %lu packets, %llu picks\n", atomic_load(&racers[0].sent) + atomic_load(&racers[1].sent),
 	       (unsigned long long)fixture_counter(f, SL_COUNT_PICKS));
 	fixture_age(f, 8000);
 	fixture_sweep(f);
