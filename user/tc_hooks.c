@@ -109,8 +109,13 @@ static int list_clsact(struct nl_sock *sock, int ifindex, bool egress, struct li
 int tc_hooks_list(struct nl_sock *sock, int ifindex, bool egress, tc_hooks_fn *fn, void *context)
 {
 	struct listing listing = {fn, context};
-	int err = list_tcx(ifindex, egress, &listing);
+	char name[IF_NAMESIZE];
+	int err;
 
+	/* Without tcx nobody else would say so: rtnetlink lists nothing, and means it. */
+	if (!if_indextoname(ifindex, name))
+		return errno == ENXIO ? -ENODEV : -errno;
+	err = list_tcx(ifindex, egress, &listing);
 	return err ? err : list_clsact(sock, ifindex, egress, &listing);
 }
 
