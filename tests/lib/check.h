@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct check_test {
@@ -67,6 +68,14 @@ static const char *check_skipped;
 		check_skipped = (why);                                                             \
 		return;                                                                            \
 	} while (0)
+
+/* How many times as long as on a machine of its own things take here: 10 in an emulated guest. */
+static inline unsigned check_slow(void)
+{
+	const char *slow = getenv("SLUICE_SLOW");
+
+	return slow && atoi(slow) > 1 ? atoi(slow) : 1;
+}
 
 int main(int argc, char **argv)
 {
