@@ -50,7 +50,7 @@ BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Wno-unused-parameter -Wn
 USER_SRC  := $(filter-out user/main.c,$(wildcard user/*.c))
 TOOL_SRC  := $(wildcard tools/sluice/*.c)
 UNIT_SRC  := $(wildcard tests/unit/*_test.c)
-FUZZ_SRC  := $(wildcard tests/fuzz/*_fuzz.c)
+FUZZ_SRC  := $(if $(SYSROOT),,$(wildcard tests/fuzz/*_fuzz.c))
 BPFT_SRC  := $(wildcard tests/bpf/*_test.c)
 TLIB_SRC  := $(wildcard tests/lib/*.c)
 
