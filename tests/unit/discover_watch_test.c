@@ -10,7 +10,7 @@
 #include "discover_file.h"
 #include "temp_dir.h"
 
-#define DEADLINE_MS 10000
+#define DEADLINE_MS (10000 * check_slow())
 #define SERVICE(name, ip)                                                                          \
 	"---\napiVersion: v1\nkind: Service\nmetadata: {name: " name ", labels: {sluice.dev/steer" \
 	": enabled}}\nspec: {clusterIP: " ip ", ports: [{port: 80}]}\n"

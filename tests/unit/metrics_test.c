@@ -12,7 +12,7 @@
 #include "fake_maps.h"
 #include "metrics.h"
 
-#define DEADLINE_MS 5000
+#define DEADLINE_MS (5000 * check_slow())
 
 static struct facts facts_of(const struct fake_maps *fake)
 {
@@ -464,7 +464,7 @@ static size_t count_lines(const char *text, const char *start)
 }
 
 /* Sanitizers and a busy machine included; without them it takes about 30 ms with all probed. */
-#define MANY_LIMIT_MS 1000
+#define MANY_LIMIT_MS (1000 * check_slow())
 
 TEST(five_thousand_replicas)
 {

@@ -12,6 +12,7 @@
 
 #define NGINX "/usr/sbin/nginx"
 #define OPENSSL "/usr/bin/openssl"
+#define REFUSED "https GET /health: Connection refused, "
 
 struct nginx {
 	char dir[64];
@@ -152,7 +153,8 @@ TEST(a_real_server_with_its_own_certificate)
 	kill(nginx.pid, SIGKILL);
 	LAB_WAIT(&lab, health->down);
 	CHECK(lab_last(&lab)->refused);
-	CHECK_STR(lab_last(&lab)->evidence, "https GET /health: Connection refused, 1 of 3");
+	/* The first refusal, or the next if it came before we looked. */
+	CHECK(!strncmp(lab_last(&lab)->evidence, REFUSED, strlen(REFUSED)));
 	lab_close(&lab);
 	nginx_stop(&nginx);
 }

@@ -14,7 +14,7 @@
 #include "check.h"
 #include "route.h"
 
-#define DEADLINE_MS 10000
+#define DEADLINE_MS (10000 * check_slow())
 #define MAX_CHANGES 16384
 
 static struct {
