@@ -117,12 +117,13 @@ static __always_inline bool pending_copy(struct sl_pending *p, struct __sk_buff 
 	p->tos = pkt->v6 ? (__u8)(l3[0] << 4 | l3[1] >> 4) : l3[1];
 	p->tcp_flags = pkt->tcp_flags;
 	p->n_options = n;
-	opaque(n);
 	if (!n)
 		return true;
-	if (n > SL_SYN_OPTIONS_MAX)
+	n--; /* the verifier of 6.1 learns nothing from "not 0", and wants a length of 1 at least */
+	opaque(n);
+	if (n >= SL_SYN_OPTIONS_MAX)
 		return false;
-	return !bpf_skb_load_bytes(skb, at + sizeof(struct tcphdr), p->options, n);
+	return !bpf_skb_load_bytes(skb, at + sizeof(struct tcphdr), p->options, n + 1);
 }
 
 /* Keeps the SYN of a flow just opened. A SYN with data (RFC 7413) is not kept: its data may reach
