@@ -44,9 +44,9 @@ static __always_inline int pending_index(const struct sl_pending *p, __u32 repli
 	return found;
 }
 
-/* Whether the handshake of `pending` (row + 1) has been offered to the replica. A global function:
- * verified by itself. */
-__noinline int pending_has_tried(__u32 pending_ref, __u32 replica)
+/* Whether the handshake of `pending` (row + 1) has been offered to the replica. In line, though in a
+ * loop of its caller's: before 6.6 a frame counts as 32 bytes at least, and this one is deep. */
+static __always_inline bool pending_has_tried(__u32 pending_ref, __u32 replica)
 {
 	struct sl_pending *p = pending_row(pending_ref - 1);
 
@@ -117,12 +117,11 @@ static __always_inline bool pending_copy(struct sl_pending *p, struct __sk_buff 
 	p->tos = pkt->v6 ? (__u8)(l3[0] << 4 | l3[1] >> 4) : l3[1];
 	p->tcp_flags = pkt->tcp_flags;
 	p->n_options = n;
-	opaque(n);
 	if (!n)
 		return true;
-	if (n > SL_SYN_OPTIONS_MAX)
-		return false;
-	return !bpf_skb_load_bytes(skb, at + sizeof(struct tcphdr), p->options, n);
+	n = minus_1(n);
+	return n < SL_SYN_OPTIONS_MAX &&
+	       !bpf_skb_load_bytes(skb, at + sizeof(struct tcphdr), p->options, n + 1);
 }
 
 /* Keeps the SYN of a flow just opened. A SYN with data (RFC 7413) is not kept: its data may reach

@@ -89,8 +89,11 @@ static __always_inline int rebuild_l4(struct __sk_buff *skb, const struct packet
 	pseudo = csum_add(pseudo, bpf_htons(l4_length));
 	to->tcp.check = 0;
 	sum = bpf_csum_diff(NULL, 0, (__be32 *)&to->tcp, sizeof(to->tcp), pseudo);
-	opaque(n);
-	if (sum >= 0 && to->options && n && n <= SL_SYN_OPTIONS_MAX) {
+	if (sum >= 0 && to->options && n) {
+		n = minus_1(n);
+		if (n >= SL_SYN_OPTIONS_MAX)
+			return -1;
+		n++;
 		sum = bpf_csum_diff(NULL, 0, (__be32 *)to->options, n, sum);
 		if (bpf_skb_store_bytes(skb, pkt->l4_offset + sizeof(to->tcp), to->options, n,
 					BPF_F_RECOMPUTE_CSUM))
