@@ -119,15 +119,23 @@ __noinline int late_answer(const struct packet *pkt, __u32 replica_row, __u32 ho
 }
 
 /* The same for one that came to a source-NAT port which its flow has left. */
-__noinline int late_answer_snat(const struct packet *pkt, __u64 snat_key, __u32 slot)
+__noinline int late_answer_snat(const struct packet *pkt, __u32 replica_row, __u32 slot)
 {
-	struct late_road road = {.snat.d = snat_key, .hook = SL_HOOK_FABRIC};
+	struct late_road road = {.hook = SL_HOOK_FABRIC};
 	struct flow_ref ref = {.flow = table_slot(slot), .slot = slot};
+	__s64 source;
 
 	if (!pkt || !ref.flow)
 		return 0;
+	source = source_find(&pkt->dst);
+	if (source < 0)
+		return 0;
+	road.snat.replica = replica_row;
+	road.snat.port = pkt->dport;
+	road.snat.proto = pkt->proto;
+	road.snat.source = source;
 	ref.state = READ_ONCE(ref.flow->state);
-	return late_take(&ref, pkt, road.snat.replica, &road);
+	return late_take(&ref, pkt, replica_row, &road);
 }
 
 #endif

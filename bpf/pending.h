@@ -44,9 +44,9 @@ static __always_inline int pending_index(const struct sl_pending *p, __u32 repli
 	return found;
 }
 
-/* Whether the handshake of `pending` (row + 1) has been offered to the replica. A global function:
- * verified by itself. */
-__noinline int pending_has_tried(__u32 pending_ref, __u32 replica)
+/* Whether the handshake of `pending` (row + 1) has been offered to the replica. In line, though in a
+ * loop of its caller's: before 6.6 a frame counts as 32 bytes at least, and this one is deep. */
+static __always_inline bool pending_has_tried(__u32 pending_ref, __u32 replica)
 {
 	struct sl_pending *p = pending_row(pending_ref - 1);
 
@@ -119,11 +119,9 @@ static __always_inline bool pending_copy(struct sl_pending *p, struct __sk_buff 
 	p->n_options = n;
 	if (!n)
 		return true;
-	n--; /* the verifier of 6.1 learns nothing from "not 0", and wants a length of 1 at least */
-	opaque(n);
-	if (n >= SL_SYN_OPTIONS_MAX)
-		return false;
-	return !bpf_skb_load_bytes(skb, at + sizeof(struct tcphdr), p->options, n + 1);
+	n = minus_1(n);
+	return n < SL_SYN_OPTIONS_MAX &&
+	       !bpf_skb_load_bytes(skb, at + sizeof(struct tcphdr), p->options, n + 1);
 }
 
 /* Keeps the SYN of a flow just opened. A SYN with data (RFC 7413) is not kept: its data may reach

@@ -81,7 +81,7 @@ static __always_inline bool rebuild_is_partial(struct __sk_buff *skb, const stru
 static __always_inline int rebuild_l4(struct __sk_buff *skb, const struct packet *pkt,
 				      struct segment *to, __u32 l4_length, bool partial)
 {
-	__u32 last = to->n_options - 1, pseudo; /* see pending.h: 6.1 learns nothing from "not 0" */
+	__u32 n = to->n_options, pseudo;
 	__s64 sum;
 
 	pseudo = csum_add(sl_addr_sum(to->src), sl_addr_sum(to->dst));
@@ -89,11 +89,14 @@ static __always_inline int rebuild_l4(struct __sk_buff *skb, const struct packet
 	pseudo = csum_add(pseudo, bpf_htons(l4_length));
 	to->tcp.check = 0;
 	sum = bpf_csum_diff(NULL, 0, (__be32 *)&to->tcp, sizeof(to->tcp), pseudo);
-	opaque(last);
-	if (sum >= 0 && to->options && last < SL_SYN_OPTIONS_MAX) {
-		sum = bpf_csum_diff(NULL, 0, (__be32 *)to->options, last + 1, sum);
-		if (bpf_skb_store_bytes(skb, pkt->l4_offset + sizeof(to->tcp), to->options,
-					last + 1, BPF_F_RECOMPUTE_CSUM))
+	if (sum >= 0 && to->options && n) {
+		n = minus_1(n);
+		if (n >= SL_SYN_OPTIONS_MAX)
+			return -1;
+		n++;
+		sum = bpf_csum_diff(NULL, 0, (__be32 *)to->options, n, sum);
+		if (bpf_skb_store_bytes(skb, pkt->l4_offset + sizeof(to->tcp), to->options, n,
+					BPF_F_RECOMPUTE_CSUM))
 			return -1;
 	}
 	if (sum < 0)

@@ -80,14 +80,16 @@ static __always_inline int reply_from_vip(const struct sl_flow *flow, struct sl_
 	return 0;
 }
 
-/* What reply_undo_snat() answers for a refusal: this + the flow's slot, beyond any verdict. */
-#define REPLY_REFUSES 0x1000000
+/* What reply_undo_snat() leaves to its caller, whose frame has room for more calls: this + the
+ * flow's slot, beyond any verdict. */
+#define REPLY_REFUSES 0x1000000 /* a refusal */
+#define REPLY_IS_LATE 0x2000000 /* a SYN-ACK to a port that its flow has left */
 
-/* A reply that came to an address of ours since we had put it there: source NAT undone. A refusal is
- * left to the caller, unless the client is `told` of it. A global function for its stack: older
- * kernels round each frame up, and from_uplink has no room left. */
+/* A reply that came to an address of ours since we had put it there: source NAT undone. `settled`: of
+ * REPLY_*, those that the caller has dealt with. A global function for its stack: older kernels
+ * round each frame up, and from_uplink has no room left. */
 __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, __u32 replica_row,
-			       bool told)
+			       __u32 settled)
 {
 	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &replica_row);
 	union sl_snat_key key = {};
@@ -112,14 +114,14 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 	ref.flow = table_slot(ref.slot);
 	if (!ref.flow)
 		return NOT_OURS;
-	if (unlikely(reply_is_syn_ack(pkt) && entry->phase == SL_SNAT_QUARANTINE))
-		late_answer_snat(pkt, key.d, ref.slot);
+	if (unlikely(!settled && reply_is_syn_ack(pkt) && entry->phase == SL_SNAT_QUARANTINE))
+		return REPLY_IS_LATE + ref.slot;
 	ref.state = READ_ONCE(ref.flow->state);
 	if (SL_FLOW_PHASE(ref.state) < SL_FLOW_SYN ||
 	    SL_FLOW_GENERATION(ref.state) != entry->generation ||
 	    reply_from_vip(ref.flow, replica, &src))
 		return NOT_OURS;
-	if (unlikely(!told && retry_is_refusal(&ref, pkt)))
+	if (unlikely(!(settled & REPLY_REFUSES) && retry_is_refusal(&ref, pkt)))
 		return REPLY_REFUSES + ref.slot;
 	dst.addr = &ref.flow->key.client;
 	dst.sum_old = sl_addr_sum(&pkt->dst);
@@ -134,12 +136,17 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct packet *pkt,
 					     __u32 replica_row)
 {
-	int verdict = reply_undo_snat(skb, pkt, replica_row, false);
+	int verdict = reply_undo_snat(skb, pkt, replica_row, 0);
 
+	if (unlikely(verdict >= REPLY_IS_LATE)) {
+		late_answer_snat(pkt, replica_row, verdict - REPLY_IS_LATE);
+		verdict = reply_undo_snat(skb, pkt, replica_row, REPLY_IS_LATE);
+	}
 	if (likely(verdict < REPLY_REFUSES))
 		return verdict;
 	verdict = retry(skb, pkt, verdict - REPLY_REFUSES);
-	return verdict == NOT_OURS ? reply_undo_snat(skb, pkt, replica_row, true) : verdict;
+	return verdict == NOT_OURS ? reply_undo_snat(skb, pkt, replica_row, REPLY_REFUSES) :
+				     verdict;
 }
 
 /* A packet without ports: an ICMP error may refuse a SYN of ours. */

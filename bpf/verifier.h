@@ -6,6 +6,8 @@
 #ifndef SLUICE_BPF_VERIFIER_H
 #define SLUICE_BPF_VERIFIER_H
 
+#include <linux/types.h>
+
 /* Keeps clang from merging or repeating the access. */
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
@@ -23,6 +25,15 @@
 		asm volatile("%0 &= 0" : "+r"(zero_));                                             \
 		(typeof(ptr))((char *)(ptr) + zero_);                                              \
 	})
+
+/* n - 1, which clang takes for any number. Helpers that read n bytes want n > 0, and `if (n)` tells
+ * the verifiers of 6.1 and 7.3 nothing: compare this with the limit, and read this + 1. */
+static __always_inline __u32 minus_1(__u32 n)
+{
+	n--;
+	opaque(n);
+	return n;
+}
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)

@@ -31,40 +31,63 @@ static void print_tail(const char *log)
 	fputs(length > 4000 ? log + length - 4000 : log, stderr);
 }
 
+/* The object, loaded or not: `loaded` says. NULL: it cannot be opened. */
+static struct bpf_object *load(const char *path, unsigned log_level, bool *loaded)
+{
+	struct bpf_object *object = bpf_object__open_file(path, NULL);
+	struct bpf_program *program;
+	struct bpf_map *map;
+
+	if (!object)
+		return NULL;
+	bpf_object__for_each_map(map, object)
+		bpf_map__set_pin_path(map, NULL);
+	bpf_object__for_each_program(program, object) {
+		bpf_program__set_log_buf(program, calloc(1, LOG_BYTES), LOG_BYTES);
+		bpf_program__set_log_level(program, log_level);
+	}
+	*loaded = !bpf_object__load(object);
+	return object;
+}
+
+/* Loads it again, for the counts say nothing of the reason. Programs are loaded in order: the
+ * refused one is the last that has a log. */
+static void explain(const char *path)
+{
+	const char *name = "?", *log = "";
+	struct bpf_program *program;
+	bool loaded;
+	struct bpf_object *object = load(path, getenv("VERBOSE") ? 2 : 1, &loaded);
+
+	if (!object)
+		return;
+	bpf_object__for_each_program(program, object) {
+		size_t size;
+		const char *one = bpf_program__log_buf(program, &size);
+
+		if (!*one)
+			continue;
+		name = bpf_program__name(program);
+		log = one;
+	}
+	fprintf(stderr, "%s was refused:\n", name);
+	print_tail(log);
+}
+
 int main(int argc, char **argv)
 {
 	const char *path = argc > 1 ? argv[1] : "build/bpf/sluice.bpf.o";
 	unsigned long budget = argc > 2 ? strtoul(argv[2], NULL, 10) : BUDGET_DEFAULT;
-	struct bpf_object *object = bpf_object__open_file(path, NULL);
+	bool loaded, over = false;
+	struct bpf_object *object = load(path, STATS_ONLY, &loaded);
 	struct bpf_program *program;
-	struct bpf_map *map;
-	bool over = false;
 
 	if (!object) {
 		fprintf(stderr, "%s: cannot be opened: build it with `make`\n", path);
 		return 1;
 	}
-	bpf_object__for_each_map(map, object)
-		bpf_map__set_pin_path(map, NULL);
-	bpf_object__for_each_program(program, object) {
-		bpf_program__set_log_buf(program, calloc(1, LOG_BYTES), LOG_BYTES);
-		bpf_program__set_log_level(program, getenv("VERBOSE") ? 2 : STATS_ONLY);
-	}
-	if (bpf_object__load(object)) {
-		const char *name = "?", *log = "";
-		size_t size;
-
-		/* Loaded in an order of libbpf's own: the refused one's log says more than counts. */
-		bpf_object__for_each_program(program, object) {
-			const char *one = bpf_program__log_buf(program, &size);
-
-			if (strlen(one) < 400 || strstr(one, "safe for any args"))
-				continue;
-			name = bpf_program__name(program);
-			log = bpf_program__log_buf(program, &size);
-		}
-		fprintf(stderr, "%s was refused:\n", name);
-		print_tail(log);
+	if (!loaded) {
+		explain(path);
 		return 1;
 	}
 	printf("%-16s %12s %12s\n", "program", "processed", "budget");
