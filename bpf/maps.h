@@ -73,8 +73,8 @@ ARRAY(flow_locks, struct flow_lock, SL_FLOW_SETS, NO_FLAGS);
 struct sweep_timer {
 	struct bpf_timer timer;
 };
-enum { TIMER_SWEEP, TIMER_PENDING, TIMERS };
-/* The timers of the sweep and of the deadlines. Programs. */
+enum { TIMER_SWEEP, TIMER_PENDING, TIMER_EJECT, TIMERS };
+/* The timers of the sweep, of the deadlines, and of ejections that are due. Programs. */
 ARRAY(sweep_timers, struct sweep_timer, TIMERS, NO_FLAGS);
 
 /* Deadlines that passed: sl_wakeup. Timer / agent. */
@@ -83,6 +83,22 @@ struct {
 	__uint(max_entries, 65536);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } wakeups SEC(".maps");
+
+/* A threshold was reached: what is to be looked into. */
+struct eject_due {
+	__u32 service;   /* row */
+	__u32 replica;   /* row */
+	__u16 cause;     /* enum sl_eject_cause */
+	__u16 run;       /* failures in a row */
+	__u32 witnesses; /* as in sl_outlier */
+};
+/* Ejections that are due. -> eject_due. Programs / timer. 2 KiB. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 128);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(value, struct eject_due);
+} ejections_due SEC(".maps");
 
 /* Flows that found both their sets full. sl_flow_key -> sl_flow. Programs / CLI. LRU: the oldest
  * gives way; outside every count. */
