@@ -132,6 +132,7 @@ static __always_inline __u32 eject_count(const struct sl_service *service,
 	union eject_counts before, next;
 	__u32 cause, run;
 
+#pragma clang loop unroll(disable) /* four times the stack otherwise */
 	for (int i = 0; i < EJECT_TRIES; i++) {
 		before.word = READ_ONCE(*(__u64 *)outlier);
 		next = eject_add(before, outlier, client, failure);
@@ -216,17 +217,21 @@ static __always_inline void eject_success(__u32 service_row, __u32 replica_row, 
 		return;
 	WRITE_ONCE(outlier->last_success, bpf_jiffies64());
 	__sync_fetch_and_add(connect ? &outlier->connects : &outlier->answers, 1);
-	for (int i = 0; i < EJECT_TRIES; i++) {
-		before.word = READ_ONCE(*(__u64 *)outlier);
-		if (likely(!before.word))
-			return;
-		service = bpf_map_lookup_elem(&services, &service_row);
-		next = eject_forgive(before, connect,
-				     service && service->flags & SL_SERVICE_SPLIT);
-		if (__sync_val_compare_and_swap((__u64 *)outlier, before.word, next.word) ==
-		    before.word)
-			return;
-	}
+	before.word = READ_ONCE(*(__u64 *)outlier);
+	if (likely(!before.word))
+		return;
+	/* Only an answer asks for it: `connect` is a constant, and stack is scarce. */
+	service = connect ? NULL : bpf_map_lookup_elem(&services, &service_row);
+	next = eject_forgive(before, connect, service && service->flags & SL_SERVICE_SPLIT);
+	/* One that loses to a failure on another CPU came before it, as far as anybody can tell. */
+	__sync_val_compare_and_swap((__u64 *)outlier, before.word, next.word);
+}
+
+/* The same for a SYN-ACK, as a global function: verified by itself. */
+__noinline int eject_accept(__u32 service_row, __u32 replica_row)
+{
+	eject_success(service_row, replica_row, true);
+	return 0;
 }
 
 #endif

@@ -112,8 +112,10 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 	ref.flow = table_slot(ref.slot);
 	if (!ref.flow)
 		return NOT_OURS;
-	if (unlikely(reply_is_syn_ack(pkt) && entry->phase == SL_SNAT_QUARANTINE))
-		late_answer_snat(pkt, key.d, ref.slot);
+	if (unlikely(reply_is_syn_ack(pkt) && entry->phase == SL_SNAT_QUARANTINE)) {
+		if (late_answer_snat(pkt, key.d, ref.slot) == LATE_BEATEN)
+			eject_accept(ref.flow->key.service, replica_row);
+	}
 	ref.state = READ_ONCE(ref.flow->state);
 	if (SL_FLOW_PHASE(ref.state) < SL_FLOW_SYN ||
 	    SL_FLOW_GENERATION(ref.state) != entry->generation ||
@@ -125,6 +127,7 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 	dst.sum_old = sl_addr_sum(&pkt->dst);
 	dst.sum_new = sl_addr_sum(&ref.flow->key.client);
 	dst.port = ref.flow->key.port;
+	sniff_reply(skb, &ref, pkt);
 	flow_track_replica(&ref, pkt, bpf_jiffies64());
 	if (rewrite(skb, pkt, &src, &dst))
 		return drop(SL_DROP_CHECKSUM);
@@ -186,6 +189,7 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct packet 
 		if (verdict != NOT_OURS)
 			return verdict;
 	}
+	sniff_reply(skb, &ref, pkt);
 	flow_track_replica(&ref, pkt, bpf_jiffies64());
 	return rewrite(skb, pkt, &src, NULL) ? drop(SL_DROP_CHECKSUM) : NEXT;
 }

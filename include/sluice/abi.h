@@ -269,6 +269,18 @@ struct sl_outlier {
 };
 _Static_assert(sizeof(struct sl_outlier) == 64, "outlier");
 
+/*
+ * How long first bytes of HTTP/1.x answers took, of a service-port; same row as in services. Bucket i
+ * counts answers whose time in whole jiffies has i bits: 0, 1, 2-3, 4-7, ...; the last one all longer
+ * ones.
+ */
+#define SL_FIRST_BYTE_BUCKETS 15
+struct sl_first_byte {
+	__u64 bucket[SL_FIRST_BYTE_BUCKETS];
+	__u64 ticks; /* sum, in jiffies */
+};
+_Static_assert(sizeof(struct sl_first_byte) == 128, "first byte");
+
 /* Which service-ports a replica belongs to: the reply's way back to its flow. */
 struct sl_replica_services {
 	__u32 n;
@@ -302,6 +314,7 @@ _Static_assert(sizeof(struct sl_source) == 32, "source");
 #define SL_FLOW_RETRY 0x400ull  /* the next SYN is ours: it goes to an untried replica */
 #define SL_FLOW_RESET 0x800ull  /* its replica is gone: whatever the client sends is answered by RST */
 #define SL_FLOW_SYN_DATA 0x1000ull /* its SYN carried data: no other replica may see it */
+#define SL_FLOW_SNIFF 0x2000ull /* its service looks for HTTP status lines: see bpf/sniff.h */
 #define SL_FLOW_SPILLED 0x40ull /* lies in the spill table, outside every count */
 #define SL_FLOW_GENERATION_ONE (1ull << 32)
 

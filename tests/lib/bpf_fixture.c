@@ -47,7 +47,7 @@ static void *map_memory(const struct bpf_map *map)
 	X(vips, vips) X(services, services) X(members, members) X(replicas, replicas)              \
 	X(replica_services, replica_services) X(sources, sources) X(flows, flows) X(snat, snat)    \
 	X(outliers, outliers) X(service_states, service_states) X(pending, pending)                \
-	X(events, events) X(event_head, event_head)
+	X(events, events) X(event_head, event_head) X(first_bytes, first_bytes)
 
 static void set_sizes(struct fixture *fixture, const struct fixture_options *options)
 {
