@@ -180,8 +180,8 @@ __noinline int eject_tell(const struct eject_due *due, __u32 ticks)
 	if (!row)
 		return 0;
 	if (cause == SL_EJECT_RATE)
-		BPF_SNPRINTF(row->text, EVENT_TEXT_LEN, "success rate %u.%u%%; for %u s", run / 10,
-			     run % 10, seconds);
+		BPF_SNPRINTF(row->text, EVENT_TEXT_LEN, "success rate %u.%u%%, mean %u.%u%%; for "
+			     "%u s", run / 10, run % 10, due->peers / 10, due->peers % 10, seconds);
 	else if (due->witnesses > 1)
 		BPF_SNPRINTF(row->text, EVENT_TEXT_LEN, "%u of %u %s, 2 or more clients; for %u s",
 			     run, run, eject_words[cause], seconds);

@@ -117,6 +117,7 @@ int eject_now(struct __sk_buff *skb)
 	case SL_EJECT_OP_EJECT:
 		due.cause = skb->cb[3];
 		due.run = skb->cb[4];
+		due.peers = skb->cb[4] >> 16;
 		return eject_try(&due);
 	case SL_EJECT_OP_PROBED:
 		return eject_probed(due.replica);

@@ -244,7 +244,8 @@ _Static_assert(sizeof(struct sl_replica) == 128, "replica");
 
 /* What the program eject_now is run with, in cb[]: op, service row, replica row, two arguments. */
 enum sl_eject_op {
-	SL_EJECT_OP_EJECT,   /* cause, figure for the event: 1 if it was ejected */
+	SL_EJECT_OP_EJECT,   /* cause, evidence (SL_EJECT_RATE: own rate | mean rate << 16, 1/1000):
+			      * 1 if it was ejected */
 	SL_EJECT_OP_PROBED,  /* a probe was good: ends what failed connects began; 1 if it did */
 	SL_EJECT_OP_FAILURE, /* hash of a client, enum failure of bpf/eject.h: what a packet would say */
 	SL_EJECT_OP_SUCCESS, /* 1: a connect, 0: an answer; likewise */
