@@ -13,6 +13,7 @@ const volatile __u64 seed = 0;                     /* of every hash; from `contr
 const volatile __u32 hz = 250;                     /* jiffies per second */
 const volatile __u32 flow_sets = SL_FLOW_SETS;     /* a power of two */
 const volatile __u32 snat_sets = SL_SNAT_SETS;     /* a power of two */
+const volatile __u32 event_rows = SL_MAX_EVENTS;   /* of the ring of events */
 const volatile __u16 snat_port_min = 1024;         /* host byte order, inclusive */
 const volatile __u16 snat_port_max = 29999;
 
@@ -33,5 +34,8 @@ const volatile __u16 snat_port_max = 29999;
 #define SNAT_QUARANTINE_S 60u     /* a source-NAT port rests (TIME_WAIT at the replica) */
 #define SWEEP_PASS_S 2u           /* one whole pass over the tables */
 #define SWEEP_TICK_MS 10u
+#define SWEEP_REPLICAS_MS 200u    /* one pass over the replicas, while any is ejected or was lately */
+#define OUTLIER_INTERVAL_S 10u    /* where the service has none of its own */
+#define HEARTBEAT_DEAD_S 3u       /* an agent silent for so long is gone, and so are its probes */
 
 #endif

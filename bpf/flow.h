@@ -13,6 +13,7 @@
 #include "parse.h"
 #include "pending.h"
 #include "snat.h"
+#include "sniff.h"
 #include "table.h"
 
 #define FLOW_BOTH_FIN (SL_FLOW_CLIENT_FIN | SL_FLOW_REPLICA_FIN)
@@ -171,6 +172,7 @@ static __always_inline void flow_track_client(struct flow_ref *ref, const struct
 	    flow_doubt_reset(ref, pkt, SL_FLOW_REPLICA_RST, now))
 		return;
 	flow_touch(ref->flow, now);
+	sniff_request(ref, pkt, now);
 	if (likely(!opens && !(pkt->tcp_flags & (TCP_FIN | TCP_RST))))
 		return;
 	flow_ref_advance(ref, flow_closing_flags(pkt, SL_FLOW_CLIENT_FIN, SL_FLOW_CLIENT_RST),

@@ -182,6 +182,7 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 	o->ifindex = skb->ifindex;
 	o->hook = hook;
 	o->replace = service && service->flags & SL_SERVICE_REPLACE;
+	o->body.reserved = sniff_flag(service, pkt->proto);
 	if (wish == CLIENT_GOES_ON || (vip->flags & SL_VIP_NO_NEW && wish == CLIENT_OPENS))
 		return client_unknown(skb, pkt, o->replace);
 	result = client_open(o);

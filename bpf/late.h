@@ -34,7 +34,7 @@ static __always_inline bool late_regain(const union sl_snat_key *key, __u32 slot
 static __always_inline bool late_bind(struct flow_ref *ref, struct sl_pending *p, __u32 replica,
 				      const struct late_road *road)
 {
-	__u64 next = (ref->state & ~0xffffffffull) + SL_FLOW_GENERATION_ONE;
+	__u64 next = (ref->state & (~0xffffffffull | SL_FLOW_SNIFF)) + SL_FLOW_GENERATION_ONE;
 	union sl_snat_key left = flow_snat_key(ref->flow);
 	__u32 left_replica = ref->flow->replica;
 
@@ -58,8 +58,16 @@ static __always_inline bool late_bind(struct flow_ref *ref, struct sl_pending *p
 	return true;
 }
 
+/* What a late SYN-ACK was. */
+enum late {
+	LATE_FOREIGN, /* it answers no SYN of this flow */
+	LATE_FIRST,   /* nobody else answered: the flow was moved */
+	LATE_BEATEN,  /* a success of its replica all the same; told by the caller, for whom there is
+		       * a stack to do it on */
+};
+
 /* Whether the SYN-ACK answers a SYN of this flow; if nobody else was first, the flow is moved. */
-static __always_inline bool late_take(struct flow_ref *ref, const struct packet *pkt, __u32 row,
+static __always_inline enum late late_take(struct flow_ref *ref, const struct packet *pkt, __u32 row,
 				      const struct late_road *road)
 {
 	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &row);
@@ -68,20 +76,20 @@ static __always_inline bool late_take(struct flow_ref *ref, const struct packet 
 
 	if (!p || !replica || bpf_ntohl(pkt->ack) != bpf_ntohl(ref->flow->isn) + 1 ||
 	    (ref->flow->hook == SL_HOOK_POD) != (road->hook == SL_HOOK_POD))
-		return false;
+		return LATE_FOREIGN;
 	i = pending_index(p, row);
 	if (i < 0)
-		return false;
+		return LATE_FOREIGN;
 	if (SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN && !(ref->state & SL_FLOW_ANSWERED))
-		return late_bind(ref, p, row, road); /* pending_answered() follows */
+		/* pending_answered() follows */
+		return late_bind(ref, p, row, road) ? LATE_FIRST : LATE_FOREIGN;
 	pending_sample(p, i, replica, bpf_jiffies64());
 	pending_heard(p, i);
-	eject_success(ref->flow->key.service, row, true);
-	return false;
+	return LATE_BEATEN;
 }
 
-/* Whether the flow in `slot` is given to the replica whose late SYN-ACK this is, to be translated at
- * `hook`. A global function: verified by itself, not once for each service that may share a
+/* What a late SYN-ACK is to the flow in `slot`, which may be given to its replica, to be translated at
+ * `hook`: enum late. A global function: verified by itself, not once for each service that may share a
  * replica. */
 __noinline int late_take_slot(const struct packet *pkt, __u32 replica_row, __u32 slot, __u32 hook)
 {
@@ -101,6 +109,7 @@ __noinline int late_answer(const struct packet *pkt, __u32 replica_row, __u32 ho
 	struct sl_replica_services *shared;
 	struct sl_flow_key key = {};
 	struct flow_ref ref;
+	enum late late;
 
 	if (!pkt)
 		return 0;
@@ -111,14 +120,18 @@ __noinline int late_answer(const struct packet *pkt, __u32 replica_row, __u32 ho
 	for (__u32 i = 0; shared && i < SL_MAX_SHARED && i < shared->n; i++) {
 		key.service = shared->service[i];
 		ref = table_find(&key, sl_hash_flow(&key, seed), SIDE_ANY, 0);
-		if (ref.flow && !(ref.state & SL_FLOW_SPILLED) &&
-		    late_take_slot(pkt, replica_row, ref.slot, hook))
+		if (!ref.flow || ref.state & SL_FLOW_SPILLED)
+			continue;
+		late = late_take_slot(pkt, replica_row, ref.slot, hook);
+		if (late == LATE_BEATEN)
+			eject_accept(key.service, replica_row);
+		if (late == LATE_FIRST)
 			return ref.slot + 1;
 	}
 	return 0;
 }
 
-/* The same for one that came to a source-NAT port which its flow has left. */
+/* The same for one that came to a source-NAT port which its flow has left: enum late. */
 __noinline int late_answer_snat(const struct packet *pkt, __u32 replica_row, __u32 slot)
 {
 	struct late_road road = {.hook = SL_HOOK_FABRIC};

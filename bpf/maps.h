@@ -43,6 +43,8 @@ ARRAY(replicas, struct sl_replica, SL_MAX_REPLICAS, BPF_F_MMAPABLE);
 ARRAY(outliers, struct sl_outlier, SL_MAX_REPLICAS, BPF_F_MMAPABLE);
 /* Service-port row -> what the programs keep of it. Programs / agent, CLI. 256 KiB. */
 ARRAY(service_states, struct sl_service_state, SL_MAX_SERVICES, BPF_F_MMAPABLE);
+/* Service-port row -> times of first bytes. Programs / agent. 512 KiB. */
+ARRAY(first_bytes, struct sl_first_byte, SL_MAX_SERVICES, BPF_F_MMAPABLE);
 /* Handshakes under way, taken in a circle. Programs / agent. 2.75 MiB. */
 ARRAY(pending, struct sl_pending, SL_PENDING, BPF_F_MMAPABLE);
 /* Replica row -> its service-ports. Agent, mapped / programs. 512 KiB. */
@@ -73,8 +75,8 @@ ARRAY(flow_locks, struct flow_lock, SL_FLOW_SETS, NO_FLAGS);
 struct sweep_timer {
 	struct bpf_timer timer;
 };
-enum { TIMER_SWEEP, TIMER_PENDING, TIMERS };
-/* The timers of the sweep and of the deadlines. Programs. */
+enum { TIMER_SWEEP, TIMER_PENDING, TIMER_EJECT, TIMERS };
+/* The timers of the sweep, of the deadlines, and of ejections that are due. Programs. */
 ARRAY(sweep_timers, struct sweep_timer, TIMERS, NO_FLAGS);
 
 /* Deadlines that passed: sl_wakeup. Timer / agent. */
@@ -83,6 +85,23 @@ struct {
 	__uint(max_entries, 65536);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } wakeups SEC(".maps");
+
+/* A threshold was reached: what is to be looked into. */
+struct eject_due {
+	__u32 service;   /* row */
+	__u32 replica;   /* row */
+	__u16 cause;     /* enum sl_eject_cause */
+	__u16 run;       /* failures in a row */
+	__u16 witnesses; /* as in sl_outlier */
+	__u16 peers;     /* SL_EJECT_RATE: mean of its peers, 1/1000; `run` is its own then */
+};
+/* Ejections that are due. -> eject_due. Programs / timer. 2 KiB. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 128);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(value, struct eject_due);
+} ejections_due SEC(".maps");
 
 /* Flows that found both their sets full. sl_flow_key -> sl_flow. Programs / CLI. LRU: the oldest
  * gives way; outside every count. */

@@ -4,9 +4,10 @@
  * reports the cheapest of all, from a random start; otherwise the cheapest of
  * three drawn in proportion to weight. The arithmetic is in sluice/pick.h.
  *
- * Three passes, each less demanding: fit replicas; then draining ones too (they
- * still serve); then all that serve at all, suspect and down ones included
- * (panic). A replica that does not serve is never picked.
+ * Four passes, each less demanding: fit replicas; then draining ones too (they
+ * still serve); then ejected ones too, for whom at least probes still speak; then all
+ * that serve at all, suspect and down ones included. The last two are panic. A replica that does
+ * not serve is never picked.
  */
 #ifndef SLUICE_BPF_PICK_H
 #define SLUICE_BPF_PICK_H
@@ -15,6 +16,7 @@
 
 #include "config.h"
 #include "count.h"
+#include "eject.h"
 #include "maps.h"
 #include "pending.h"
 #include "verifier.h"
@@ -24,6 +26,7 @@
 #define PICK_CHUNK 32u      /* slots looked at by one pick_first_fit() */
 #define PICK_CHUNKS_MAX 160u /* of these: 5120 replicas */
 #define PICK_NONE (-1)
+#define PICK_EJECTED 0x10000u /* a flag beside SL_REPLICA_*: taken out by outlier detection */
 
 /* Whom a flow wants. */
 struct wish {
@@ -60,6 +63,8 @@ static __always_inline bool search_consider(struct search *search, __u32 row, bo
 	flags = replica->config.flags;
 	if (replica->config.admin & SL_ADMIN_DRAINED)
 		flags |= SL_REPLICA_DRAINING;
+	if (eject_is_out(replica))
+		flags |= PICK_EJECTED;
 	if (flags & search->wish.unfit ||
 	    (flags & search->wish.require) != search->wish.require ||
 	    row + 1 == search->wish.avoid)
@@ -225,6 +230,8 @@ __noinline int pick_weigh(const struct wish *wish, struct untried *untried, __u3
 	flags = replica->config.flags;
 	if (replica->config.admin & SL_ADMIN_DRAINED)
 		flags |= SL_REPLICA_DRAINING;
+	if (eject_is_out(replica))
+		flags |= PICK_EJECTED;
 	if (flags & wish->unfit || (flags & wish->require) != wish->require ||
 	    row + 1 == wish->avoid || pending_has_tried(wish->pending, row) ||
 	    (wish->calm && pick_has_failed(row, wish->now)))
@@ -272,6 +279,20 @@ __noinline int pick_untried(const struct wish *wish, __u32 length)
 
 /* ---- the passes ---------------------------------------------------------------------------------*/
 
+/* PICK_EJECTED, or 0 where ejections mean nothing: the service has no outlier detection (it may share
+ * a replica with one that has), or so few of its replicas are fit that all must serve. */
+static __always_inline __u32 pick_ejected(const struct sl_service *service, __u32 service_row)
+{
+	struct sl_service_state *state;
+
+	if (!eject_is_on(service))
+		return 0;
+	if (likely(!service->min_health_percent))
+		return PICK_EJECTED;
+	state = bpf_map_lookup_elem(&service_states, &service_row);
+	return state && READ_ONCE(state->unhealthy) ? 0 : PICK_EJECTED;
+}
+
 static __always_inline int pick_pass(const struct wish *wish, __u32 length)
 {
 	int row;
@@ -295,16 +316,20 @@ static __always_inline int pick_replica(struct wish *wish)
 	if (!service)
 		return PICK_NONE;
 	length = SL_MEMBERS_LENGTH(READ_ONCE(service->members));
-	wish->unfit = SL_REPLICA_UNFIT;
+	wish->unfit = SL_REPLICA_UNFIT | pick_ejected(service, service_row);
 	row = pick_pass(wish, length);
 	if (likely(row != PICK_NONE))
 		return row;
-	wish->unfit = SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING;
+	wish->unfit &= ~SL_REPLICA_DRAINING;
 	row = pick_pass(wish, length);
 	if (row != PICK_NONE)
 		return row;
-	wish->unfit = SL_REPLICA_NOT_SERVING | SL_REPLICA_NO_ROUTE;
+	wish->unfit &= ~PICK_EJECTED;
 	row = pick_pass(wish, length);
+	if (row == PICK_NONE) {
+		wish->unfit = SL_REPLICA_NOT_SERVING | SL_REPLICA_NO_ROUTE;
+		row = pick_pass(wish, length);
+	}
 	if (row != PICK_NONE && !wish->pending) /* a retry has had the healthy ones already */
 		count(SL_COUNT_PANIC_PICKS);
 	return row;

@@ -11,6 +11,7 @@
  *   from_fabric  ingress of another device over which replicas are routed
  *   inject       run by the agent at a deadline: a SYN goes out again
  *   sweep_arm    run by the agent once after each load: arms the timers
+ *   eject_now    run by the agent (success rates, good probes) and by tests: see sl_eject_op
  *   sweep_now    run by tests: one slice at once; SWEEP_SLICES of them are a pass
  */
 #include "deadline.h"
@@ -103,7 +104,29 @@ int sweep_arm(struct __sk_buff *skb)
 {
 	long error = ARM(TIMER_SWEEP, sweep_tick);
 
+	error = error ? error : ARM(TIMER_EJECT, eject_expire);
 	return error ? error : ARM(TIMER_PENDING, deadline_tick);
+}
+
+SEC("tc")
+int eject_now(struct __sk_buff *skb)
+{
+	struct eject_due due = {.service = skb->cb[1], .replica = skb->cb[2], .witnesses = 2};
+
+	switch (skb->cb[0]) {
+	case SL_EJECT_OP_EJECT:
+		due.cause = skb->cb[3];
+		due.run = skb->cb[4];
+		due.peers = skb->cb[4] >> 16;
+		return eject_try(&due);
+	case SL_EJECT_OP_PROBED:
+		return eject_probed(due.replica);
+	case SL_EJECT_OP_FAILURE:
+		return eject_failure(due.service, due.replica, skb->cb[3], skb->cb[4]);
+	case SL_EJECT_OP_SUCCESS:
+		eject_success(due.service, due.replica, skb->cb[3]);
+	}
+	return 0;
 }
 
 SEC("tc")

@@ -3,11 +3,12 @@
  * Expiry: every 10 ms a slice of the flow table and of the source-NAT ports, one
  * whole pass every two seconds, from a timer of the kernel's own: it goes on with
  * the agent dead. Half-open flows go fast, silent ones after their service's idle
- * timeout, finished ones after their linger.
+ * timeout, finished ones after their linger. Ejections end here too (ejection.h).
  */
 #ifndef SLUICE_BPF_SWEEP_H
 #define SLUICE_BPF_SWEEP_H
 
+#include "ejection.h"
 #include "flow.h"
 
 #define SWEEP_SLICES (SWEEP_PASS_S * 1000 / SWEEP_TICK_MS)
@@ -129,6 +130,7 @@ static __always_inline void sweep_slice(struct sl_kernel *k)
 		sweep_flow_set(now);
 	for (__u32 i = 0; i < SWEEP_SETS_MAX && i < slice_snat; i++)
 		sweep_snat_set(now);
+	eject_sweep(k, now);
 }
 
 static int sweep_tick(void *map, __u32 *key, struct sweep_timer *timer)

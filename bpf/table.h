@@ -225,7 +225,8 @@ static __always_inline bool flow_claim(const struct flow_place *place, __u32 way
 	flow->hook = body->hook;
 	flow->source = body->source;
 	flow->pending = body->pending;
-	__sync_lock_test_and_set(&flow->state, next | SL_FLOW_SYN);
+	__sync_lock_test_and_set(&flow->state,
+				 next | SL_FLOW_SYN | (body->reserved & SL_FLOW_SNIFF));
 	return true;
 }
 
@@ -302,7 +303,7 @@ static __always_inline enum insert_result table_replace(const struct flow_place 
 	return INSERT_OK;
 }
 
-/* Inserts `body`, its state SYN in a new generation. enum insert_result, -1 for a NULL. A
+/* Inserts `body`, its state SYN in a new generation, and SL_FLOW_SNIFF if body->reserved has. enum insert_result, -1 for a NULL. A
  * global function: verified by itself. */
 __noinline int table_insert(const struct sl_flow *body, struct insert *ret)
 {

@@ -127,6 +127,7 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 	dst.sum_old = sl_addr_sum(&pkt->dst);
 	dst.sum_new = sl_addr_sum(&ref.flow->key.client);
 	dst.port = ref.flow->key.port;
+	sniff_reply(skb, &ref, pkt);
 	flow_track_replica(&ref, pkt, bpf_jiffies64());
 	if (rewrite(skb, pkt, &src, &dst))
 		return drop(SL_DROP_CHECKSUM);
@@ -137,9 +138,12 @@ static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct
 					     __u32 replica_row)
 {
 	int verdict = reply_undo_snat(skb, pkt, replica_row, 0);
+	struct sl_flow *flow;
 
 	if (unlikely(verdict >= REPLY_IS_LATE)) {
-		late_answer_snat(pkt, replica_row, verdict - REPLY_IS_LATE);
+		flow = table_slot(verdict - REPLY_IS_LATE);
+		if (late_answer_snat(pkt, replica_row, verdict - REPLY_IS_LATE) == LATE_BEATEN && flow)
+			eject_accept(flow->key.service, replica_row);
 		verdict = reply_undo_snat(skb, pkt, replica_row, REPLY_IS_LATE);
 	}
 	if (likely(verdict < REPLY_REFUSES))
@@ -193,6 +197,7 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct packet 
 		if (verdict != NOT_OURS)
 			return verdict;
 	}
+	sniff_reply(skb, &ref, pkt);
 	flow_track_replica(&ref, pkt, bpf_jiffies64());
 	return rewrite(skb, pkt, &src, NULL) ? drop(SL_DROP_CHECKSUM) : NEXT;
 }

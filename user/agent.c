@@ -18,6 +18,8 @@
 #define HEARTBEAT_MS 500
 #define RECLAIM_MS 100
 #define WARMUP_MS 100
+#define FOLLOW_MS 100 /* what the programs wrote into the event ring becomes lines of the log */
+#define JUDGE_MS 1000
 
 static void on_signal(uv_signal_t *handle, int number)
 {
@@ -31,11 +33,31 @@ static void on_signal(uv_signal_t *handle, int number)
 static void on_heartbeat(uv_timer_t *handle)
 {
 	struct agent *agent = handle->data;
-	struct timespec now;
+	struct sl_control *control = datapath_tables(agent->datapath)->control;
+	struct timespec now, real;
+	uint64_t now_ns;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	__atomic_store_n(&datapath_tables(agent->datapath)->control->heartbeat_ns,
-			 now.tv_sec * 1000000000ull + now.tv_nsec, __ATOMIC_RELEASE);
+	clock_gettime(CLOCK_REALTIME, &real);
+	now_ns = now.tv_sec * 1000000000ull + now.tv_nsec;
+	__atomic_store_n(&control->realtime_offset_ns,
+			 real.tv_sec * 1000000000ull + real.tv_nsec - now_ns, __ATOMIC_RELAXED);
+	__atomic_store_n(&control->heartbeat_ns, now_ns, __ATOMIC_RELEASE);
+}
+
+static void on_follow(uv_timer_t *handle)
+{
+	struct agent *agent = handle->data;
+
+	if (events_follow(&agent->events)) /* an ejection, or its end, may be one */
+		agent_check_panic(agent);
+}
+
+static void on_judge(uv_timer_t *handle)
+{
+	struct agent *agent = handle->data;
+
+	outlier_tick(agent->outlier);
 }
 
 static void on_reclaim(uv_timer_t *handle)
@@ -74,14 +96,19 @@ static void start_clocks(struct agent *agent)
 	uv_timer_init(&agent->loop, &agent->reclaim);
 	uv_timer_init(&agent->loop, &agent->warmup);
 	uv_timer_init(&agent->loop, &agent->panic_check);
+	uv_timer_init(&agent->loop, &agent->follow);
+	uv_timer_init(&agent->loop, &agent->judge);
 	agent->sigterm.data = agent->sigint.data = agent;
 	agent->heartbeat.data = agent->reclaim.data = agent->panic_check.data = agent;
 	agent->warmup.data = agent;
+	agent->follow.data = agent->judge.data = agent;
 	uv_signal_start(&agent->sigterm, on_signal, SIGTERM);
 	uv_signal_start(&agent->sigint, on_signal, SIGINT);
 	uv_timer_start(&agent->heartbeat, on_heartbeat, 0, HEARTBEAT_MS);
 	uv_timer_start(&agent->reclaim, on_reclaim, RECLAIM_MS, RECLAIM_MS);
 	uv_timer_start(&agent->warmup, on_warmup, WARMUP_MS, WARMUP_MS);
+	uv_timer_start(&agent->follow, on_follow, FOLLOW_MS, FOLLOW_MS);
+	uv_timer_start(&agent->judge, on_judge, JUDGE_MS, JUDGE_MS);
 }
 
 static int start_datapath(struct agent *agent)
@@ -144,6 +171,7 @@ static int start_modules(struct agent *agent)
 	error = error ?: reconcile_new(datapath_tables(agent->datapath), &agent->events, agent_path,
 				       agent, &agent->reconcile);
 	error = error ?: inject_new(&agent->loop, datapath_tables(agent->datapath), &agent->inject);
+	error = error ?: outlier_new(datapath_tables(agent->datapath), &agent->outlier);
 	error = error ?: probe_set_new(&agent->loop, agent_on_health, agent, &agent->probes);
 	error = error ?: route_new(&agent->loop, agent_on_route, agent, &agent->route);
 	if (error) {
@@ -207,6 +235,7 @@ static void stop(struct agent *agent, bool failed)
 	uv_run(&agent->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&agent->loop);
 	reconcile_free(agent->reconcile);
+	outlier_free(agent->outlier);
 	interfaces_free(agent->interfaces);
 	if (agent->datapath && !made)
 		events_add(&agent->events, &event, "the programs go on");

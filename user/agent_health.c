@@ -38,6 +38,7 @@ void agent_on_good_probe(void *context, __u32 replica)
 
 	__atomic_store_n(&tables->replicas[replica].config.probe_good, now ? now : 1,
 			 __ATOMIC_RELAXED);
+	outlier_probed(agent->outlier, replica);
 }
 
 void agent_on_panic_check(uv_timer_t *timer)
@@ -168,17 +169,20 @@ int agent_sync_probes(struct agent *agent)
 /* ---- panic ---------------------------------------------------------------------------------*/
 
 /* Some replica serves, and none of those is fit. */
-static bool is_in_panic(const struct agent *agent, const struct sl_service *service)
+static bool is_in_panic(const struct agent *agent, __u32 row)
 {
+	const struct sl_service *service = &agent->maps.services[row];
 	unsigned serving = 0, fit = 0;
 
 	for (__u32 i = 0; i < SL_MEMBERS_LENGTH(service->members); i++) {
 		const struct sl_member *member =
 			&agent->maps.members[SL_MEMBERS_OFFSET(service->members) + i];
-		__u16 flags = agent->maps.replicas[member->replica].config.flags;
+		const struct sl_replica *replica = &agent->maps.replicas[member->replica];
+		__u16 flags = replica->config.flags;
 
 		serving += !(flags & SL_REPLICA_NOT_SERVING);
-		fit += !(flags & SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING);
+		fit += !(flags & SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING) &&
+		       !maps_is_ejected(&agent->maps, row, replica);
 	}
 	return serving && !fit;
 }
@@ -188,7 +192,7 @@ void agent_check_panic(struct agent *agent)
 	for (__u32 row = 0; row < agent->maps.n_services; row++) {
 		const struct sl_service *service = &agent->maps.services[row];
 		struct sl_event event = {.service = row + 1};
-		bool panic = service->flags & SL_SERVICE_USED && is_in_panic(agent, service);
+		bool panic = service->flags & SL_SERVICE_USED && is_in_panic(agent, row);
 
 		if (panic == agent->panic[row])
 			continue;

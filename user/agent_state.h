@@ -15,6 +15,7 @@
 #include "http.h"
 #include "inject.h"
 #include "maps.h"
+#include "outlier.h"
 #include "probe.h"
 #include "reconcile.h"
 #include "route.h"
@@ -25,7 +26,7 @@ struct agent {
 	const struct agent_options *options;
 	uv_loop_t loop;
 	uv_signal_t sigterm, sigint;
-	uv_timer_t heartbeat, reclaim, warmup, panic_check;
+	uv_timer_t heartbeat, reclaim, warmup, panic_check, follow, judge;
 	struct policy_options policy;
 	struct datapath *datapath;
 	struct events events;
@@ -36,6 +37,7 @@ struct agent {
 	struct discover_file *discover;
 	struct probe_set *probes;
 	struct inject *inject;
+	struct outlier *outlier;
 	struct http *http;
 	struct facts facts;
 	struct model *model;        /* in force; NULL before the first */

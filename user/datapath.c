@@ -131,6 +131,7 @@ static int map_tables(struct datapath *datapath)
 	t->pending_fd = bpf_map__fd(s->maps.pending);
 	t->wakeups_fd = bpf_map__fd(s->maps.wakeups);
 	t->inject_fd = bpf_program__fd(s->progs.inject);
+	t->eject_fd = bpf_program__fd(s->progs.eject_now);
 	t->service_names_fd = bpf_map__fd(s->maps.service_names);
 	t->replica_names_fd = bpf_map__fd(s->maps.replica_names);
 	return code;

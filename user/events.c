@@ -2,11 +2,13 @@
 /*
  * Writes the event ring, the agent's memory of what it did and why: it is
  * pinned, so it survives the agent. Each event is also a line of the log.
- * Refuses nothing: an unknown kind is written as it is. Called by the agent.
+ * Refuses nothing: an unknown kind is written as it is. The kernel programs write
+ * there too: what they say is read again, to be logged. Called by the agent.
  */
 #include "events.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -148,4 +150,78 @@ void events_add(struct events *events, const struct sl_event *event, const char 
 	if (events->head)
 		ring_write(events, event, text);
 	log_write(events, event, text);
+}
+
+/* ---- what the programs say ------------------------------------------------------------------*/
+
+#define NS_PER_S 1000000000ull
+
+/* Kinds that only the programs write; the agent's own are in the log already. */
+static bool is_of_programs(const struct sl_event *event)
+{
+	return event->kind == SL_EVENT_EJECT || event->kind == SL_EVENT_EJECT_END ||
+	       event->kind == SL_EVENT_EJECT_SPARED || event->kind == SL_EVENT_RETRY;
+}
+
+/* A copy of event number `seq`. 0; -EAGAIN: not written yet; -ENOENT: overwritten, or unreadable. */
+static int ring_read(struct events *events, uint64_t seq, struct sl_event *ret)
+{
+	struct sl_event *row = ring_row(events, seq);
+	uint64_t found;
+
+	if (!row)
+		return -ENOENT;
+	found = __atomic_load_n(&row->seq, __ATOMIC_ACQUIRE);
+	if (found == seq) {
+		memcpy(ret, row, sizeof(*ret));
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		found = __atomic_load_n(&row->seq, __ATOMIC_RELAXED);
+		ret->text[sizeof(ret->text) - 1] = '\0';
+	}
+	if (found == seq)
+		return 0;
+	return found > seq ? -ENOENT : -EAGAIN;
+}
+
+/* With how long ago it was, when no agent was there to say so at once. */
+static void log_late(const struct events *events, const struct sl_event *event)
+{
+	int64_t age_ns = realtime_ns() - event->time_ns;
+	char text[sizeof(event->text) + 32];
+
+	if (age_ns > (int64_t)(2 * NS_PER_S))
+		snprintf(text, sizeof(text), "%s (%llu s ago)", event->text,
+			 (unsigned long long)(age_ns / NS_PER_S));
+	else
+		snprintf(text, sizeof(text), "%s", event->text);
+	log_write(events, event, text);
+}
+
+bool events_follow(struct events *events)
+{
+	bool any = false;
+	struct sl_event_head *head = events->head;
+	uint64_t last, next;
+
+	if (!head)
+		return false;
+	last = __atomic_load_n(&head->last, __ATOMIC_ACQUIRE);
+	next = head->followed + 1;
+	if (last >= next + SL_MAX_EVENTS)
+		next = last - SL_MAX_EVENTS + 1;
+	for (; next <= last; next++) {
+		struct sl_event event;
+		int error = ring_read(events, next, &event);
+
+		if (error == -EAGAIN && events->waited != next) {
+			events->waited = next;
+			break;
+		}
+		if (error || !is_of_programs(&event))
+			continue;
+		log_late(events, &event);
+		any = true;
+	}
+	head->followed = next - 1;
+	return any;
 }

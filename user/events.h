@@ -20,6 +20,7 @@ struct events {
 	int ring_fd;
 	void *window;
 	size_t window_at;
+	uint64_t waited; /* for this one, counted but not written at the last look of events_follow() */
 	const struct maps *maps; /* for names and epochs of services; NULL: rows by number, 0 */
 };
 
@@ -27,6 +28,10 @@ struct events {
  * time and epoch are set here. `format`: the text (cut at 79 bytes in the ring, whole in the log). */
 void events_add(struct events *events, const struct sl_event *event, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* True when there was any of what the programs write: logs what they have written into the ring since the last call, or since an earlier agent's:
+ * where it got to lies beside the ring (sl_event_head.followed). Call it every 100 ms or so. */
+bool events_follow(struct events *events);
 
 /* Unmaps what is mapped; the struct can be used again. */
 void events_done(struct events *events);

@@ -55,6 +55,7 @@ int facts_open_maps(const struct tables *tables, const char *bpffs, struct maps 
 		.replica_names_fd = tables->replica_names_fd,
 		.drops_fd = open_pin(bpffs, "drops"),
 		.counters_fd = open_pin(bpffs, "counters"),
+		.first_bytes_fd = open_pin(bpffs, "first_bytes"),
 		.spill_fd = -1,
 	};
 	int error = count_rows(tables->flows_fd, &maps.n_flow_sets);
@@ -63,6 +64,8 @@ int facts_open_maps(const struct tables *tables, const char *bpffs, struct maps 
 		error = maps.drops_fd;
 	if (!error && maps.counters_fd < 0)
 		error = maps.counters_fd;
+	if (!error && maps.first_bytes_fd < 0)
+		error = maps.first_bytes_fd;
 	if (error) {
 		facts_close_maps(&maps);
 		return error;
@@ -77,5 +80,7 @@ void facts_close_maps(struct maps *maps)
 		close(maps->drops_fd);
 	if (maps->counters_fd >= 0)
 		close(maps->counters_fd);
-	maps->drops_fd = maps->counters_fd = -1;
+	if (maps->first_bytes_fd >= 0)
+		close(maps->first_bytes_fd);
+	maps->drops_fd = maps->counters_fd = maps->first_bytes_fd = -1;
 }

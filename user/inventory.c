@@ -54,6 +54,19 @@ static int named_row_compare(const void *a, const void *b)
 			       &((const struct named_row *)b)->service);
 }
 
+static void first_bytes_add(struct inventory_service *service, const struct maps *maps,
+			    uint32_t row)
+{
+	struct sl_first_byte times;
+
+	if (!(maps->services[row].flags & SL_SERVICE_SNIFF) || !maps_first_bytes(maps, row, &times))
+		return;
+	service->sniffed = true;
+	service->first_byte.ticks += times.ticks;
+	for (int i = 0; i < SL_FIRST_BYTE_BUCKETS; i++)
+		service->first_byte.bucket[i] += times.bucket[i];
+}
+
 /* Fills services, and for each row of the map the index of its service (or NO_SERVICE). */
 static int services_read(struct inventory *inventory, const struct maps *maps,
 			 uint32_t *ret_index_of)
@@ -83,6 +96,8 @@ static int services_read(struct inventory *inventory, const struct maps *maps,
 		if (!i || service_compare(&rows[i].service, &rows[i - 1].service))
 			inventory->services[inventory->n_services++] = rows[i].service;
 		ret_index_of[rows[i].row] = inventory->n_services - 1;
+		first_bytes_add(&inventory->services[inventory->n_services - 1], maps,
+				rows[i].row);
 	}
 	free(rows);
 	return 0;
@@ -190,7 +205,8 @@ static int panics_read(struct inventory *inventory, const struct maps *maps,
 		return -ENOMEM;
 	for (uint32_t row = 0; row < maps->n_replicas; row++) {
 		const struct sl_replica_services *list = &maps->replica_services[row];
-		uint32_t flags = maps->replicas[row].config.flags;
+		const struct sl_replica *replica = &maps->replicas[row];
+		uint32_t flags = replica->config.flags;
 
 		if (!(flags & SL_REPLICA_USED))
 			continue;
@@ -199,7 +215,8 @@ static int panics_read(struct inventory *inventory, const struct maps *maps,
 				continue;
 			tallies[list->service[i]].serving += !(flags & SL_REPLICA_NOT_SERVING);
 			tallies[list->service[i]].fit +=
-				!(flags & SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING);
+				!(flags & SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING) &&
+				!maps_is_ejected(maps, list->service[i], replica);
 		}
 	}
 	for (uint32_t row = 0; row < maps->n_services; row++)

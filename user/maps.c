@@ -59,6 +59,8 @@ static const struct {
 	 offsetof(struct maps, service_names_fd)},
 	{"replica_names", sizeof(__u32), sizeof(struct sl_replica_name),
 	 offsetof(struct maps, replica_names_fd)},
+	{"first_bytes", sizeof(__u32), sizeof(struct sl_first_byte),
+	 offsetof(struct maps, first_bytes_fd)},
 	{"spill", sizeof(struct sl_flow_key), sizeof(struct sl_flow),
 	 offsetof(struct maps, spill_fd)},
 };
@@ -183,16 +185,34 @@ void maps_close(struct maps *maps)
 	}
 }
 
-enum sl_replica_state maps_replica_state(const struct sl_replica *replica, __u32 now)
+static bool is_ejected(const struct sl_replica *replica, __u32 now)
 {
 	__u32 until = __atomic_load_n(&replica->state.ejected_until, __ATOMIC_RELAXED);
+
+	return until && (__s32)(until - now) > 0;
+}
+
+bool maps_is_ejected(const struct maps *maps, __u32 row, const struct sl_replica *replica)
+{
+	const struct sl_service *service = &maps->services[row];
+
+	if (!service->eject_5xx && !service->eject_gateway && !service->eject_local)
+		return false;
+	if (service->min_health_percent && maps->service_states &&
+	    maps->service_states[row].unhealthy)
+		return false;
+	return is_ejected(replica, maps->kernel->now);
+}
+
+enum sl_replica_state maps_replica_state(const struct sl_replica *replica, __u32 now)
+{
 	__u16 flags = __atomic_load_n(&replica->config.flags, __ATOMIC_RELAXED);
 
 	if (flags & (SL_REPLICA_NOT_SERVING | SL_REPLICA_NO_ROUTE | SL_REPLICA_PROBE_DOWN))
 		return SL_STATE_DOWN;
 	if ((flags & SL_REPLICA_DRAINING) || (replica->config.admin & SL_ADMIN_DRAINED))
 		return SL_STATE_DRAINING;
-	if (until && (__s32)(until - now) > 0)
+	if (is_ejected(replica, now))
 		return SL_STATE_EJECTED;
 	if (flags & SL_REPLICA_SUSPECT)
 		return SL_STATE_SUSPECT;
@@ -272,6 +292,11 @@ int maps_read_event(const struct maps *maps, uint64_t seq, struct sl_event *ret)
 	if (found == seq)
 		return 0;
 	return found > seq ? -ENOENT : -EAGAIN;
+}
+
+bool maps_first_bytes(const struct maps *maps, __u32 service, struct sl_first_byte *ret)
+{
+	return !bpf_map_lookup_elem(maps->first_bytes_fd, &service, ret);
 }
 
 bool maps_service_name(const struct maps *maps, __u32 service, struct sl_service_name *ret)

@@ -33,6 +33,7 @@ struct maps {
 	int drops_fd, counters_fd;             /* per-CPU arrays */
 	int service_names_fd, replica_names_fd;/* hashes */
 	int spill_fd;
+	int first_bytes_fd; /* an array */
 };
 
 /* 0; -ENOENT: nothing of Sluice is pinned below `bpffs`; -EAGAIN: only part of it is: the agent is
@@ -43,6 +44,13 @@ void maps_close(struct maps *maps);
 
 /* The state to show, most severe first. `now`: sl_kernel.now. */
 enum sl_replica_state maps_replica_state(const struct sl_replica *replica, __u32 now);
+
+/* Whether picks of this service leave the replica out as ejected: not if the service has no outlier
+ * detection, nor while too few of its replicas are fit. */
+bool maps_is_ejected(const struct maps *maps, __u32 service, const struct sl_replica *replica);
+
+/* Times of first bytes of a service row; false when they cannot be read. */
+bool maps_first_bytes(const struct maps *maps, __u32 service, struct sl_first_byte *ret);
 
 /* Sum over all CPUs; 0 on success. */
 int maps_read_drops(const struct maps *maps, uint64_t ret[SL_DROP_MAX]);

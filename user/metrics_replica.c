@@ -264,6 +264,32 @@ static void latency_render(const struct row *rows, size_t n, struct strbuf *out)
 #undef NAME
 }
 
+/* Bucket i holds times below 2^i jiffies (sl_first_byte). */
+static void first_byte_render(const struct row *rows, size_t n, unsigned hz, struct strbuf *out)
+{
+#define NAME "sluice_first_byte_seconds"
+	exposition_family(out, NAME, "histogram",
+			  "From a request to the first byte of its HTTP/1.x answer.");
+	for (size_t i = 0; i < n; i++) {
+		const struct sl_first_byte *times = &rows[i].service->first_byte;
+		uint64_t total = 0;
+		char bound[32];
+
+		if (!rows[i].service->sniffed || !hz)
+			continue;
+		for (int k = 0; k < SL_FIRST_BYTE_BUCKETS - 1; k++) {
+			total += times->bucket[k];
+			snprintf(bound, sizeof(bound), "%g", (double)(1u << k) / hz);
+			sample_with(out, NAME "_bucket", rows[i].labels, "le", bound, total);
+		}
+		total += times->bucket[SL_FIRST_BYTE_BUCKETS - 1];
+		sample_with(out, NAME "_bucket", rows[i].labels, "le", "+Inf", total);
+		exposition_double(out, NAME "_sum", rows[i].labels, (double)times->ticks / hz);
+		exposition_u64(out, NAME "_count", rows[i].labels, total);
+	}
+#undef NAME
+}
+
 static void probe_families_render(const struct row *rows, size_t n, struct strbuf *out)
 {
 	for (size_t k = 0; k < COUNT(probe_families); k++) {
@@ -281,11 +307,12 @@ static void probe_families_render(const struct row *rows, size_t n, struct strbu
 /* ---- the whole ------------------------------------------------------------------------- */
 
 static void rows_render(const struct inventory *inventory, const struct row *services,
-			const struct row *replicas, struct strbuf *out)
+			const struct row *replicas, unsigned hz, struct strbuf *out)
 {
 	for (size_t i = 0; i < COUNT(service_families); i++)
 		family_render(&service_families[i], services, inventory->n_services, out);
 	service_states_render(services, inventory->n_services, out);
+	first_byte_render(services, inventory->n_services, hz, out);
 	for (size_t i = 0; i < COUNT(replica_families); i++)
 		family_render(&replica_families[i], replicas, inventory->n_replicas, out);
 	replica_states_render(replicas, inventory->n_replicas, out);
@@ -306,7 +333,7 @@ int metrics_replica_render(const struct facts *facts, uint64_t now_ns, struct st
 	if (!error)
 		error = replica_rows_new(inventory, facts->probes, &replicas);
 	if (!error)
-		rows_render(inventory, services, replicas, out);
+		rows_render(inventory, services, replicas, facts->maps->control->hz, out);
 	rows_free(services, inventory->n_services);
 	rows_free(replicas, inventory->n_replicas);
 	inventory_free(inventory);

@@ -137,6 +137,7 @@ static int64_t service_row(struct reconcile *r, const struct model_service *serv
 	if (row < 0)
 		return row;
 	r->tables->services[row] = (struct sl_service){.epoch = new_epoch(r)};
+	memset(&r->tables->service_states[row], 0, sizeof(struct sl_service_state));
 	if (bpf_map_update_elem(r->tables->service_names_fd, &(__u32){row}, &name, BPF_ANY)) {
 		rows_release(&r->services, row);
 		return -errno;
@@ -283,6 +284,7 @@ static void set_policy(const struct reconcile *r, const struct model_service *se
 	if (most_ms < MAX_EJECTION_MS)
 		most_ms = outlier->enabled ? MAX_EJECTION_MS : 0;
 	entry->max_ejection_ticks = ticks(r, most_ms);
+	entry->outlier_interval_ticks = ticks(r, outlier->interval_ms);
 }
 
 static __u32 policy_flags(const struct model_service *service)

@@ -242,6 +242,7 @@ static int64_t replica_new(struct reconcile *r, const struct model_replica *repl
 		return row;
 	entry = &r->tables->replicas[row];
 	memset(entry, 0, sizeof(*entry)); /* free: no program reads it, the kernel's line included */
+	memset(&r->tables->outliers[row], 0, sizeof(struct sl_outlier));
 	entry->config.addr = replica->addr;
 	entry->config.port = replica->port;
 	entry->config.proto = replica->proto;

@@ -26,7 +26,7 @@ struct tables {
 	int flows_fd, events_fd; /* too large to keep mapped: see reconcile_reclaim.c, events.c */
 	int spill_fd;
 	int pending_fd, wakeups_fd; /* handshakes under way; the ring buffer of deadlines */
-	int inject_fd;              /* a program, for BPF_PROG_TEST_RUN */
+	int inject_fd, eject_fd;    /* programs, for BPF_PROG_TEST_RUN */
 	int service_names_fd, replica_names_fd;
 };
 

@@ -148,8 +148,9 @@ struct sl_service {
 	__u8 max_ejection_percent; /* 0-100; one of several may go whatever it says */
 	__u8 min_health_percent; /* below it ejections are ignored; 0: never */
 	__u32 base_ejection_ticks; /* of the first ejection; the n-th lasts n times as long, */
-	__u32 max_ejection_ticks;  /* but never longer than this */
-	__u64 reserved;
+	__u32 max_ejection_ticks;  /* but never longer than this; 0: no cap */
+	__u32 outlier_interval_ticks; /* of success rates, and of the decay of back-off; 0: 10 s */
+	__u32 reserved;
 };
 _Static_assert(sizeof(struct sl_service) == 64, "service");
 
@@ -163,7 +164,9 @@ struct sl_service_state {
 	__u64 retries_shed;  /* not made: over the budget while no replica answered */
 	__u64 parked_total;
 	__u64 resets;        /* flows reset */
-	__u64 reserved[2];
+	__u32 unhealthy;     /* 1: below min_health_percent, so ejections are ignored */
+	__u32 spared_at;     /* jiffies of the last event about an ejection that was not made; 0: never */
+	__u32 reserved[2];
 };
 _Static_assert(sizeof(struct sl_service_state) == 64, "service state");
 
@@ -228,7 +231,8 @@ struct sl_replica_state_row {
 	__u32 snat_cursor;  /* next source-NAT port to try, from the start of the range */
 	__u32 syn_rtt;      /* from SYN to SYN-ACK, 1/16 jiffies; rises at once, falls slowly; 0: unknown */
 	__u64 full;         /* SYNs refused for being at its cap, as seen from here */
-	__u64 reserved;
+	__u32 ejected_for;  /* enum sl_eject_cause, while ejected */
+	__u32 fit_since;    /* jiffies from which the next step of ejected_times' decay counts */
 };
 _Static_assert(sizeof(struct sl_replica_state_row) == 64, "replica state");
 
@@ -238,11 +242,21 @@ struct sl_replica {
 };
 _Static_assert(sizeof(struct sl_replica) == 128, "replica");
 
+/* What the program eject_now is run with, in cb[]: op, service row, replica row, two arguments. */
+enum sl_eject_op {
+	SL_EJECT_OP_EJECT,   /* cause, evidence (SL_EJECT_RATE: own rate | mean rate << 16, 1/1000):
+			      * 1 if it was ejected */
+	SL_EJECT_OP_PROBED,  /* a probe was good: ends what failed connects began; 1 if it did */
+	SL_EJECT_OP_FAILURE, /* hash of a client, enum failure of bpf/eject.h: what a packet would say */
+	SL_EJECT_OP_SUCCESS, /* 1: a connect, 0: an answer; likewise */
+};
+
 /* How a replica has behaved lately; same row. Written by the programs, read by the agent. */
 struct sl_outlier {
-	__u16 failures_5xx;     /* in a row: HTTP 5xx, and connect failures unless they count apart */
-	__u16 failures_gateway; /* in a row: HTTP 502, 503, 504, and likewise */
-	__u16 failures_local;   /* in a row: refused, unanswered, reset connects */
+	/* In a row, and together one word that is changed by compare-and-swap; see bpf/eject.h. */
+	__u16 failures_5xx;     /* HTTP 5xx */
+	__u16 failures_gateway; /* HTTP 502, 503, 504 */
+	__u16 failures_local;   /* refused and unanswered connects */
 	__u16 witnesses;        /* 0, 1, 2: client addresses that saw failures since the last success */
 	__u32 witness;          /* hash of the first of them */
 	__u32 last_success;     /* jiffies */
@@ -255,6 +269,18 @@ struct sl_outlier {
 	__u64 unanswered;       /* connects without an answer within a second */
 };
 _Static_assert(sizeof(struct sl_outlier) == 64, "outlier");
+
+/*
+ * How long first bytes of HTTP/1.x answers took, of a service-port; same row as in services. Bucket i
+ * counts answers whose time in whole jiffies has i bits: 0, 1, 2-3, 4-7, ...; the last one all longer
+ * ones.
+ */
+#define SL_FIRST_BYTE_BUCKETS 15
+struct sl_first_byte {
+	__u64 bucket[SL_FIRST_BYTE_BUCKETS];
+	__u64 ticks; /* sum, in jiffies */
+};
+_Static_assert(sizeof(struct sl_first_byte) == 128, "first byte");
 
 /* Which service-ports a replica belongs to: the reply's way back to its flow. */
 struct sl_replica_services {
@@ -289,6 +315,7 @@ _Static_assert(sizeof(struct sl_source) == 32, "source");
 #define SL_FLOW_RETRY 0x400ull  /* the next SYN is ours: it goes to an untried replica */
 #define SL_FLOW_RESET 0x800ull  /* its replica is gone: whatever the client sends is answered by RST */
 #define SL_FLOW_SYN_DATA 0x1000ull /* its SYN carried data: no other replica may see it */
+#define SL_FLOW_SNIFF 0x2000ull /* its service looks for HTTP status lines: see bpf/sniff.h */
 #define SL_FLOW_SPILLED 0x40ull /* lies in the spill table, outside every count */
 #define SL_FLOW_GENERATION_ONE (1ull << 32)
 
@@ -446,7 +473,9 @@ struct sl_kernel {
 	__u32 pending_head;    /* rows of pending ever taken */
 	__u32 pending_tail;    /* all before this one are free or parked */
 	__u32 replica_cursor;  /* next replica row to sweep */
-	__u32 reserved[3];
+	__u32 ejections;       /* 0: no replica is ejected or was lately: none need be swept */
+	__u32 service_cursor;  /* next service row to sweep, while there are ejections */
+	__u32 reserved;
 };
 _Static_assert(sizeof(struct sl_kernel) == 64, "kernel");
 
@@ -488,7 +517,8 @@ _Static_assert(sizeof(struct sl_event) == 128, "event");
 
 struct sl_event_head {
 	__u64 last;
-	__u64 reserved[7];
+	__u64 followed; /* the last event that an agent has looked at, to log what programs wrote */
+	__u64 reserved[6];
 };
 
 #endif

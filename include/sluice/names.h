@@ -70,6 +70,14 @@
 	X(SL_EVENT_ATTACH, "attach", "programs attached to an interface")                          \
 	X(SL_EVENT_DETACH, "detach", "programs left an interface")
 
+/* Why a replica is ejected; the names go into the text of events: "5 of 5 ...". */
+#define SL_EJECT_CAUSES(X)                                                                         \
+	X(SL_EJECT_NONE, "none", "it is not")                                                      \
+	X(SL_EJECT_CONNECT, "connects failed", "refused or unanswered; ends at the first good probe") \
+	X(SL_EJECT_5XX, "answers were 5xx", "HTTP status, or a mixture with failed connects")      \
+	X(SL_EJECT_GATEWAY, "answers were 502-504", "HTTP status, or a mixture with failed connects") \
+	X(SL_EJECT_RATE, "success rate", "far below that of its peers")
+
 /* Replica states (most severe last); where several hold, the most severe is shown. */
 #define SL_REPLICA_STATES(X)                                                                       \
 	X(SL_STATE_READY, "ready", "takes new flows")                                              \
@@ -101,6 +109,7 @@
 enum sl_drop_reason { SL_DROP_REASONS(SL_ENUM_ROW) SL_DROP_MAX };
 enum sl_counter { SL_COUNTERS(SL_ENUM_ROW) SL_COUNT_MAX };
 enum sl_event_kind { SL_EVENTS(SL_ENUM_ROW) SL_EVENT_MAX };
+enum sl_eject_cause { SL_EJECT_CAUSES(SL_ENUM_ROW) SL_EJECT_MAX };
 enum sl_replica_state { SL_REPLICA_STATES(SL_ENUM_ROW) SL_STATE_MAX };
 enum sl_flow_phase { SL_FLOW_PHASES(SL_ENUM_ROW) SL_FLOW_PHASE_MAX };
 enum sl_hook { SL_HOOKS(SL_ENUM_ROW) SL_HOOK_MAX };

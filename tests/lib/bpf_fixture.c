@@ -46,7 +46,8 @@ static void *map_memory(const struct bpf_map *map)
 	X(control, control) X(kernel, kernel) X(filters, filters) X(addr_index, sets)              \
 	X(vips, vips) X(services, services) X(members, members) X(replicas, replicas)              \
 	X(replica_services, replica_services) X(sources, sources) X(flows, flows) X(snat, snat)    \
-	X(outliers, outliers) X(service_states, service_states) X(pending, pending)
+	X(outliers, outliers) X(service_states, service_states) X(pending, pending)                \
+	X(events, events) X(event_head, event_head) X(first_bytes, first_bytes)
 
 static void set_sizes(struct fixture *fixture, const struct fixture_options *options)
 {
@@ -66,7 +67,8 @@ static void set_sizes(struct fixture *fixture, const struct fixture_options *opt
 	bpf_map__set_max_entries(skel->maps.flow_locks, fixture->flow_sets);
 	bpf_map__set_max_entries(skel->maps.flow_tags, fixture->flow_sets);
 	bpf_map__set_max_entries(skel->maps.snat, fixture->snat_sets);
-	bpf_map__set_max_entries(skel->maps.events, 1);
+	skel->rodata->event_rows = FIXTURE_EVENTS;
+	bpf_map__set_max_entries(skel->maps.events, FIXTURE_EVENTS);
 }
 
 /* What the agent writes before anything else. */
@@ -132,6 +134,14 @@ static void clear_hash(const struct bpf_map *map)
 		bpf_map_delete_elem(bpf_map__fd(map), &key);
 }
 
+static void clear_queue(const struct bpf_map *map)
+{
+	unsigned char value[bpf_map__value_size(map)];
+
+	while (!bpf_map_lookup_and_delete_elem(bpf_map__fd(map), NULL, value))
+		;
+}
+
 /* As it was when it was opened. */
 static void reset(struct fixture *fixture)
 {
@@ -141,6 +151,7 @@ static void reset(struct fixture *fixture)
 	clear_counts(fixture->skel->maps.drops);
 	clear_counts(fixture->skel->maps.counters);
 	clear_hash(fixture->skel->maps.spill);
+	clear_queue(fixture->skel->maps.ejections_due);
 	index_done(&fixture->index);
 	ranges_done(&fixture->ranges);
 	start(fixture);

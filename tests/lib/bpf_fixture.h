@@ -33,6 +33,7 @@
 #define FIXTURE_FLAG_COMPLETE (1u << 2)
 
 #define FIXTURE_HZ 250
+#define FIXTURE_EVENTS 64 /* rows of the ring */
 #define FIXTURE_SEED 0x5eed0123456789abull
 
 /* Where a packet passes; the names of the programs. */
@@ -64,6 +65,9 @@ struct fixture {
 	struct sl_outlier *outliers;
 	struct sl_service_state *service_states;
 	struct sl_pending *pending;
+	struct sl_first_byte *first_bytes;
+	struct sl_event *events;
+	struct sl_event_head *event_head;
 	struct index index;
 	struct ranges ranges;
 	__u32 n_vips, n_services, n_replicas, n_sources;
@@ -148,6 +152,11 @@ bool fixture_say(struct fixture *fixture, const char *line);
 
 /* One whole pass of the sweep, or a few where the table is small. */
 void fixture_sweep(struct fixture *fixture);
+/* One slice of it: what is due of ejections is decided too, since no timer is armed. */
+void fixture_tick(struct fixture *fixture);
+/* Runs the program eject_now; what it returns. */
+int fixture_eject(struct fixture *fixture, enum sl_eject_op op, __u32 service, __u32 replica,
+		  __u32 a, __u32 b);
 
 /* The only flow in a phase of SYN on; NULL when there is none or more than one. */
 struct sl_flow *fixture_flow(struct fixture *fixture);

@@ -102,15 +102,39 @@ bool fixture_say(struct fixture *fixture, const char *line)
 	return fixture_step(fixture, &step);
 }
 
-void fixture_sweep(struct fixture *fixture)
+static void sweep(struct fixture *fixture, int slices)
 {
 	unsigned char frame[ETH_ZLEN] = {0};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame),
-		    .repeat = SWEEPS_PER_PASS);
+		    .repeat = slices);
 	int err = bpf_prog_test_run_opts(bpf_program__fd(fixture->skel->progs.sweep_now), &opts);
 
 	if (err)
 		fixture_die("sweep_now", err);
+}
+
+void fixture_sweep(struct fixture *fixture)
+{
+	sweep(fixture, SWEEPS_PER_PASS);
+}
+
+void fixture_tick(struct fixture *fixture)
+{
+	sweep(fixture, 1);
+}
+
+int fixture_eject(struct fixture *fixture, enum sl_eject_op op, __u32 service, __u32 replica,
+		  __u32 a, __u32 b)
+{
+	unsigned char frame[ETH_ZLEN] = {0};
+	struct __sk_buff skb = {.cb = {op, service, replica, a, b}};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame),
+		    .ctx_in = &skb, .ctx_size_in = sizeof(skb));
+	int err = bpf_prog_test_run_opts(bpf_program__fd(fixture->skel->progs.eject_now), &opts);
+
+	if (err)
+		fixture_die("eject_now", err);
+	return opts.retval;
 }
 
 /* ---- what the tables hold ----------------------------------------------------------*/

@@ -41,6 +41,7 @@ static inline void fake_maps_done(struct fake_maps *fake)
 	free(fake->service_states);
 	close(fake->maps.drops_fd);
 	close(fake->maps.counters_fd);
+	close(fake->maps.first_bytes_fd);
 	close(fake->maps.service_names_fd);
 	close(fake->maps.replica_names_fd);
 }
@@ -68,11 +69,14 @@ static inline bool fake_maps_init(struct fake_maps *fake, uint32_t n_services, u
 		bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "fake_drops", 4, 8, SL_DROP_MAX, NULL);
 	maps->counters_fd = bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "fake_counters", 4, 8,
 					   SL_COUNT_MAX, NULL);
+	maps->first_bytes_fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "fake_first", 4,
+					      sizeof(struct sl_first_byte), n_services, NULL);
 	maps->service_names_fd = bpf_map_create(BPF_MAP_TYPE_HASH, "fake_services", 4,
 						sizeof(struct sl_service_name), n_services, NULL);
 	maps->replica_names_fd = bpf_map_create(BPF_MAP_TYPE_HASH, "fake_replicas", 4,
 						sizeof(struct sl_replica_name), n_replicas, NULL);
-	if (maps->drops_fd >= 0 && maps->counters_fd >= 0 && maps->service_names_fd >= 0 &&
+	if (maps->drops_fd >= 0 && maps->counters_fd >= 0 && maps->first_bytes_fd >= 0 &&
+	    maps->service_names_fd >= 0 &&
 	    maps->replica_names_fd >= 0)
 		return true;
 	fake_maps_done(fake);

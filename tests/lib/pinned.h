@@ -170,6 +170,7 @@ static inline bool pinned_init(const char *dir, struct pinned *ret)
 	    !pinned_array(dir, "outliers", sizeof(struct sl_outlier), PINNED_REPLICAS) ||
 	    !pinned_array(dir, "service_states", sizeof(struct sl_service_state),
 			  PINNED_SERVICES) ||
+	    !pinned_array(dir, "first_bytes", sizeof(struct sl_first_byte), PINNED_SERVICES) ||
 	    !pinned_array(dir, "sources", sizeof(struct sl_source), 4) ||
 	    !pinned_array(dir, "snat", sizeof(struct sl_snat_set), PINNED_SETS))
 		return false;

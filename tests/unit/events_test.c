@@ -183,3 +183,89 @@ TEST(writers_never_share_a_row)
 		CHECK_INT(events.ring[seq % SL_MAX_EVENTS].seq, seq);
 	events_free(&events);
 }
+
+/* ---- what the programs write -------------------------------------------------------------*/
+
+/* As bpf/event.h writes it, `ago_ns` ago. */
+static void program_writes(struct events *events, enum sl_event_kind kind, const char *text,
+			   uint64_t ago_ns)
+{
+	struct timespec now;
+	uint64_t seq = ++events->head->last;
+	struct sl_event *row = &events->ring[seq % SL_MAX_EVENTS];
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	*row = (struct sl_event){.kind = kind, .service = 3, .seq = seq};
+	row->time_ns = now.tv_sec * 1000000000ull + now.tv_nsec - ago_ns;
+	CHECK_INT(addr_parse_port("10.0.0.1:8000", &row->addr, &row->port), 0);
+	snprintf(row->text, sizeof(row->text), "%s", text);
+}
+
+TEST(what_programs_write_is_logged_once)
+{
+	struct sl_event own = {.kind = SL_EVENT_ATTACH};
+	struct events events = events_new(), restarted;
+	const char *text;
+
+	capture_begin();
+	events_add(&events, &own, "eth0");
+	program_writes(&events, SL_EVENT_EJECT, "5 of 5 connects failed", 0);
+	program_writes(&events, SL_EVENT_EJECT_SPARED, "frozen", 0);
+	CHECK(events_follow(&events));
+	program_writes(&events, SL_EVENT_EJECT_END, "its time is over", 60 * 1000000000ull);
+	CHECK(events_follow(&events));
+	CHECK(!events_follow(&events));
+	restarted = (struct events){.ring = events.ring, .head = events.head};
+	CHECK(!events_follow(&restarted)); /* another agent: nothing twice */
+	program_writes(&events, SL_EVENT_RETRY, "refused", 0);
+	CHECK(events_follow(&restarted));
+	text = capture_end();
+	CHECK(strstr(text, " info eject service row 2 10.0.0.1:8000: 5 of 5 connects failed\n"));
+	CHECK(strstr(text, " info eject_spared service row 2 10.0.0.1:8000: frozen\n"));
+	CHECK(strstr(text, " info eject_end service row 2 10.0.0.1:8000: its time is over (60 s ago)\n"));
+	CHECK(strstr(text, " info retry service row 2 10.0.0.1:8000: refused\n"));
+	CHECK_INT(strstr(text, "eth0") && !strstr(strstr(text, "eth0") + 1, "eth0"), 1);
+	CHECK(!strstr(strstr(text, "5 of 5") + 1, "5 of 5"));
+	events_free(&events);
+}
+
+TEST(an_event_that_is_being_written_is_waited_for_once)
+{
+	struct events events = events_new();
+	const char *text;
+
+	capture_begin();
+	program_writes(&events, SL_EVENT_EJECT, "first", 0);
+	program_writes(&events, SL_EVENT_EJECT, "second", 0);
+	events.ring[1].seq = 0;
+	CHECK(!events_follow(&events)); /* in order: the second waits for the first */
+	events.ring[1].seq = 1;
+	CHECK(events_follow(&events));
+	program_writes(&events, SL_EVENT_EJECT, "third", 0);
+	program_writes(&events, SL_EVENT_EJECT, "fourth", 0);
+	events.ring[3].seq = 0; /* its writer never comes back */
+	CHECK(!events_follow(&events));
+	CHECK(events_follow(&events));
+	text = capture_end();
+	CHECK(strstr(text, "first") && strstr(text, "second") && strstr(text, "fourth"));
+	CHECK(strstr(text, "first") < strstr(text, "second"));
+	CHECK(!strstr(text, "third"));
+	events_free(&events);
+}
+
+TEST(what_was_overwritten_is_left_out)
+{
+	struct events events = events_new();
+	const char *text;
+
+	log_init(LOG_LEVEL_ERROR, false);
+	program_writes(&events, SL_EVENT_EJECT, "old", 0);
+	events.head->last = SL_MAX_EVENTS;
+	program_writes(&events, SL_EVENT_EJECT, "new", 0); /* in the first one's row */
+	capture_begin();
+	while (events.head->followed < events.head->last)
+		events_follow(&events);
+	text = capture_end();
+	CHECK(strstr(text, ": new\n") && !strstr(text, "old"));
+	events_free(&events);
+}

@@ -179,6 +179,77 @@ TEST(panic_is_what_the_pick_does)
 	fake_maps_done(&fake);
 }
 
+/* Ejected ones are out, unless so few are fit that ejections are ignored. */
+TEST(panic_by_ejections)
+{
+	struct fake_maps fake;
+	struct facts facts;
+	char *text;
+
+	if (!example(&fake))
+		SKIP(FAKE_NEEDS);
+	facts = facts_of(&fake);
+	fake.replicas[5].config.flags = SL_REPLICA_USED;
+	fake.kernel.now = 1000;
+	fake.replicas[5].state.ejected_until = 1001; /* the other replica of ml/embed is down */
+	text = render(&facts);
+	CHECK_LINE(text, "sluice_replica_state" EMBED_1 ",state=\"ejected\"} 1");
+	CHECK_LINE(text, "sluice_service_panic{service=\"ml/embed\",port=\"8080\"} 0");
+	free(text);
+	fake.services[9].eject_5xx = 5;
+	text = render(&facts);
+	CHECK_LINE(text, "sluice_service_panic{service=\"ml/embed\",port=\"8080\"} 1");
+	CHECK_LINE(text, "sluice_service_replicas"
+			 "{service=\"ml/embed\",port=\"8080\",state=\"ejected\"} 1");
+	free(text);
+	fake.services[9].min_health_percent = 50;
+	fake.service_states[9].unhealthy = 1;
+	text = render(&facts);
+	CHECK_LINE(text, "sluice_service_panic{service=\"ml/embed\",port=\"8080\"} 0");
+	free(text);
+	fake.service_states[9].unhealthy = 0;
+	fake.kernel.now = 1001;
+	text = render(&facts);
+	CHECK_LINE(text, "sluice_service_panic{service=\"ml/embed\",port=\"8080\"} 0");
+	CHECK_LINE(text, "sluice_replica_state" EMBED_1 ",state=\"ready\"} 1");
+	free(text);
+	fake_maps_done(&fake);
+}
+
+#define FIRST_BYTE "{service=\"default/llm\",port=\"http\""
+
+TEST(times_of_first_bytes)
+{
+	struct sl_first_byte inside = {.bucket = {[0] = 1, [3] = 2, [14] = 4}, .ticks = 100000};
+	struct sl_first_byte outside = {.bucket = {[3] = 1}, .ticks = 50};
+	struct fake_maps fake;
+	struct facts facts;
+	char *text;
+
+	if (!example(&fake))
+		SKIP(FAKE_NEEDS);
+	facts = facts_of(&fake);
+	fake.control.hz = 100;
+	text = render(&facts);
+	CHECK(!strstr(text, "sluice_first_byte_seconds_bucket")); /* nobody looks */
+	free(text);
+	fake.services[3].flags |= SL_SERVICE_SNIFF;
+	fake.services[4].flags |= SL_SERVICE_SNIFF;
+	CHECK_INT(bpf_map_update_elem(fake.maps.first_bytes_fd, &(__u32){3}, &inside, BPF_ANY), 0);
+	CHECK_INT(bpf_map_update_elem(fake.maps.first_bytes_fd, &(__u32){4}, &outside, BPF_ANY), 0);
+	text = render(&facts);
+	CHECK_LINE(text, "sluice_first_byte_seconds_bucket" FIRST_BYTE ",le=\"0.01\"} 1");
+	CHECK_LINE(text, "sluice_first_byte_seconds_bucket" FIRST_BYTE ",le=\"0.04\"} 1");
+	CHECK_LINE(text, "sluice_first_byte_seconds_bucket" FIRST_BYTE ",le=\"0.08\"} 4");
+	CHECK_LINE(text, "sluice_first_byte_seconds_bucket" FIRST_BYTE ",le=\"81.92\"} 4");
+	CHECK_LINE(text, "sluice_first_byte_seconds_bucket" FIRST_BYTE ",le=\"+Inf\"} 8");
+	CHECK_LINE(text, "sluice_first_byte_seconds_sum" FIRST_BYTE "} 1000.5");
+	CHECK_LINE(text, "sluice_first_byte_seconds_count" FIRST_BYTE "} 8");
+	CHECK(!strstr(text, "sluice_first_byte_seconds_count{service=\"ml/embed\""));
+	free(text);
+	fake_maps_done(&fake);
+}
+
 /* Each family is picked by itself: the other's health does not help. */
 TEST(panic_of_one_variant)
 {

@@ -31,6 +31,7 @@ static const struct out_column columns[] = {
 	{"service_port", "PORT", OUT_STRING},
 	VIEW_ENDPOINT_COLUMNS("REPLICA           ", "address", "port"),
 	{"state", "STATE   ", OUT_STATE},
+	{"value", NULL, OUT_UINT},
 	{"text", "WHAT", OUT_STRING},
 	{},
 };
@@ -55,6 +56,13 @@ static bool has_service(const struct view *view, const struct sl_event *event)
 	       view->maps.services[event->service - 1].epoch == event->epoch;
 }
 
+/* Whether the event has a figure of its own (names.h says what it means). */
+static bool has_value(const struct sl_event *event)
+{
+	return event->kind == SL_EVENT_EJECT || event->kind == SL_EVENT_EJECT_SPARED ||
+	       event->kind == SL_EVENT_RETRY || event->kind == SL_EVENT_RESET;
+}
+
 static void put_event(const struct view *view, struct out *out, const struct sl_event *event)
 {
 	static const union sl_addr no_addr;
@@ -73,6 +81,10 @@ static void put_event(const struct view *view, struct out *out, const struct sl_
 		view_put_no_endpoint(out);
 	if (event->kind == SL_EVENT_REPLICA_STATE && event->value < SL_STATE_MAX)
 		out_string(out, view_state(event->value));
+	else
+		out_null(out);
+	if (has_value(event))
+		out_uint(out, event->value);
 	else
 		out_null(out);
 	out_string(out, event->text);
