@@ -82,7 +82,7 @@ class Run:
         self.spreads, self.drawn, self.total_errors = [], 0, 0
         each = users // len(world.clients)
         self.loads = [Load(space, world.app.target(), connections=each, duration=seconds + 1,
-                           error_pause_ms=ERROR_PAUSE_MS, path="/16k", progress=True,
+                           error_pause_ms=ERROR_PAUSE_MS, path="/16k", progress=1000,
                            timeout_ms=20000, end="client")
                       for space in world.clients]
         self.meter = Meter(self.loads)
