@@ -215,11 +215,12 @@ static void conn_writable(struct load *load, struct conn *conn)
 
 	if (!conn->connected_ns) {
 		getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &err, &len);
+		if (!err || err == ECONNRESET) /* an RST before that is ECONNREFUSED */
+			conn->connected_ns = now_ns();
 		if (err) {
 			conn_fail(load, conn, error_of(err));
 			return;
 		}
-		conn->connected_ns = now_ns();
 		histogram_add(&load->total.connect, (conn->connected_ns - conn->opened_ns) / 1000);
 	}
 	err = send_request(conn);

@@ -52,7 +52,9 @@ def rst(server):
 def icmp(server):
     """Answers SYNs by ICMP port unreachable, as often as is asked: the kernel's limit on ICMP
     would else make most of them silence."""
-    server.pod.sysctl(net__ipv4__icmp_ratelimit=0, net__ipv6__icmp__ratelimit=0)
+    server.pod.run("sysctl", "-eqw", *(f"net.{name}" for name in (
+        "ipv4.icmp_ratelimit=0", "ipv6.icmp.ratelimit=0", "ipv4.icmp_msgs_per_sec=1000000",
+        "ipv4.icmp_msgs_burst=10000")))
     with _filtered(server, "reject with icmpx type port-unreachable"):
         yield
 
