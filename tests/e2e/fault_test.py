@@ -24,7 +24,6 @@ from servers import Load, Nginx, Server, check_no_errors, load  # noqa: E402
 
 PORT = 8080
 COUNT = 200              # connects of one client while a fault lasts
-SILENT = ("black_hole", "queue_full")   # these cost a deadline each
 STORM = int(os.environ.get("FAULT_CONNECTS", 100000))
 PROBE = {"periodSeconds": 1, "timeoutSeconds": 1}
 USERS = 8
@@ -119,12 +118,12 @@ def check_hidden(shared, name, place):
                 connect = result["connect_us"]
                 print(f"    {what}: connect p50 {connect['p50']} us, p99 {connect['p99']} us")
                 # Only a SYN that the client itself repeats takes a second.
-                check(name in SILENT or connect["p95"] < 900000 * SLOW,
-                      f"{what}: p95 of connect is {connect['p95']} us")
+                check(connect["p99"] < 900000 * SLOW,
+                      f"{what}: p99 of connect is {connect['p99']} us")
                 if name != "flapping":
                     check(place not in result["replicas"], f"{what}: {result['replicas']}")
-    if name != "link_down":
-        check(failures_of(shared, bad) > before, f"{name} at {place}: nobody met it")
+    if name != "link_down":  # a SYN that vanished is a failure after a second
+        eventually(lambda: failures_of(shared, bad) > before, f"{name} at {place}: somebody met it")
 
 
 def hidden(name):
@@ -177,7 +176,7 @@ def storm_with_one_replica_left(shared):
                  start(space, shared.crowd, family, count=STORM // 4 + 1, end="mix",
                        timeout_ms=20000)
                  for space in shared.clients for family in (4, 6)}
-        results = {what: one.result(280 * SLOW) for what, one in loads.items()}
+        results = {what: one.result(280) for what, one in loads.items()}
     begun = sum(result["requests"] for result in results.values())
     failed = sum(result["connect_failed"] for result in results.values())
     print(f"    {begun} connects, {failed} failed, connect p99 "

@@ -98,6 +98,9 @@ def ask_all(shared, what):
             result = load(space, shared.app.target(family), connections=8, count=COUNT, ids=True,
                           timeout_ms=PATIENCE_MS)
             check_no_errors(result, f"{what}, IPv{family} from {space.name}")
+            connect = result["connect_us"]
+            print(f"    {what}, IPv{family} from {space.name}: connect p50 "
+                  f"{connect['p50'] / 1000:.0f} ms, max {connect['max'] / 1000:.0f} ms")
             served |= set(result["replicas"])
     return served
 
