@@ -14,12 +14,6 @@
 
 #include "load.h"
 
-static const char *const error_names[ERROR_KINDS] = {
-	[ERROR_REFUSED] = "refused", [ERROR_RESET] = "reset",   [ERROR_TIMEOUT] = "timeout",
-	[ERROR_SHORT] = "short",     [ERROR_STATUS] = "status", [ERROR_CONTENT] = "content",
-	[ERROR_UNREACHABLE] = "unreachable", [ERROR_OTHER] = "other",
-};
-
 static struct options options = {
 	.path = "/", .timeout_ms = 5000, .connections = 1, .expect_bytes = -1,
 };
@@ -68,6 +62,7 @@ static void count_error(struct load *load, const struct conn *conn, enum error_k
 	struct error_record *record = &load->error_log[load->n_error_log];
 
 	load->failed++;
+	load->connect_failed += !conn->connected_ns;
 	load->errors[kind]++;
 	load->recent_errors++;
 	if (load->n_error_log == MAX_ERROR_LOG)
@@ -136,8 +131,9 @@ static void bind_source(struct load *load, int fd)
 		die("bind: %s", strerror(errno));
 }
 
-static void request_begin(struct conn *conn, uint64_t began_ns)
+static void request_begin(struct load *load, struct conn *conn, uint64_t began_ns)
 {
+	conn->id = load->begun++;
 	conn->began_ns = began_ns;
 	conn->sent = 0;
 	conn->head_len = 0;
@@ -159,9 +155,8 @@ static void conn_open(struct load *load, uint64_t began_ns)
 	setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	bind_source(load, conn->fd);
 	conn->end = options.end == END_MIX ? load->begun % END_MIX : options.end;
-	load->begun++;
 	load->open++;
-	request_begin(conn, began_ns);
+	request_begin(load, conn, began_ns);
 	conn->opened_ns = now_ns();
 	if (connect(conn->fd, (struct sockaddr *)&options.target, options.target_len) &&
 	    errno != EINPROGRESS) {
@@ -191,8 +186,7 @@ static void conn_answered(struct load *load, struct conn *conn)
 	}
 	count_ok(load, conn);
 	if (options.keepalive && !load_is_over(load, &options)) {
-		load->begun++;
-		request_begin(conn, now_ns());
+		request_begin(load, conn, now_ns());
 		want_events(load, conn, EPOLLOUT | EPOLLIN);
 	} else if (conn->end == END_SERVER && !options.keepalive) {
 		conn->answered = true;
@@ -204,8 +198,10 @@ static void conn_answered(struct load *load, struct conn *conn)
 static int send_request(struct conn *conn)
 {
 	const char *from = options.request + conn->sent;
-	ssize_t n = send(conn->fd, from, options.request_len - conn->sent, MSG_NOSIGNAL);
+	ssize_t n;
 
+	request_stamp(&options, conn->id);
+	n = send(conn->fd, from, options.request_len - conn->sent, MSG_NOSIGNAL);
 	if (n < 0)
 		return errno == EAGAIN ? 0 : -errno;
 	conn->sent += n;
@@ -219,11 +215,12 @@ static void conn_writable(struct load *load, struct conn *conn)
 
 	if (!conn->connected_ns) {
 		getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &err, &len);
+		if (!err || err == ECONNRESET) /* an RST before that is ECONNREFUSED */
+			conn->connected_ns = now_ns();
 		if (err) {
 			conn_fail(load, conn, error_of(err));
 			return;
 		}
-		conn->connected_ns = now_ns();
 		histogram_add(&load->total.connect, (conn->connected_ns - conn->opened_ns) / 1000);
 	}
 	err = send_request(conn);
@@ -366,7 +363,7 @@ static uint64_t open_due(struct load *load)
 
 static void run(struct load *load)
 {
-	uint64_t next_expire = 0, next_report = load->started_ns + NS_PER_SEC;
+	uint64_t next_expire = 0, next_report = load->started_ns + options.progress_ms * 1000000ull;
 	struct epoll_event events[256];
 
 	while (!load_is_over(load, &options) || load->open) {
@@ -381,9 +378,9 @@ static void run(struct load *load)
 			expire(load, now);
 			next_expire = now + 50000000;
 		}
-		if (options.progress && now > next_report) {
+		if (options.progress_ms && now > next_report) {
 			load_progress(load);
-			next_report += NS_PER_SEC;
+			next_report += options.progress_ms * 1000000ull;
 		}
 	}
 }
@@ -395,6 +392,6 @@ int main(int argc, char **argv)
 	options_parse(&options, argc, argv);
 	load_init(&load, &options);
 	run(&load);
-	load_report(&load, error_names);
+	load_report(&load);
 	return 0;
 }

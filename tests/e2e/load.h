@@ -19,6 +19,7 @@
 #define MAX_ERROR_LOG 1000
 #define NAME_LEN 32
 #define HEAD_LEN 1024
+#define ID_LEN 24
 #define GIVE_UP 24 /* failures before the first success: nobody is there */
 
 enum error_kind {
@@ -42,6 +43,11 @@ enum end {
 	END_ABORT,  /* the client resets right after its request */
 	END_MIX,
 };
+static const char *const error_names[ERROR_KINDS] = {
+	[ERROR_REFUSED] = "refused", [ERROR_RESET] = "reset",   [ERROR_TIMEOUT] = "timeout",
+	[ERROR_SHORT] = "short",     [ERROR_STATUS] = "status", [ERROR_CONTENT] = "content",
+	[ERROR_UNREACHABLE] = "unreachable", [ERROR_OTHER] = "other",
+};
 static const char *const end_names[] = {"server", "client", "both", "rst", "abort", "mix"};
 
 struct options {
@@ -54,12 +60,14 @@ struct options {
 	double duration_s;
 	uint64_t count;
 	long expect_bytes;
-	bool keepalive, pattern, progress;
+	unsigned progress_ms; /* between reports; 0: only the one in the end */
+	bool keepalive, pattern, ids;
 	enum end end;
 	char *sources[MAX_SOURCES];
 	unsigned n_sources;
 	char *request;
 	size_t request_len;
+	char *request_id; /* in `request`, ID_LEN digits; NULL without --ids */
 };
 
 struct conn {
@@ -69,6 +77,7 @@ struct conn {
 	uint64_t began_ns;     /* of the request now under way */
 	uint64_t opened_ns;    /* of the connection */
 	uint64_t connected_ns; /* 0: not yet */
+	uint64_t id;           /* of the request, in this process */
 	size_t sent, head_len;
 	bool in_body, answered;
 	int status;
@@ -92,7 +101,7 @@ struct load {
 	unsigned rest_first, resting;
 	unsigned n_conns, n_free, open;
 	uint64_t started_ns, next_ns, begun, ok, aborted, overrun;
-	uint64_t failed, errors[ERROR_KINDS], recent_errors;
+	uint64_t failed, connect_failed, errors[ERROR_KINDS], recent_errors;
 	struct {
 		struct histogram connect, request;
 	} total, recent;
@@ -140,7 +149,8 @@ static enum end end_parse(const char *name)
 	die("--end %s: server, client, both, rst, abort or mix", name);
 }
 
-/* The one request that every connection sends. */
+/* The one request that every connection sends; with --ids, but for the number that
+ * request_stamp() writes into it. */
 static void request_build(struct options *options)
 {
 	bool close_first = !options->keepalive && options->end != END_CLIENT;
@@ -153,9 +163,25 @@ static void request_build(struct options *options)
 	if (options->post_bytes)
 		len += snprintf(options->request + len, 2048 - len, "Content-Length: %u\r\n",
 				options->post_bytes);
+	if (options->ids) {
+		len += snprintf(options->request + len, 2048 - len, "X-Request-Id: %0*d\r\n", ID_LEN,
+				0);
+		options->request_id = options->request + len - 2 - ID_LEN;
+	}
 	len += snprintf(options->request + len, 2048 - len, "\r\n");
 	pattern_fill(options->request + len, options->post_bytes, 0);
 	options->request_len = len + options->post_bytes;
+}
+
+/* Makes the one request this connection's, before each piece of it that is sent. */
+static inline void request_stamp(const struct options *options, uint64_t id)
+{
+	char digits[ID_LEN + 1];
+
+	if (!options->request_id)
+		return;
+	snprintf(digits, sizeof(digits), "%08x%016lx", (unsigned)getpid(), id);
+	memcpy(options->request_id, digits, ID_LEN);
 }
 
 static void options_parse(struct options *options, int argc, char **argv)
@@ -166,8 +192,8 @@ static void options_parse(struct options *options, int argc, char **argv)
 		{"error-pause-ms", 1, 0, 'w'},
 		{"keepalive", 0, 0, 'k'},   {"end", 1, 0, 'e'},         {"timeout-ms", 1, 0, 'T'},
 		{"source", 1, 0, 's'},      {"ports", 1, 0, 'P'},       {"post", 1, 0, 'b'},
-		{"expect-bytes", 1, 0, 'x'}, {"pattern", 0, 0, 'm'},    {"progress", 0, 0, 'g'},
-		{0},
+		{"expect-bytes", 1, 0, 'x'}, {"pattern", 0, 0, 'm'},    {"progress", 1, 0, 'g'},
+		{"ids", 0, 0, 'i'},         {0},
 	};
 	int opt;
 
@@ -191,7 +217,8 @@ static void options_parse(struct options *options, int argc, char **argv)
 		case 'b': options->post_bytes = atoi(optarg); break;
 		case 'x': options->expect_bytes = atol(optarg); break;
 		case 'm': options->pattern = true; break;
-		case 'g': options->progress = true; break;
+		case 'g': options->progress_ms = atoi(optarg); break;
+		case 'i': options->ids = true; break;
 		default: exit(2);
 		}
 	}
@@ -243,7 +270,7 @@ static void histogram_print(const struct histogram *histogram)
 	printf("]");
 }
 
-/* One line about the last second. */
+/* One line about the time since the last one. */
 static inline void load_progress(struct load *load)
 {
 	printf("{\"at_ms\": %lu, \"ok\": %lu, \"errors\": %lu, ",
@@ -256,28 +283,28 @@ static inline void load_progress(struct load *load)
 	load->recent_errors = 0;
 }
 
-static void error_log_print(const struct load *load, const char *const *names)
+static void error_log_print(const struct load *load)
 {
 	printf("\"error_log\": [");
 	for (unsigned i = 0; i < load->n_error_log; i++) {
 		const struct error_record *record = &load->error_log[i];
 
 		printf("%s{\"at_ms\": %lu, \"kind\": \"%s\", \"connected\": %s, \"replica\": \"%s\"}",
-		       i ? ", " : "", record->at_ms, names[record->kind],
+		       i ? ", " : "", record->at_ms, error_names[record->kind],
 		       record->connected ? "true" : "false", record->name);
 	}
 	printf("]");
 }
 
 /* The account of the whole run, one line of JSON. */
-static void load_report(const struct load *load, const char *const *names)
+static void load_report(const struct load *load)
 {
 	printf("{\"duration_s\": %.3f, \"requests\": %lu, \"ok\": %lu, \"aborted\": %lu, ",
 	       (now_ns() - load->started_ns) / 1e9, load->begun, load->ok, load->aborted);
-	printf("\"failed\": %lu, \"overrun\": %lu, \"errors\": {",
-	       load->failed + load->overrun, load->overrun);
+	printf("\"failed\": %lu, \"connect_failed\": %lu, \"overrun\": %lu, \"errors\": {",
+	       load->failed + load->overrun, load->connect_failed, load->overrun);
 	for (unsigned i = 0; i < ERROR_KINDS; i++)
-		printf("%s\"%s\": %lu", i ? ", " : "", names[i], load->errors[i]);
+		printf("%s\"%s\": %lu", i ? ", " : "", error_names[i], load->errors[i]);
 	printf("}, ");
 	quantiles_print("connect_us", &load->total.connect);
 	printf(", ");
@@ -289,7 +316,7 @@ static void load_report(const struct load *load, const char *const *names)
 	printf("}, ");
 	histogram_print(&load->total.request);
 	printf(", ");
-	error_log_print(load, names);
+	error_log_print(load);
 	printf("}\n");
 }
 

@@ -11,49 +11,19 @@
  *   GET /rst         RST instead of an answer  GET /hang      no answer at all
  *   GET /close       answers and closes first, whatever the client asked for
  *
+ * What it does wrong to all requests but /health is told by its control socket
+ * (server.h), and what it has read by its log: a line for the X-Request-Id of
+ * each request, written before anything else is done with it.
+ *
  * Every answer names the server (X-Replica) and who it came from (X-Client).
  * A datagram is answered by "NAME CLIENT\n" and the datagram itself.
  */
-#include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/epoll.h>
 
-#include "net.h"
-
-#define MAX_CONNS 16384
-#define HEAD_LEN 2048
-#define CHUNK 65536
-
-struct conn {
-	int fd;
-	bool waiting; /* in the queue for a slot, or in one */
-	bool close_after, reset_after;
-	size_t head_len;
-	char head[HEAD_LEN];
-	bool in_upload, upload_good;
-	size_t upload, upload_expected;
-	char answer[512]; /* head and, for a text answer, body */
-	size_t answer_len, answer_sent;
-	size_t pattern, pattern_sent; /* bytes of pattern that follow */
-};
-
-/* A request in one of the slots. */
-struct job {
-	struct conn *conn;
-	uint64_t done_ns;
-};
-
-struct server {
-	const char *name;
-	unsigned port, service_us, jitter_us, slots;
-	int epoll_fd, udp_fd, listen_fd;
-	struct job running[MAX_CONNS]; /* in no order */
-	struct conn *waiting[MAX_CONNS]; /* a ring, in order of arrival */
-	unsigned n_running, first, n_waiting;
-	char pattern[CHUNK];
-};
+#include "server.h"
 
 static volatile sig_atomic_t unhealthy;
 
@@ -141,7 +111,9 @@ static bool answer_build(struct server *server, struct conn *conn)
 	path = path ? path + 1 : "";
 	if (!strncmp(conn->head, "POST ", 5)) {
 		snprintf(text, sizeof(text), "received %zu\n", conn->upload);
-		answer_text(server, conn, conn->upload_good ? 200 : 400, text, 0);
+		answer_text(server, conn, conn->upload_good ? server->status : 400, text, 0);
+	} else if (server->status != 200 && strncmp(path, "/health ", 8)) {
+		answer_text(server, conn, server->status, "wrong\n", 0);
 	} else if (!strncmp(path, "/bytes/", 7)) {
 		answer_text(server, conn, 200, "", strtoul(path + 7, NULL, 10));
 	} else if (!strncmp(path, "/health ", 8)) {
@@ -228,7 +200,7 @@ static void upload_take(struct conn *conn, const char *data, size_t len)
 }
 
 /* Whether the head is whole; begins the upload that may follow it. */
-static bool head_take(struct conn *conn)
+static bool head_take(const struct server *server, struct conn *conn)
 {
 	const char *length;
 	char *end;
@@ -238,6 +210,7 @@ static bool head_take(struct conn *conn)
 	if (!end)
 		return false;
 	end[2] = '\0';
+	log_request(server, conn->head);
 	length = strcasestr(conn->head, "\nContent-Length:");
 	conn->upload_expected = length ? strtoul(length + 16, NULL, 10) : 0;
 	conn->upload = 0;
@@ -266,7 +239,7 @@ static void conn_readable(struct server *server, struct conn *conn)
 		upload_take(conn, scratch, n);
 	} else {
 		conn->head_len += n;
-		if (!head_take(conn))
+		if (!head_take(server, conn))
 			return;
 	}
 	if (conn->upload >= conn->upload_expected) {
@@ -308,56 +281,33 @@ static void udp_answer(struct server *server)
 	sendto(server->udp_fd, reply, head + n, 0, (struct sockaddr *)&peer, len);
 }
 
-/* A socket on [::]:port that takes both families. */
-static int socket_open(unsigned port, int type)
-{
-	struct sockaddr_in6 addr = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
-	int fd = socket(AF_INET6, type | SOCK_NONBLOCK, 0), one = 1, zero = 0;
-
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
-	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)))
-		die("port %u: %s", port, strerror(errno));
-	if (type == SOCK_STREAM && listen(fd, 4096))
-		die("listen: %s", strerror(errno));
-	return fd;
-}
-
-static void options_parse(struct server *server, int argc, char **argv)
-{
-	static const struct option longs[] = {
-		{"name", 1, 0, 'n'},  {"port", 1, 0, 'p'}, {"service-us", 1, 0, 's'},
-		{"slots", 1, 0, 'l'}, {"jitter-us", 1, 0, 'j'}, {0},
-	};
-	int opt;
-
-	*server = (struct server){.name = "server", .port = 8080, .slots = MAX_CONNS};
-	while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		switch (opt) {
-		case 'n': server->name = optarg; break;
-		case 'p': server->port = atoi(optarg); break;
-		case 's': server->service_us = atoi(optarg); break;
-		case 'l': server->slots = atoi(optarg); break;
-		case 'j': server->jitter_us = atoi(optarg); break;
-		default: exit(2);
-		}
-	}
-}
-
 static void server_open(struct server *server)
 {
-	struct epoll_event event = {.events = EPOLLIN};
 	struct sigaction usr1 = {.sa_handler = toggle_health};
 
 	sigaction(SIGUSR1, &usr1, NULL);
 	pattern_fill(server->pattern, CHUNK, 0);
+	log_open(server);
 	server->epoll_fd = epoll_create1(0);
-	server->listen_fd = socket_open(server->port, SOCK_STREAM);
 	server->udp_fd = socket_open(server->port, SOCK_DGRAM);
-	event.data.ptr = &server->listen_fd;
-	epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, server->listen_fd, &event);
-	event.data.ptr = &server->udp_fd;
-	epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, server->udp_fd, &event);
+	server->listen_fd = socket_open(server->port, SOCK_STREAM);
+	server_watch(server, &server->udp_fd);
+	server_watch(server, &server->listen_fd);
+	control_open(server);
+}
+
+static void server_event(struct server *server, const struct epoll_event *event)
+{
+	if (event->data.ptr == &server->listen_fd)
+		accept_all(server);
+	else if (event->data.ptr == &server->udp_fd)
+		udp_answer(server);
+	else if (event->data.ptr == &server->control_fd)
+		control_take(server);
+	else if (event->events & EPOLLOUT)
+		conn_send(server, event->data.ptr);
+	else
+		conn_readable(server, event->data.ptr);
 }
 
 int main(int argc, char **argv)
@@ -374,17 +324,7 @@ int main(int argc, char **argv)
 		int n = epoll_pwait2(server.epoll_fd, events, 256,
 				     server.n_running ? &wait : NULL, NULL);
 
-		for (int i = 0; i < n; i++) {
-			struct conn *conn = events[i].data.ptr;
-
-			if (events[i].data.ptr == &server.listen_fd)
-				accept_all(&server);
-			else if (events[i].data.ptr == &server.udp_fd)
-				udp_answer(&server);
-			else if (events[i].events & EPOLLOUT)
-				conn_send(&server, conn);
-			else
-				conn_readable(&server, conn);
-		}
+		for (int i = 0; i < n; i++)
+			server_event(&server, &events[i]);
 	}
 }

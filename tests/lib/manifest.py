@@ -84,6 +84,7 @@ class App:
         self.probe = None            # readinessProbe; None: Sluice's default
         self.probe_interval = None   # "50ms"
         self.traffic_policy = None   # of a DestinationRule
+        self.annotations = {}        # of the Service, besides these
         self.own_pods = True         # whether its file holds the Pods: one app's must
         self.replicas = []
 
@@ -111,7 +112,7 @@ class App:
                 "targetPort": port.target, **node_port}
 
     def _service(self):
-        annotations = {}
+        annotations = dict(self.annotations)
         if self.probe_interval:
             annotations["sluice.dev/probe-interval"] = self.probe_interval
         kind = "NodePort" if any(port.node_port for port in self.ports) else "ClusterIP"

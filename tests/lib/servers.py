@@ -4,9 +4,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 
-from case import SLOW, check, eventually
+from case import SLOW, check, check_equal, eventually
 from process import built
 
 TIMEOUT_MS = 5000   # of one request, where a case says nothing else
@@ -91,13 +92,16 @@ class Nginx:
 
 
 class Server:
-    """tests/e2e/server.c in a pod."""
+    """tests/e2e/server.c in a pod. `logged`: it notes the id of each request it reads."""
 
-    def __init__(self, pod, port=8080, service_us=0, jitter_us=0, slots=None):
-        self.pod, self.port = pod, port
+    def __init__(self, pod, port=8080, service_us=0, jitter_us=0, slots=None, logged=False):
+        self.pod, self.port, self.service_us = pod, port, service_us
+        path = f"{pod.lab.dir}/{pod.name}-{port}"
+        self.control_path, self.ids_path = f"{path}.control", f"{path}.ids"
         self.options = ["--name", pod.name, "--port", port, "--service-us", service_us,
-                        "--jitter-us", jitter_us]
+                        "--jitter-us", jitter_us, "--control", self.control_path]
         self.options += ["--slots", slots] if slots else []
+        self.options += ["--log", self.ids_path] if logged else []
         self.process = None
         self.start()
 
@@ -111,11 +115,39 @@ class Server:
     def toggle_health(self):
         self.process.signal(signal.SIGUSR1)
 
+    def control(self, command):
+        """One of the commands of tests/e2e/server.h, done when this returns."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
+            control.settimeout(10)
+            control.connect(self.control_path)
+            control.sendall(command.encode())
+            check_equal(control.recv(64), b"ok", f"{self.pod.name}: {command}")
+
+    def listens(self):
+        return is_listening(self.pod, self.port)
+
+    def queue_is_full(self):
+        """Whether the kernel drops the next SYN (tcp_conn_request: more wait than may)."""
+        line = self.pod.run("ss", "-Hltn", "sport", "=", f":{self.port}").split()
+        return bool(line) and int(line[1]) > int(line[2])
+
+    def ids(self):
+        """The ids of all requests that it has read since the last forget_ids()."""
+        with open(self.ids_path, encoding="ascii") as file:
+            return file.read().split()
+
+    def forget_ids(self):
+        os.truncate(self.ids_path, 0)
+
+
+def is_listening(pod, port):
+    return f":{port} " in pod.run("ss", "-Hltn")
+
 
 def wait_listening(pod, port, process):
     def listening():
         check(process.running(), f"{pod.name}: {process.argv}: {process.log()}")
-        return f":{port} " in pod.run("ss", "-Hltn")
+        return is_listening(pod, port)
     eventually(listening, f"{pod.name} listens on port {port}", 10)
 
 

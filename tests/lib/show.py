@@ -27,6 +27,20 @@ def quantile_ms(histogram, share):
     return 0.0
 
 
+class Follower:
+    """Reads what a load client reports as it comes, so that it never waits for a reader."""
+
+    def __init__(self, load):
+        self.read = []
+        self.thread = threading.Thread(target=lambda: self.read.extend(load.lines()), daemon=True)
+        self.thread.start()
+
+    def lines(self):
+        """All of them once the load is over, but the account of the whole."""
+        self.thread.join()
+        return self.read[:-1]
+
+
 class Meter:
     """What all load clients of a run report, second by second and in the end."""
 
@@ -82,7 +96,7 @@ class Run:
         self.spreads, self.drawn, self.total_errors = [], 0, 0
         each = users // len(world.clients)
         self.loads = [Load(space, world.app.target(), connections=each, duration=seconds + 1,
-                           error_pause_ms=ERROR_PAUSE_MS, path="/16k", progress=True,
+                           error_pause_ms=ERROR_PAUSE_MS, path="/16k", progress=1000,
                            timeout_ms=20000, end="client")
                       for space in world.clients]
         self.meter = Meter(self.loads)
