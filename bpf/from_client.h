@@ -6,6 +6,7 @@
 #ifndef SLUICE_BPF_FROM_CLIENT_H
 #define SLUICE_BPF_FROM_CLIENT_H
 
+#include "event.h"
 #include "lookup.h"
 #include "open.h"
 #include "refuse.h"
@@ -118,6 +119,21 @@ static __always_inline void client_keep_syn(struct __sk_buff *skb, const struct 
 		pending_open(skb, pkt, ref->slot, SL_FLOW_GENERATION(ref->state));
 }
 
+/* Says that a replica's connects go elsewhere: an event a second and service, and how many there were
+ * since the last one. */
+static __always_inline void client_say_moved(struct sl_service_state *state,
+					     const struct sl_pending *p, __u32 service, __u32 from)
+{
+	int i = p ? pending_index(p, from) : -1;
+	bool silent = i >= 0 && p->waiting & 1u << (i & (SL_TRIED_MAX - 1));
+
+	__sync_fetch_and_add(&state->retries_unsaid, 1);
+	if (event_is_due(&state->retried_at, hz))
+		event_add(SL_EVENT_RETRY, service, from,
+			  __sync_lock_test_and_set(&state->retries_unsaid, 0),
+			  silent ? EVENT_TEXT_UNANSWERED : EVENT_TEXT_REFUSED);
+}
+
 /* The flow has been moved to another replica. */
 static __always_inline void client_moved(const struct flow_ref *ref, const struct opening *o,
 					 __u32 from, __u32 now)
@@ -133,8 +149,10 @@ static __always_inline void client_moved(const struct flow_ref *ref, const struc
 	count(SL_COUNT_RETRIES);
 	if (left)
 		__sync_fetch_and_add(&left->state.retries, 1);
-	if (state)
+	if (state) {
 		__sync_fetch_and_add(&state->retries, 1);
+		client_say_moved(state, p, service_row, from);
+	}
 	if (!p || !replica || !service || p->slot != ref->slot)
 		return;
 	p->generation = SL_FLOW_GENERATION(ref->state);

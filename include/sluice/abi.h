@@ -166,7 +166,8 @@ struct sl_service_state {
 	__u64 resets;        /* flows reset */
 	__u32 unhealthy;     /* 1: below min_health_percent, so ejections are ignored */
 	__u32 spared_at;     /* jiffies of the last event about an ejection that was not made; 0: never */
-	__u32 reserved[2];
+	__u32 retried_at;    /* jiffies of the last event about a retry; 0: never */
+	__u32 retries_unsaid; /* since that event */
 };
 _Static_assert(sizeof(struct sl_service_state) == 64, "service state");
 

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <string.h>
 
 #include "bpf_fixture.h"
 #include "check.h"
@@ -401,4 +402,34 @@ static void seventeen(struct fixture *f)
 TEST(sixteen_replicas_are_tried_each_once)
 {
 	fixture_once(seventeen, NULL);
+}
+
+/* One event a second and service, however many connects go on; it says how many did. */
+static void events(struct fixture *f)
+{
+	struct sl_event *event = &f->events[1];
+	char syn[80], refusal[80];
+	struct fixture_result result;
+
+	begin(f, 0, 2);
+	for (unsigned port = 4000; port < 4010; port++) {
+		snprintf(syn, sizeof(syn), "client:%u > vip:80 S seq 7 len 0", port);
+		snprintf(refusal, sizeof(refusal), "r1:8000 > client:%u RA seq 0 ack 8 len 0", port);
+		fixture_send(f, FROM_POD, syn, &result);
+		fixture_send(f, TO_POD, refusal, &result);
+		CHECK_INT(result.verdict, REDIRECT);
+		fixture_send(f, FROM_POD, syn, &result);
+	}
+	CHECK_INT(event->seq, 1);
+	CHECK_INT(event->kind, SL_EVENT_RETRY);
+	CHECK_INT(event->value, 1);
+	CHECK_STR(event->text, "a connect was refused, and sent on");
+	CHECK(!memcmp(&event->addr, &f->replicas[0].config.addr, 16));
+	CHECK_INT(f->service_states[0].retries, 10);
+	CHECK_INT(f->service_states[0].retries_unsaid, 9);
+}
+
+TEST(retries_are_told_once_a_second)
+{
+	fixture_once(events, NULL);
 }
