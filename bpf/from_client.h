@@ -134,18 +134,26 @@ static __always_inline void client_say_moved(struct sl_service_state *state,
 			  silent ? EVENT_TEXT_UNANSWERED : EVENT_TEXT_REFUSED);
 }
 
-/* The flow has been moved to another replica. */
-static __always_inline void client_moved(const struct flow_ref *ref, const struct opening *o,
-					 __u32 from, __u32 now)
+/* The flow in `slot`, in a new generation, has been moved from replica `from` to the one it has now. A
+ * global function: the stack of those who call has no room for what it calls. */
+__noinline int client_moved(__u32 slot, __u32 generation, __u32 from, __u32 now)
 {
-	__u32 pending_ref = o->body.pending, service_row = o->body.key.service;
-	struct sl_pending *p = pending_ref ? pending_row(pending_ref - 1) : NULL;
-	__u32 row = ref->flow->replica;
-	struct sl_replica *left = bpf_map_lookup_elem(&replicas, &from);
-	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &row);
-	struct sl_service *service = bpf_map_lookup_elem(&services, &service_row);
-	struct sl_service_state *state = bpf_map_lookup_elem(&service_states, &service_row);
+	struct sl_flow *flow = table_slot(slot);
+	struct sl_service_state *state;
+	struct sl_service *service;
+	struct sl_replica *replica, *left;
+	__u32 service_row, row;
+	struct sl_pending *p;
 
+	if (!flow)
+		return 0;
+	row = flow->replica;
+	service_row = flow->key.service;
+	p = flow->pending ? pending_row(flow->pending - 1) : NULL;
+	left = bpf_map_lookup_elem(&replicas, &from);
+	replica = bpf_map_lookup_elem(&replicas, &row);
+	service = bpf_map_lookup_elem(&services, &service_row);
+	state = bpf_map_lookup_elem(&service_states, &service_row);
 	count(SL_COUNT_RETRIES);
 	if (left)
 		__sync_fetch_and_add(&left->state.retries, 1);
@@ -153,10 +161,11 @@ static __always_inline void client_moved(const struct flow_ref *ref, const struc
 		__sync_fetch_and_add(&state->retries, 1);
 		client_say_moved(state, p, service_row, from);
 	}
-	if (!p || !replica || !service || p->slot != ref->slot)
-		return;
-	p->generation = SL_FLOW_GENERATION(ref->state);
+	if (!p || !replica || !service || p->slot != slot)
+		return 0;
+	p->generation = generation;
 	pending_offer(p, service, replica, row, now);
+	return 1;
 }
 
 /* There is no other replica to move to. One that may still answer keeps the flow; after a refusal
@@ -231,7 +240,7 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 	if (result == OPEN_EXISTS)
 		return NEXT;
 	if (wish == CLIENT_MOVES)
-		client_moved(ref, o, from, now);
+		client_moved(ref->slot, SL_FLOW_GENERATION(ref->state), from, now);
 	else
 		client_keep_syn(skb, pkt, ref);
 	return NEXT;
