@@ -112,7 +112,8 @@ static bool answer_build(struct server *server, struct conn *conn)
 	if (!strncmp(conn->head, "POST ", 5)) {
 		snprintf(text, sizeof(text), "received %zu\n", conn->upload);
 		answer_text(server, conn, conn->upload_good ? server->status : 400, text, 0);
-	} else if (server->status != 200 && strncmp(path, "/health ", 8)) {
+	} else if (server->status != 200 && strncmp(path, "/health ", 8) &&
+		   !(++server->n_requests % server->each)) {
 		answer_text(server, conn, server->status, "wrong\n", 0);
 	} else if (!strncmp(path, "/bytes/", 7)) {
 		answer_text(server, conn, 200, "", strtoul(path + 7, NULL, 10));

@@ -8,6 +8,7 @@
  * is done:
  *
  *   status N     answer every request but /health with that status
+ *   each N       only each Nth of those without a body
  *   delay US     the service time from now on, in microseconds
  *   close        stop listening: the port refuses; what was accepted goes on
  *   full         accept nobody and fill the accept queue: SYNs are dropped
@@ -53,6 +54,7 @@ struct server {
 	const char *name, *control, *log;
 	unsigned port, service_us, jitter_us, slots;
 	int status; /* of answers to all but /health */
+	unsigned each, n_requests; /* only to each so many */
 	int epoll_fd, udp_fd, listen_fd, control_fd, log_fd; /* -1: none */
 	int filler[MAX_FILLERS]; /* in the accept queue, while it is kept full */
 	unsigned n_fillers;
@@ -72,7 +74,7 @@ static void options_parse(struct server *server, int argc, char **argv)
 	int opt;
 
 	*server = (struct server){.name = "server", .port = 8080, .slots = MAX_CONNS,
-				  .status = 200, .control_fd = -1, .log_fd = -1};
+				  .status = 200, .each = 1, .control_fd = -1, .log_fd = -1};
 	while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		switch (opt) {
 		case 'n': server->name = optarg; break;
@@ -192,6 +194,7 @@ static bool control_obey(struct server *server, const char *command)
 	bool listens = server->listen_fd >= 0 && !server->n_fillers;
 
 	if (sscanf(command, "status %d", &server->status) == 1 ||
+	    (sscanf(command, "each %u", &server->each) == 1 && server->each) ||
 	    sscanf(command, "delay %u", &server->service_us) == 1)
 		return true;
 	if (listens && !strcmp(command, "close"))
