@@ -192,9 +192,13 @@ static void fault_listen(struct server *server)
 static bool control_obey(struct server *server, const char *command)
 {
 	bool listens = server->listen_fd >= 0 && !server->n_fillers;
+	unsigned each;
 
+	if (sscanf(command, "each %u", &each) == 1 && each) {
+		server->each = each;
+		return true;
+	}
 	if (sscanf(command, "status %d", &server->status) == 1 ||
-	    (sscanf(command, "each %u", &server->each) == 1 && server->each) ||
 	    sscanf(command, "delay %u", &server->service_us) == 1)
 		return true;
 	if (listens && !strcmp(command, "close"))
