@@ -151,7 +151,7 @@ static __always_inline bool flow_doubt_reset(struct flow_ref *ref, const struct 
 	if (likely(!(ref->state & FLOW_ANY_RST)))
 		return false;
 	if (!(ref->state & rst) || pkt->tcp_flags & (TCP_SYN | TCP_RST) ||
-	    ref->state & SL_FLOW_SPILLED ||
+	    ref->state & (SL_FLOW_SPILLED | SL_FLOW_RESET) ||
 	    flow_age(ref->flow, now) <= (__s32)(RESET_DOUBT_S * hz) ||
 	    !flow_revive(ref->slot, ref->state))
 		return true;

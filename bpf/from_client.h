@@ -10,6 +10,7 @@
 #include "lookup.h"
 #include "open.h"
 #include "refuse.h"
+#include "reset.h"
 #include "rewrite.h"
 
 /* Sends it on with the replica as destination; through the node's own stack, or, with source
@@ -63,7 +64,8 @@ static __always_inline bool client_reopens(const struct flow_ref *ref, const str
 		return ref->flow->isn != pkt->seq;
 	default: /* the replica's own stack answers a stray SYN, unless nobody is there any more */
 		return ref->flow->isn != pkt->seq &&
-		       (flow_age(ref->flow, now) > (__s32)(SILENT_S * hz) ||
+		       (ref->state & SL_FLOW_RESET ||
+			flow_age(ref->flow, now) > (__s32)(SILENT_S * hz) ||
 			client_is_orphan(ref->flow));
 	}
 }
@@ -305,6 +307,8 @@ static __always_inline int from_client(struct __sk_buff *skb, const struct packe
 		if (!ref.flow || verdict != NEXT)
 			return verdict;
 	}
+	if (unlikely(ref.state & SL_FLOW_RESET && !(pkt->tcp_flags & TCP_RST)))
+		return reset_answer(skb, pkt, &ref);
 	flow_track_client(&ref, pkt, now);
 	return client_forward(skb, pkt, ref.flow, vip);
 }

@@ -10,6 +10,7 @@
  *   to_uplink    egress of the uplink         local replica -> outside client
  *   from_fabric  ingress of another device over which replicas are routed
  *   inject       run by the agent at a deadline: a SYN goes out again
+ *   reset_flows  run by the agent: resets a dead replica's flows, a slice at a time
  *   sweep_arm    run by the agent once after each load: arms the timers
  *   eject_now    run by the agent (success rates, good probes) and by tests: see sl_eject_op
  *   sweep_now    run by tests: one slice at once; SWEEP_SLICES of them are a pass
@@ -78,6 +79,13 @@ SEC("tc")
 int inject(struct __sk_buff *skb)
 {
 	return deadline_inject(skb);
+}
+
+/* See struct sl_reset. Returns 1 when the packet holds a probe that the agent must send, else 0. */
+SEC("tc")
+int reset_flows(struct __sk_buff *skb)
+{
+	return reset_run(skb);
 }
 
 /* A running timer keeps the callback of the program that armed it, so every new program arms it

@@ -24,7 +24,9 @@ static __always_inline __u32 sweep_timeout(const struct sl_flow *flow, __u64 sta
 
 	if (SL_FLOW_PHASE(state) == SL_FLOW_SYN)
 		return (flow->key.proto == IPPROTO_UDP ? UDP_UNANSWERED_S : SYN_TIMEOUT_S) * hz;
-	if (state & SL_FLOW_REPLICA_FIN)
+	if (state & SL_FLOW_RESET)
+		closed = RESET_ANSWER_S * hz;
+	else if (state & SL_FLOW_REPLICA_FIN)
 		closed = REPLICA_CLOSED_S * hz;
 	else if (state & SL_FLOW_CLIENT_FIN)
 		closed = CLIENT_CLOSED_S * hz;
@@ -37,7 +39,8 @@ static __always_inline __s32 sweep_linger(const struct sl_flow *flow, __u64 stat
 {
 	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &flow->replica);
 
-	if (!(state & FLOW_ANY_RST) || !replica || replica->config.flags & SL_REPLICA_NOT_SERVING)
+	if (!(state & FLOW_ANY_RST) || state & SL_FLOW_RESET || !replica ||
+	    replica->config.flags & SL_REPLICA_NOT_SERVING)
 		return LINGER_S * hz;
 	return (flow->snat_port ? SNAT_QUARANTINE_S : RESET_LINGER_S) * hz;
 }
@@ -64,7 +67,7 @@ static __always_inline void sweep_flow(struct sl_flow *flow, __u32 slot, struct 
 			break;
 		}
 		before = flow_advance(slot, state, 0, FLOW_OVER);
-		if (before)
+		if (before && !(state & SL_FLOW_RESET)) /* else it is counted already */
 			count(before == SL_FLOW_SYN ? SL_COUNT_EXPIRED_SYN :
 						      SL_COUNT_EXPIRED_IDLE);
 		break;

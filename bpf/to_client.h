@@ -14,6 +14,7 @@
 #include "lookup.h"
 #include "retry.h"
 #include "rewrite.h"
+#include "witness.h"
 
 /* The flow of this reply among the service-ports that share the replica. */
 static __always_inline struct flow_ref reply_find(const struct packet *pkt, __u32 replica)
@@ -127,6 +128,7 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 	dst.sum_old = sl_addr_sum(&pkt->dst);
 	dst.sum_new = sl_addr_sum(&ref.flow->key.client);
 	dst.port = ref.flow->key.port;
+	witness_payload(replica, pkt);
 	sniff_reply(skb, &ref, pkt);
 	flow_track_replica(&ref, pkt, bpf_jiffies64());
 	if (rewrite(skb, pkt, &src, &dst))
@@ -197,6 +199,7 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct packet 
 		if (verdict != NOT_OURS)
 			return verdict;
 	}
+	witness_payload(replica, pkt);
 	sniff_reply(skb, &ref, pkt);
 	flow_track_replica(&ref, pkt, bpf_jiffies64());
 	return rewrite(skb, pkt, &src, NULL) ? drop(SL_DROP_CHECKSUM) : NEXT;

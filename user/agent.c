@@ -30,19 +30,36 @@ static void on_signal(uv_signal_t *handle, int number)
 	uv_stop(&agent->loop);
 }
 
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+/* The CLI freezes and thaws; the log of the agent is where people look for it. */
+static void note_freeze(struct agent *agent, const struct tables *tables)
+{
+	bool frozen = maps_freeze_left(tables->control, tables->kernel->now) > 0;
+
+	if (frozen != agent->frozen)
+		log_warn(frozen ? "frozen: no ejections and no resets (sluice unfreeze ends it)" :
+				  "not frozen any more: ejections and resets are on");
+	agent->frozen = frozen;
+}
+
 static void on_heartbeat(uv_timer_t *handle)
 {
 	struct agent *agent = handle->data;
-	struct sl_control *control = datapath_tables(agent->datapath)->control;
-	struct timespec now, real;
-	uint64_t now_ns;
+	struct tables *tables = datapath_tables(agent->datapath);
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	clock_gettime(CLOCK_REALTIME, &real);
-	now_ns = now.tv_sec * 1000000000ull + now.tv_nsec;
-	__atomic_store_n(&control->realtime_offset_ns,
-			 real.tv_sec * 1000000000ull + real.tv_nsec - now_ns, __ATOMIC_RELAXED);
-	__atomic_store_n(&control->heartbeat_ns, now_ns, __ATOMIC_RELEASE);
+	/* What turns the programs' clock into the time of an event. */
+	__atomic_store_n(&tables->control->realtime_offset_ns, clock_ns(CLOCK_REALTIME) - now_ns,
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&tables->control->heartbeat_ns, now_ns, __ATOMIC_RELEASE);
+	note_freeze(agent, tables);
 }
 
 static void on_follow(uv_timer_t *handle)
@@ -173,6 +190,7 @@ static int start_modules(struct agent *agent)
 	error = error ?: inject_new(&agent->loop, datapath_tables(agent->datapath), &agent->inject);
 	error = error ?: outlier_new(datapath_tables(agent->datapath), &agent->outlier);
 	error = error ?: probe_set_new(&agent->loop, agent_on_health, agent, &agent->probes);
+	error = error ?: failures_new(agent, &agent->failures);
 	error = error ?: route_new(&agent->loop, agent_on_route, agent, &agent->route);
 	if (error) {
 		log_error("cannot start: %s", strerror(-error));
@@ -229,6 +247,7 @@ static void stop(struct agent *agent, bool failed)
 	discover_file_free(agent->discover);
 	http_free(agent->http);
 	route_free(agent->route);
+	failures_free(agent->failures);
 	probe_set_free(agent->probes);
 	inject_free(agent->inject);
 	uv_walk(&agent->loop, close_handle, NULL);

@@ -24,7 +24,13 @@ void agent_on_health(void *context, __u32 replica, const struct probe_health *he
 		bits |= SL_REPLICA_PROBE_DOWN;
 	if (health->suspect)
 		bits |= SL_REPLICA_SUSPECT;
+	bits = failures_judge(agent->failures, replica, health, port_refused, evidence, bits);
 	reconcile_health(agent->reconcile, replica, bits, evidence);
+	agent_health_changed(agent);
+}
+
+void agent_health_changed(struct agent *agent)
+{
 	if (!uv_is_active((uv_handle_t *)&agent->panic_check)) /* once for a burst of changes */
 		uv_timer_start(&agent->panic_check, agent_on_panic_check, PANIC_CHECK_MS, 0);
 }
@@ -96,7 +102,8 @@ static int compare_targets(const void *a, const void *b)
 }
 
 static void add_target(struct agent *agent, struct target_list *list,
-		       const struct model_replica *replica, unsigned peers)
+		       const struct model_service *service, const struct model_replica *replica,
+		       unsigned peers)
 {
 	int64_t row = reconcile_find_replica(agent->reconcile, &replica->addr, replica->port,
 					     replica->proto);
@@ -106,6 +113,7 @@ static void add_target(struct agent *agent, struct target_list *list,
 		return;
 	*probe = replica->probe;
 	probe->interval_ms = probe_interval_ms(agent, replica, peers);
+	failures_sync_add(agent->failures, row, replica, service->reset_after_ms);
 	list->targets[list->n++] =
 		(struct probe_target){.replica = row, .addr = replica->addr, .probe = probe};
 }
@@ -150,17 +158,19 @@ int agent_sync_probes(struct agent *agent)
 	list.targets = calloc(total + 1, sizeof(*list.targets));
 	list.spaced = calloc(total + 1, sizeof(*list.spaced));
 	error = list.targets && list.spaced ? 0 : -ENOMEM;
+	failures_sync_begin(agent->failures);
 	for (size_t i = 0; !error && i < agent->model->n_services; i++) {
 		const struct model_service *service = &agent->model->services[i];
 
 		for (size_t j = 0; j < service->n_replicas; j++)
-			add_target(agent, &list, &service->replicas[j], peers);
+			add_target(agent, &list, service, &service->replicas[j], peers);
 	}
 	if (!error) {
 		drop_doubles(&list);
 		set_stale(agent, &list);
 		error = probe_set_sync(agent->probes, list.targets, list.n);
 	}
+	failures_sync_end(agent->failures);
 	free(list.targets);
 	free(list.spaced);
 	return error;

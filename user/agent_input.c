@@ -215,9 +215,12 @@ void agent_on_route(void *context, enum route_change change, const struct route_
 		error = interfaces_link_new(agent->interfaces, link);
 		if (error)
 			log_error("cannot attach to %s: %s", link->name, strerror(-error));
+		if (!link->up || !link->carrier)
+			failures_link_gone(agent->failures, link, "is down");
 		break;
 	case ROUTE_LINK_GONE:
 		interfaces_link_gone(agent->interfaces, link);
+		failures_link_gone(agent->failures, link, "is gone");
 		break;
 	case ROUTE_ADDRESSES:
 		if (agent->model && agent->route)

@@ -38,11 +38,13 @@ struct agent {
 	struct probe_set *probes;
 	struct inject *inject;
 	struct outlier *outlier;
+	struct failures *failures;  /* NULL until there are probes */
 	struct http *http;
 	struct facts facts;
 	struct model *model;        /* in force; NULL before the first */
 	struct verdicts ignored;    /* of the input in force */
 	struct diag last_refused;
+	bool frozen;                /* as last said in the log */
 	bool panic[SL_MAX_SERVICES]; /* as last said in an event */
 	int fabric[FABRIC_MAX];      /* devices met while paths were asked for */
 	unsigned n_fabric;
@@ -56,7 +58,28 @@ void agent_path(void *context, const union sl_addr *to, struct reconcile_path *r
 /* Attaches the default route's interface and the devices that replicas are routed over. */
 void agent_attach_routed(struct agent *agent);
 
+/* agent_failure.c: see agent_failure.h */
+struct failures;
+/* 0, or -errno. Freed before the probes are. */
+int failures_new(struct agent *agent, struct failures **ret);
+void failures_free(struct failures *failures);
+/* What is to be stored of a verdict, whose bits are `bits`; open flows are reset if it comes to
+ * that. `hard`: hard evidence. */
+__u16 failures_judge(struct failures *failures, __u32 row, const struct probe_health *health,
+		     bool hard, const char *evidence, __u16 bits);
+/* Who is probed from now on: begin, each (once for every service that has it), end. */
+void failures_sync_begin(struct failures *failures);
+void failures_sync_add(struct failures *failures, __u32 row, const struct model_replica *replica,
+		       unsigned reset_after_ms);
+void failures_sync_end(struct failures *failures);
+/* agent_reset.c */
+/* A link went: "is gone", "is down". */
+void failures_link_gone(struct failures *failures, const struct route_link *link,
+			const char *what);
+
 /* agent_health.c */
+/* Some replica's health changed: services may have entered or left panic. */
+void agent_health_changed(struct agent *agent);
 void agent_on_health(void *context, __u32 replica, const struct probe_health *health,
 		     bool port_refused, const char *evidence);
 void agent_on_good_probe(void *context, __u32 replica);

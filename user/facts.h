@@ -26,6 +26,9 @@ struct facts {
 	const struct verdicts *ignored;   /* its unsupported and unknown ones; may be NULL */
 	const struct diag *last_refused;  /* NULL: none, or mended since */
 	uint64_t last_refused_ns;         /* CLOCK_REALTIME */
+
+	bool in_doubt;   /* soft evidence is void now */
+	uint64_t doubts; /* times that it was */
 };
 
 /* The readers' view of what the agent has mapped anyway: each mapped array counts whole as resident

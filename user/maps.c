@@ -219,6 +219,14 @@ enum sl_replica_state maps_replica_state(const struct sl_replica *replica, __u32
 	return flags & SL_REPLICA_WARMING ? SL_STATE_WARMING : SL_STATE_READY;
 }
 
+__s32 maps_freeze_left(const struct sl_control *control, __u32 now)
+{
+	__u32 until = __atomic_load_n(&control->frozen_until, __ATOMIC_RELAXED);
+	__s32 left = until - now;
+
+	return until && left > 0 && left <= (__s32)(MAPS_FREEZE_MAX_S * control->hz) ? left : 0;
+}
+
 /* Row `i` of a per-CPU array of numbers, summed, for each i below n. */
 static int sum_percpu(int fd, uint64_t *ret, __u32 n)
 {

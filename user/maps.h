@@ -42,6 +42,10 @@ struct maps {
 int maps_open(const char *bpffs, struct maps *ret);
 void maps_close(struct maps *maps);
 
+/* Jiffies for which ejections and resets are off yet; 0: they are on. `now`: sl_kernel.now. */
+#define MAPS_FREEZE_MAX_S 86400 /* the longest: an older word that wraps around is none */
+__s32 maps_freeze_left(const struct sl_control *control, __u32 now);
+
 /* The state to show, most severe first. `now`: sl_kernel.now. */
 enum sl_replica_state maps_replica_state(const struct sl_replica *replica, __u32 now);
 

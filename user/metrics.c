@@ -87,6 +87,11 @@ static void agent_render(const struct facts *facts, struct strbuf *out)
 	single(out, "sluice_config_stale", "gauge",
 	       "1 while the newest input is refused and an older one stays in force.",
 	       facts->last_refused != NULL);
+	single(out, "sluice_doubt", "gauge",
+	       "1 while soft evidence is void: many replicas fail at once, or the agent ran late.",
+	       facts->in_doubt);
+	single(out, "sluice_doubts_total", "counter", "Times that soft evidence was void.",
+	       facts->doubts);
 	exposition_family(out, "sluice_config_fields", "gauge",
 			  "Fields of the input in force, by what became of them.");
 	for (int kind = 0; kind < VERDICT_KINDS; kind++)
@@ -151,6 +156,8 @@ static int datapath_render(const struct maps *maps, uint64_t now_ns, struct strb
 			  "When the agent started, in seconds since the epoch.");
 	exposition_double(out, "sluice_agent_start_time_seconds", NULL,
 			  maps->control->started_ns / 1e9);
+	single(out, "sluice_frozen", "gauge", "1 while ejections and resets are off (sluice freeze).",
+	       maps_freeze_left(maps->control, maps->kernel->now) > 0);
 	single(out, "sluice_events_total", "counter", "Events written to the event ring.",
 	       __atomic_load_n(&maps->event_head->last, __ATOMIC_RELAXED));
 	return 0;

@@ -23,6 +23,7 @@ void model_replica_done(struct model_replica *replica)
 {
 	probe_done(&replica->probe);
 	free(replica->pod);
+	free(replica->pod_uid);
 	free(replica->node);
 	free(replica->zone);
 }

@@ -69,6 +69,7 @@ struct model_replica {
 	bool terminating;
 	unsigned max_connections; /* 0: no cap */
 	char *pod;         /* namespace/name; NULL when targetRef names none */
+	char *pod_uid;     /* its metadata.uid, by which its cgroup is found; NULL when absent */
 	char *node;        /* nodeName; NULL when absent: every node owns it */
 	char *zone;        /* NULL when absent */
 	struct model_probe probe;

@@ -126,6 +126,7 @@ struct object_endpoint {
 	bool ready, serving, terminating; /* Kubernetes' defaults applied */
 	const char *node, *zone;          /* NULL when absent */
 	const char *pod_namespace, *pod_name; /* targetRef; NULL when it names no Pod */
+	const char *pod_uid;                  /* the same; NULL when absent */
 	const struct object_pod *pod;     /* by objects_seal(); NULL: not among the objects */
 };
 

@@ -51,7 +51,7 @@ static int decode_conditions(struct decode *decode, const struct yaml_node *map,
 }
 
 struct target {
-	const char *kind, *name, *namespace;
+	const char *kind, *name, *namespace, *uid;
 };
 
 static const struct field target_fields[] = {
@@ -61,7 +61,7 @@ static const struct field target_fields[] = {
 	FIELD_SAY("apiVersion", FIELD_STRING, SILENT, NULL),
 	FIELD_SAY("fieldPath", FIELD_STRING, SILENT, NULL),
 	FIELD_SAY("resourceVersion", FIELD_STRING, SILENT, NULL),
-	FIELD_SAY("uid", FIELD_STRING, SILENT, NULL),
+	FIELD_GET("uid", FIELD_STRING, SILENT, decode_string, struct target, uid),
 	{},
 };
 
@@ -82,6 +82,7 @@ static int decode_target(struct decode *decode, const struct yaml_node *map, voi
 				     target.namespace, target.name);
 	endpoint->pod_namespace = target.namespace;
 	endpoint->pod_name = target.name;
+	endpoint->pod_uid = target.uid;
 	return 0;
 }
 

@@ -131,7 +131,9 @@ static int fill_replica(const struct object_service *service, const struct objec
 	replica->ready = endpoint->ready || service->publish_not_ready;
 	replica->serving = endpoint->serving || service->publish_not_ready;
 	replica->terminating = endpoint->terminating;
-	if (copy_pod_name(endpoint, &replica->pod) || copy_text(endpoint->node, &replica->node) ||
+	if (copy_pod_name(endpoint, &replica->pod) ||
+	    copy_text(endpoint->pod_uid, &replica->pod_uid) ||
+	    copy_text(endpoint->node, &replica->node) ||
 	    copy_text(endpoint->zone, &replica->zone))
 		return -ENOMEM;
 	return set_probe(service, pod, replica);

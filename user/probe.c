@@ -213,8 +213,10 @@ static void sync_clock(struct probe_set *set)
 		needed = set->rows[i] && set->rows[i]->spec->protocol;
 	if (!needed)
 		uv_timer_stop(&set->tick);
-	else if (!uv_is_active((uv_handle_t *)&set->tick))
-		uv_timer_start(&set->tick, on_tick, PROBE_TICK_MS, PROBE_TICK_MS);
+	if (!needed || uv_is_active((uv_handle_t *)&set->tick))
+		return;
+	set->clock.seen_ns = uv_hrtime(); /* nothing was lost while nobody was asked */
+	uv_timer_start(&set->tick, on_tick, PROBE_TICK_MS, PROBE_TICK_MS);
 }
 
 int probe_set_sync(struct probe_set *set, const struct probe_target *targets, size_t n)
@@ -247,6 +249,22 @@ const struct probe_health *probe_set_health(const struct probe_set *set, __u32 r
 	const struct probe_replica *replica = replica_find(set, row);
 
 	return replica ? &replica->judge.health : NULL;
+}
+
+uint64_t probe_set_lost_ns(const struct probe_set *set)
+{
+	return uv_is_active((const uv_handle_t *)&set->tick) ?
+		       probe_clock_lost(&set->clock, uv_hrtime()) : set->clock.lost_ns;
+}
+
+bool probe_set_fail(struct probe_set *set, __u32 row, const char *evidence)
+{
+	const struct probe_replica *replica = replica_find(set, row);
+
+	if (!replica || !replica->spec->protocol)
+		return false;
+	probe_run_fail(set->rows[row], evidence);
+	return true;
 }
 
 const struct probe_histogram *probe_set_histogram(const struct probe_set *set, __u32 row)

@@ -30,6 +30,8 @@ struct probe_health {
 	bool suspect;
 	bool down;
 	uint64_t last_good_ns; /* CLOCK_MONOTONIC; 0: never */
+	uint64_t last_answer_ns; /* the same, of any answer, good or bad */
+	uint64_t unreachable_ns; /* the same, of the last EHOSTUNREACH: no way to its host */
 	uint32_t latency_us;   /* of the last good probe */
 	uint64_t sent, failed; /* probes so far */
 	uint64_t voided;       /* probes that this node could not make (no ports, files, memory) */
@@ -71,6 +73,11 @@ int probe_set_sync(struct probe_set *set, const struct probe_target *targets, si
 
 /* NULL when there is no such target. Valid until the next sync. */
 const struct probe_health *probe_set_health(const struct probe_set *set, __u32 replica);
+/* Time in which the loop did not run, since the set was made: nobody was asked in it. */
+uint64_t probe_set_lost_ns(const struct probe_set *set);
+/* Hard evidence from elsewhere (its link is gone): the replica is down, until good probes say
+ * otherwise, and the change is told as if its port had refused. False: it is not probed. */
+bool probe_set_fail(struct probe_set *set, __u32 replica, const char *evidence);
 const struct probe_histogram *probe_set_histogram(const struct probe_set *set, __u32 replica);
 
 #endif

@@ -16,12 +16,22 @@
 struct probe_clock {
 	uint64_t awake_ns; /* starts at 1, so that 0 can mean "never" */
 	uint64_t seen_ns;  /* CLOCK_MONOTONIC at the last tick */
+	uint64_t lost_ns;  /* time that did not count, since the start */
 };
 
 static inline void probe_clock_init(struct probe_clock *clock, uint64_t real_ns)
 {
 	clock->awake_ns = 1;
 	clock->seen_ns = real_ns;
+	clock->lost_ns = 0;
+}
+
+/* Time that our loop lost so far, at `real_ns`. */
+static inline uint64_t probe_clock_lost(const struct probe_clock *clock, uint64_t real_ns)
+{
+	uint64_t passed = real_ns - clock->seen_ns;
+
+	return clock->lost_ns + (passed > PROBE_CLOCK_STEP_NS ? passed - PROBE_CLOCK_STEP_NS : 0);
 }
 
 /* Awake time at `real_ns`, between two ticks. */
@@ -36,6 +46,7 @@ static inline uint64_t probe_clock_read(const struct probe_clock *clock, uint64_
 static inline uint64_t probe_clock_tick(struct probe_clock *clock, uint64_t real_ns)
 {
 	clock->awake_ns = probe_clock_read(clock, real_ns);
+	clock->lost_ns = probe_clock_lost(clock, real_ns);
 	clock->seen_ns = real_ns;
 	return clock->awake_ns;
 }

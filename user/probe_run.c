@@ -137,6 +137,8 @@ void probe_attempt_end(struct probe_attempt *attempt, enum probe_outcome outcome
 
 	if (outcome == PROBE_GOOD)
 		note_good(replica, attempt->begun_real_ns, real_ns);
+	if (outcome == PROBE_GOOD || outcome == PROBE_BAD)
+		replica->judge.health.last_answer_ns = real_ns;
 	attempt_free(attempt);
 	changed = probe_health_result(&replica->judge, &replica->spec->rules, outcome, begun_ns,
 				      now_ns);
@@ -174,7 +176,18 @@ static enum probe_outcome outcome_of_errno(int error)
 
 void probe_attempt_end_errno(struct probe_attempt *attempt, int error)
 {
+	if (error == EHOSTUNREACH)
+		attempt->replica->judge.health.unreachable_ns = uv_hrtime();
 	probe_attempt_end(attempt, outcome_of_errno(error), strerrordesc_np(error), 0);
+}
+
+void probe_run_fail(struct probe_replica *replica, const char *evidence)
+{
+	uint64_t now_ns = replica->set->clock.awake_ns;
+
+	probe_health_result(&replica->judge, &replica->spec->rules, PROBE_REFUSED, now_ns, now_ns);
+	replica_arm(replica);
+	report(replica, true, evidence);
 }
 
 static void attempt_start(struct probe_replica *replica)

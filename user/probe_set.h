@@ -116,6 +116,8 @@ void probe_run_start(struct probe_replica *replica);
 void probe_run_stop(struct probe_replica *replica);
 /* One turn: answers that wait, then deadlines, then probes that are due. */
 void probe_run_tick(struct probe_set *set);
+/* See probe_set_fail(). */
+void probe_run_fail(struct probe_replica *replica, const char *evidence);
 /* Serves sockets that are ready; does not wait. */
 void probe_run_drain(struct probe_set *set);
 /* Ends an attempt and frees it: touch neither it nor its connection afterwards. What was seen, for

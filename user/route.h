@@ -20,6 +20,7 @@ struct route_link {
 	char name[IF_NAMESIZE];
 	char kind[16]; /* "veth", "vxlan", "" for a plain device */
 	bool up;       /* IFF_UP */
+	bool carrier;  /* IFF_LOWER_UP: of a veth, its other end is up too */
 	unsigned mtu;
 	int master; /* the bridge, bond or VRF that it is a port of; 0: none */
 };

@@ -17,6 +17,8 @@
 #include "addr.h"
 #include "route_table.h"
 
+#define LOWER_UP 0x10000u /* IFF_LOWER_UP of linux/if.h, which net/if.h lacks */
+
 void route_table_done(struct route_table *table)
 {
 	free(table->links);
@@ -82,6 +84,7 @@ static bool link_parse(struct nlmsghdr *header, struct route_link *ret)
 		return false;
 	link.ifindex = message->ifi_index;
 	link.up = message->ifi_flags & IFF_UP;
+	link.carrier = message->ifi_flags & LOWER_UP;
 	nla_strlcpy(link.name, attrs[IFLA_IFNAME], sizeof(link.name));
 	if (attrs[IFLA_MTU])
 		link.mtu = nla_get_u32(attrs[IFLA_MTU]);
@@ -98,7 +101,7 @@ static bool link_parse(struct nlmsghdr *header, struct route_link *ret)
 bool route_link_equal(const struct route_link *a, const struct route_link *b)
 {
 	return !strcmp(a->name, b->name) && !strcmp(a->kind, b->kind) && a->up == b->up &&
-	       a->mtu == b->mtu && a->master == b->master;
+	       a->carrier == b->carrier && a->mtu == b->mtu && a->master == b->master;
 }
 
 int route_table_link(struct route_table *table, struct nlmsghdr *header,

@@ -231,7 +231,8 @@ struct sl_replica_state_row {
 	__u32 retries;
 	__u32 snat_cursor;  /* next source-NAT port to try, from the start of the range */
 	__u32 syn_rtt;      /* from SYN to SYN-ACK, 1/16 jiffies; rises at once, falls slowly; 0: unknown */
-	__u64 full;         /* SYNs refused for being at its cap, as seen from here */
+	__u32 full;         /* SYNs refused for being at its cap, as seen from here */
+	__u32 last_payload; /* jiffies of the last payload byte it sent while suspect or down; 0: none */
 	__u32 ejected_for;  /* enum sl_eject_cause, while ejected */
 	__u32 fit_since;    /* jiffies from which the next step of ejected_times' decay counts */
 };
@@ -479,6 +480,16 @@ struct sl_kernel {
 	__u32 reserved;
 };
 _Static_assert(sizeof(struct sl_kernel) == 64, "kernel");
+
+/* What the agent asks of the program `reset_flows`, and is told: the five words of skb->cb. */
+struct sl_reset {
+	__u32 replica; /* row */
+	__u32 slot;    /* of the flow table: where to go on; all are seen from the table's end on */
+	__u32 max;     /* flows to deal with yet, 1 at least */
+	__u32 pass;    /* 0: marks and probes; n: probes once more who has not answered */
+	__u32 reset;   /* flows that were marked (TCP) or ended (UDP) */
+};
+_Static_assert(sizeof(struct sl_reset) == 20, "reset");
 
 /* ---- names: so that the CLI works with the agent dead ------------------------------------*/
 #define SL_NAME_LEN 320 /* namespace/name: 63 + 1 + 253, and a NUL */

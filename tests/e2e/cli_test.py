@@ -238,6 +238,28 @@ def drain_writes_one_byte(shared):
 
 
 @case
+def freeze_writes_one_word(shared):
+    """No agent is there: the word and the event are the CLI's own."""
+    before = shared.cli.pinned("rows").split()
+    for words, seconds in (((), 600), (("--for", "90s"), 90), (("--for", "24h"), 86400)):
+        said = shared.cli.json("freeze", *words)
+        check_equal(said, [{"frozen": True, "seconds_left": seconds}], f"freeze {words}")
+        status = shared.cli.json("status")[0]
+        check(status["frozen"] and abs(status["frozen_s"] - seconds) <= 1, f"status {status}")
+    check("unfreeze" in shared.cli.text("freeze"), "freeze does not say how to end it")
+    check_equal(shared.cli.json("unfreeze"), [{"frozen": False, "seconds_left": 0}], "unfreeze")
+    check(not shared.cli.json("status")[0]["frozen"], "frozen still")
+    said = [event["text"] for event in shared.cli.json("event", "show")
+            if event["event"] == "freeze"]
+    check_equal(said[-1], "ejections and resets are on again", "the last event")
+    check("600 s" in said[0], f"the first event {said[0]}")
+    check_equal(shared.cli.pinned("rows").split(), before, "rows of replicas")
+    for words in (("--for", "25h"), ("--for", "0"), ("--for", "soon"), ("--for",), ("now",)):
+        done = shared.cli.run("freeze", *words)
+        check_equal(done.returncode, 2, f"exit status of freeze {words}: {done.stderr}")
+
+
+@case
 def drain_warns_when_no_other_is_left(shared):
     text = shared.cli.text("replica", "drain", "[fd00:244::7]:8000")
     shared.cli.text("replica", "undrain", "[fd00:244::7]:8000")

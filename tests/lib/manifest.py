@@ -61,6 +61,7 @@ class Replica:
     def __init__(self, pod, weight=None):
         self.pod = pod
         self.weight = weight
+        self.uid = None  # of its Pod
         self.ready = True
         self.terminating = False
 
@@ -83,6 +84,7 @@ class App:
         self.load_balancer = None
         self.probe = None            # readinessProbe; None: Sluice's default
         self.probe_interval = None   # "50ms"
+        self.annotations = {}        # of the Service
         self.traffic_policy = None   # of a DestinationRule
         self.annotations = {}        # of the Service, besides these
         self.own_pods = True         # whether its file holds the Pods: one app's must
@@ -135,7 +137,8 @@ class App:
                 "conditions": {"ready": replica.ready and not replica.terminating,
                                "serving": serving, "terminating": replica.terminating},
                 "nodeName": replica.pod.node.name,
-                "targetRef": {"kind": "Pod", "namespace": "default", "name": replica.pod.name}}
+                "targetRef": {"kind": "Pod", "namespace": "default", "name": replica.pod.name,
+                              **({"uid": replica.uid} if replica.uid else {})}}
 
     def _slice(self, family):
         return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",

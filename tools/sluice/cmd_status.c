@@ -20,6 +20,8 @@ static const struct out_column columns[] = {
 	{"agent_pid", "agent pid", OUT_UINT},
 	{"heartbeat_age_ms", "heartbeat age, ms", OUT_UINT},
 	{"agent_uptime_s", "agent uptime, s", OUT_UINT},
+	{"frozen", "ejections and resets frozen", OUT_BOOL},
+	{"frozen_s", "frozen for another, s", OUT_UINT},
 	{"layout", "map layout", OUT_UINT},
 	{"reconciled", "times reconciled", OUT_UINT},
 	{"services", "service-ports", OUT_UINT},
@@ -46,6 +48,7 @@ static void put_agent(const struct view *view, struct out *out)
 	const struct sl_control *control = view->maps.control;
 	uint64_t heartbeat_ns = __atomic_load_n(&control->heartbeat_ns, __ATOMIC_RELAXED);
 	uint64_t now_ns = view_now_ns(), age_ns = now_ns > heartbeat_ns ? now_ns - heartbeat_ns : 0;
+	__u32 frozen = maps_freeze_left(control, view->maps.kernel->now);
 	bool alive = age_ns <= HEARTBEAT_DEAD_NS;
 	uint64_t started_s = control->started_ns / 1000000000, now_s = time(NULL);
 
@@ -56,6 +59,8 @@ static void put_agent(const struct view *view, struct out *out)
 		out_uint(out, now_s > started_s ? now_s - started_s : 0);
 	else
 		out_null(out);
+	out_bool(out, frozen);
+	out_uint(out, frozen / control->hz);
 	out_uint(out, control->layout);
 	out_uint(out, control->applied);
 	if (!alive)

@@ -191,11 +191,22 @@ static void check_heartbeat(struct doctor *doctor)
 			   (unsigned long long)age_ms / 1000);
 }
 
+static void check_freeze(struct doctor *doctor)
+{
+	const struct sl_control *control = doctor->maps.control;
+	__u32 left = maps_freeze_left(control, doctor->maps.kernel->now);
+
+	if (left)
+		doctor_row(doctor, "freeze", DOCTOR_WARN, "sluice unfreeze",
+			   "ejections and resets are off for another %u s", left / control->hz);
+}
+
 void doctor_check_agent(struct doctor *doctor)
 {
 	switch (doctor->maps_err) {
 	case 0:
 		check_heartbeat(doctor);
+		check_freeze(doctor);
 		break;
 	case -ENOENT:
 		doctor_row(doctor, "agent", DOCTOR_INFO, NULL,

@@ -59,7 +59,8 @@ static const struct {
 	HELPER(csum_diff),       HELPER(l4_csum_replace), HELPER(redirect),
 	HELPER(redirect_neigh),  HELPER(spin_lock),       HELPER(spin_unlock),
 	HELPER(timer_init),      HELPER(timer_start),     HELPER(timer_set_callback),
-	HELPER(timer_cancel),
+	HELPER(timer_cancel),    HELPER(clone_redirect),  HELPER(fib_lookup),
+	HELPER(l3_csum_replace),
 #undef HELPER
 };
 
