@@ -56,7 +56,8 @@ def sample(start_peer, fault, seconds):
         start_peer(world)
         peers.warm(world)
         running = Load(world.clients[0], world.app.target(), rate=RATE, duration=BEFORE_S + seconds,
-                    timeout_ms=PATIENCE_S * 1000, progress=100, ids=True)
+                    timeout_ms=PATIENCE_S * 1000, progress=100, ids=True,
+                       source=world.sources)
         time.sleep(BEFORE_S)
         if fault == NONE:
             *lines, account = running.lines()
@@ -76,8 +77,8 @@ def sample(start_peer, fault, seconds):
 
 
 def refused_connect_us():
-    """p50 of connect() through Sluice, one at a time, where three of four replicas refuse and nobody
-    takes them out: probes ask another port and nothing is ejected."""
+    """p50 of connect() through Sluice, one at a time, where three of four replicas refuse and
+    nobody takes them out: probes ask another port and nothing is ejected."""
     with peers.new_world() as world, contextlib.ExitStack() as over:
         for server in world.servers:
             Server(server.pod, peers.PORT + 1)
@@ -156,7 +157,7 @@ def main():
     taken = take(options.rounds, list(names), faults, options.seconds)
     print_table(taken, faults, list(names))
     print(f"one of {peers.REPLICAS} replicas; {RATE} requests/s, of {SERVICE_US} us; clients wait "
-          f"{PATIENCE_S} s; {options.rounds} rounds", *lacking, sep="\n")
+          f"{PATIENCE_S} s and have two addresses; {options.rounds} rounds", *lacking, sep="\n")
     print_targets(taken, faults)
 
 

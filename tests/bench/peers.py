@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Who balances in the benches of faults and surges: Sluice, kube-proxy's rules, HAProxy, Envoy, each
-set up as its operators would for replicas that may fail or be full, in front of the same replicas.
+"""Who balances in the benches of faults and surges: Sluice, kube-proxy's rules, HAProxy, Envoy,
+each set up as its operators would for replicas that may fail or be full, before the same replicas.
 
-All run on the client's node. The proxies hold the VIP and speak HTTP; they may check, eject and ask
-again by the same clock as Sluice: checks every 100 ms, 100 ms to connect, 5 failures to an ejection.
+All run on the client's node. The proxies hold the VIP and speak HTTP; they may check, eject and
+ask again by a clock as fast: checks every 100 ms, 100 ms to connect, 5 failures to an ejection.
 A peer that is not installed is left out of the table, and the table says so."""
 
 import json
@@ -56,6 +56,8 @@ class World:
         self.cap = cap                  # connections that a replica shall have at most; None: any
         self.queue = queue              # requests that may wait for that in a proxy
         self.clients = [lab.add_pod(self.node, f"client{i}") for i in range(2)]
+        # One client alone takes nobody out, whatever it sees: the first one has two addresses.
+        self.sources = f"{self.clients[0].ip4},{self._second_address(self.clients[0])}"
         self.app = App(lab, "llm", 10, [Port("http", 80, PORT)])
         self.app.probe = PROBE
         self.app.traffic_policy = {"outlierDetection": OUTLIERS}
@@ -64,6 +66,12 @@ class World:
             pod = lab.add_pod(self.node, f"llm-{i}")
             self.servers.append(Server(pod, PORT, slots=slots, service_us=service_us, logged=True))
             self.app.add(pod)
+
+    def _second_address(self, pod):
+        address = f"10.{self.node.number}.0.{self.node.take_pod_number()}"
+        pod.ip(f"addr add {address}/32 dev eth0")
+        self.node.ip(f"route add {address}/32 dev {pod.veth}")
+        return address
 
     def hold_vip(self):
         """For a proxy on the node, with ports enough to connect from."""

@@ -19,8 +19,8 @@ import kubeproxy  # noqa: E402
 
 # What a client sees of it. A node sends few ICMP errors to one address: the others are silence. And
 # one that is back before connect() has let go of its socket is lost on the client (tcp_v6_err).
-FELT = {"rst": {"refused"}, "icmp": {"refused", "timeout"}, "black_hole": {"timeout"}, "closed": {"refused"},
-        "queue_full": {"timeout"}, "flapping": {"refused"},
+FELT = {"rst": {"refused"}, "icmp": {"refused", "timeout"}, "black_hole": {"timeout"},
+        "closed": {"refused"}, "queue_full": {"timeout"}, "flapping": {"refused"},
         "link_down": {"unreachable", "timeout"}, "frozen": {"timeout"}, "killed": {"refused"},
         "slow": set(), "erring": {"status"}}
 

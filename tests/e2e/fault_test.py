@@ -9,7 +9,6 @@ that come after the handshake are met by probes of the server's own port as well
 
 import contextlib
 import os
-import signal
 import sys
 import time
 import types
@@ -37,8 +36,8 @@ def new_app(lab, name, number, probe_port):
 
 @contextlib.contextmanager
 def setup():
-    """`blind`: near and far, probed at a port where nothing fails; `crowd`: four likewise; `probed`:
-    two whose probes meet what clients meet."""
+    """`blind`: near and far, probed at a port where nothing fails; `crowd`: four likewise;
+    `probed`: two whose probes meet what clients meet."""
     with Lab() as lab:
         shared = types.SimpleNamespace(lab=lab, server={}, client=lab.add_pod(lab.node1, "client"))
         shared.blind, shared.crowd = new_app(lab, "blind", 10, 80), new_app(lab, "crowd", 11, 80)

@@ -107,11 +107,11 @@ def ask_all(shared, what):
 
 def check_delay(shared, milliseconds):
     """That round trip between the nodes, far above the first deadline."""
-    before = charged(shared)
+    before, ejected = charged(shared), ejections(shared)
     with wire(shared, "delay", f"{milliseconds // 2}ms"):
         ask_all(shared, f"{milliseconds} ms")
         check_equal(since(before, charged(shared)), {}, "healthy replicas charged")
-        check_equal(ejections(shared), 0, "ejections")
+        check_equal(ejections(shared), ejected, "ejections")
 
 
 @case
@@ -131,6 +131,8 @@ def only_far_replicas_are_left(shared):
     with wire(shared, "delay", "150ms"), rst(shared.server["near"]):
         served = ask_all(shared, "300 ms, near refuses")
         check(served <= {"far1", "far2"}, f"served by {served}")
+        counters = shared.lab.node1.sluice("status")[0]["counters"]
+        print(f"    {counters['late_wins']} flows given back to who answered late")
         check(set(since(before, charged(shared))) <= {"near"},
               f"charged: {since(before, charged(shared))}")
 
@@ -158,10 +160,11 @@ def duplicates(shared):
 @case
 def loss(shared):
     """A lost SYN is sent to another replica, and its loss may be charged; nobody is ejected."""
+    ejected = ejections(shared)
     with wire(shared, "delay", "5ms", "loss", "3%"):
         ask_all(shared, "3 % loss")
         charged(shared)
-        check_equal(ejections(shared), 0, "ejections")
+        check_equal(ejections(shared), ejected, "ejections")
 
 
 if __name__ == "__main__":
