@@ -60,9 +60,11 @@ static inline __u32 eject_now(struct fixture *f)
 /* Whether it is marked as ejected, until some time to come. */
 static inline bool eject_is_out(struct fixture *f, __u32 replica)
 {
-	__u32 until = f->replicas[replica].state.ejected_until;
+	/* The clock is read anew: sl_kernel.now is 0 before the first sweep, which lies far from the
+	 * jiffies of a machine that has just booted. */
+	__u32 now = eject_now(f), until = f->replicas[replica].state.ejected_until;
 
-	return until && (__s32)(until - f->kernel->now) > 0;
+	return until && (__s32)(until - now) > 0;
 }
 
 /* `ticks` jiffies pass for one replica. */
