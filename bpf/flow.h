@@ -167,8 +167,12 @@ static __always_inline void flow_track_client(struct flow_ref *ref, const struct
 	bool opens = ref->state & SL_FLOW_ANSWERED && SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN &&
 		     !(pkt->tcp_flags & TCP_SYN);
 
-	/* A stray SYN is for the replica to answer; it is no sign of life of this flow. */
+	/* A stray SYN is for the replica to answer; it is no sign of life of this flow. Nor is a stray
+	 * RST to a SYN: what a client in a new connection says to a segment of an old one, to a probe
+	 * of reset.h, say. */
 	if (unlikely(pkt->tcp_flags & TCP_SYN && ref->flow->isn != pkt->seq) ||
+	    unlikely(pkt->tcp_flags & TCP_RST && SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN &&
+		     pkt->seq != bpf_htonl(bpf_ntohl(ref->flow->isn) + 1)) ||
 	    flow_doubt_reset(ref, pkt, SL_FLOW_REPLICA_RST, now))
 		return;
 	flow_touch(ref->flow, now);

@@ -111,8 +111,8 @@ __noinline int reset_write(struct __sk_buff *skb, __u32 slot, struct bpf_fib_loo
 	struct sl_vip *vip;
 	bool v4;
 
-	if (!flow || !ret_fib)
-		return -1;
+	if (!flow || !ret_fib || !(READ_ONCE(flow->state) & SL_FLOW_RESET))
+		return -1; /* another flow's by now */
 	vip = bpf_map_lookup_elem(&vips, &flow->vip);
 	if (!vip)
 		return -1;

@@ -279,6 +279,28 @@ TEST(a_new_syn_goes_to_another_replica_at_once)
 	fixture_once(new_connection, NULL);
 }
 
+/* The client has opened a new connection from the same port when the probe of the old one comes: it
+ * answers that by RST, which says nothing about the new one. */
+static void stale_probe(struct fixture *f)
+{
+	fixture_simple(f, 0, 1);
+	open_flow(f);
+	CHECK_INT(walk(f, 0, 0), 1);
+	CHECK(fixture_say(f, "> S seq 5000 len 0"));
+	CHECK(fixture_say(f, "> R seq 8 len 0"));
+	CHECK_INT(f->replicas[0].state.inflight, 1);
+	CHECK_INT(SL_FLOW_PHASE(fixture_flow(f)->state), SL_FLOW_SYN);
+	CHECK(fixture_say(f, "> R seq 5001 len 0"));
+	CHECK_INT(f->replicas[0].state.inflight, 0);
+}
+
+TEST(an_rst_for_an_old_probe_ends_no_new_connection)
+{
+	if (!setup())
+		SKIP("cannot make a network namespace");
+	fixture_each(stale_probe, NULL);
+}
+
 static void handshake(struct fixture *f)
 {
 	fixture_simple(f, 0, 1);
