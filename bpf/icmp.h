@@ -89,7 +89,7 @@ static __always_inline struct flow_ref icmp_find(const struct quote *quote, __u3
 
 	for (__u32 i = 0; shared && i < SL_MAX_SHARED && i < shared->n; i++) {
 		key.service = shared->service[i];
-		ref = table_find(&key, sl_hash_flow(&key, seed), SIDE_REPLICA, replica);
+		ref = table_find_slow(&key, SIDE_REPLICA, replica);
 		if (ref.flow)
 			return ref;
 	}

@@ -49,8 +49,8 @@ static __always_inline bool late_bind(struct flow_ref *ref, struct sl_pending *p
 	if (road->snat.d)
 		late_regain(&road->snat, ref->slot, p->generation);
 	__sync_lock_test_and_set(&ref->flow->state, next | SL_FLOW_SYN);
-	inflight_add(left_replica, -1);
-	inflight_add(replica, 1);
+	inflight_add(left_replica, false, -1);
+	inflight_add(replica, false, 1);
 	if (left.d)
 		snat_release(&left, bpf_jiffies64());
 	ref->state = next | SL_FLOW_SYN;
@@ -119,7 +119,7 @@ __noinline int late_answer(const struct packet *pkt, __u32 replica_row, __u32 ho
 	key.proto = pkt->proto;
 	for (__u32 i = 0; shared && i < SL_MAX_SHARED && i < shared->n; i++) {
 		key.service = shared->service[i];
-		ref = table_find(&key, sl_hash_flow(&key, seed), SIDE_ANY, 0);
+		ref = table_find_slow(&key, SIDE_ANY, 0);
 		if (!ref.flow || ref.state & SL_FLOW_SPILLED)
 			continue;
 		late = late_take_slot(pkt, replica_row, ref.slot, hook);

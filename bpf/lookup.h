@@ -86,6 +86,12 @@ static __always_inline __s64 source_find(const union sl_addr *addr)
 	return index_find(addr, 0, 0, sl_hash_addr(addr, 0, 0, seed), SL_INDEX_SOURCE);
 }
 
+/* Whether it is an address of this node. */
+static __always_inline bool is_local_address(const union sl_addr *addr)
+{
+	return index_find(addr, 0, 0, sl_hash_addr(addr, 0, 0, seed), SL_INDEX_LOCAL) >= 0;
+}
+
 /* Whether any VIP has this address: for packets that have no ports. */
 static __always_inline bool is_vip_address(const union sl_addr *addr)
 {

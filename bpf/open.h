@@ -73,7 +73,7 @@ static __always_inline void client_book(struct sl_replica *replica, const struct
 					__u32 now)
 {
 	if (insert->replaced)
-		flow_uncount(insert->replaced, insert->replaced_replica);
+		flow_uncount(insert->replaced, insert->replaced_replica, false);
 	if (insert->replaced_snat.d)
 		snat_release(&insert->replaced_snat, now);
 	half_open_add(1);
@@ -143,6 +143,9 @@ static __always_inline int client_pick(const struct sl_flow *body, __u32 avoid, 
 	struct sl_pending *p = body->pending ? pending_row(body->pending - 1) : NULL;
 
 	wish.calm = p && p->n_tried == SL_TRIED_MAX - 1;
+	wish.full = p && p->full;
+	if (p && p->n_tried >= SL_TRIED_MAX)
+		return wish.full ? PICK_FULL : PICK_NONE;
 	return pick_replica(&wish);
 }
 
@@ -159,7 +162,7 @@ static __always_inline enum insert_result client_try(struct opening *o, __u32 av
 	/* A key on the stack: before 6.4 none may lie in a global function's argument. */
 	replica = row < 0 ? NULL : bpf_map_lookup_elem(&replicas, &row);
 	if (!avoid) /* else the first attempt's reason stands */
-		o->reason = SL_DROP_NO_REPLICA;
+		o->reason = row == PICK_FULL ? SL_DROP_FULL : SL_DROP_NO_REPLICA;
 	if (!replica)
 		return INSERT_NOTHING;
 	o->reason = SL_DROP_SNAT_NO_SOURCE;

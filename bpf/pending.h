@@ -157,6 +157,7 @@ __noinline int pending_open(struct __sk_buff *skb, const struct packet *pkt, __u
 	p->port = pkt->sport;
 	p->n_tried = 0;
 	p->resends = 0;
+	p->full = 0;
 	p->waiting = 0;
 	if (!pending_copy(p, skb, pkt)) {
 		WRITE_ONCE(p->phase, SL_PENDING_FREE);

@@ -7,7 +7,8 @@
  * Four passes, each less demanding: fit replicas; then draining ones too (they
  * still serve); then ejected ones too, for whom at least probes still speak; then all
  * that serve at all, suspect and down ones included. The last two are panic. A replica that does
- * not serve is never picked.
+ * not serve is never picked, nor one that is at its connection cap as far as this node knows (its
+ * owner knows exactly); where all that are fit are, none is picked.
  */
 #ifndef SLUICE_BPF_PICK_H
 #define SLUICE_BPF_PICK_H
@@ -27,6 +28,8 @@
 #define PICK_CHUNKS_MAX 160u /* of these: 5120 replicas */
 #define PICK_NONE (-1)
 #define PICK_EJECTED 0x10000u /* a flag beside SL_REPLICA_*: taken out by outlier detection */
+#define PICK_FULL (-2)         /* some are fit, and each of those is at its cap */
+#define PICK_AT_CAP 0x20000u   /* a flag beside SL_REPLICA_* */
 
 /* Whom a flow wants. */
 struct wish {
@@ -36,6 +39,7 @@ struct wish {
 	__u32 avoid;   /* row + 1 of a replica not wanted; 0: none */
 	__u32 pending; /* row in pending + 1: whom it tried is not wanted; 0: none */
 	__u32 calm;    /* bool: nobody who failed anyone in the last second */
+	__u32 full;    /* bool: of those tried, one said that it is full */
 	__u32 now;     /* jiffies */
 };
 
@@ -51,6 +55,18 @@ struct search {
 	__s64 found;
 };
 
+/* PICK_AT_CAP, if the replica has as many flows as it may, as far as this node knows; else 0. Without
+ * a branch: 32 of them in a row are more than the verifier will follow. */
+static __always_inline __u32 pick_at_cap(const struct sl_replica *replica)
+{
+	__s64 last = (__u32)(replica->config.max_connections - 1); /* no cap: more than there can be */
+	/* Signed: an end may be counted before its beginning. */
+	__s64 room = last - (__s32)READ_ONCE(replica->state.inflight);
+
+	room |= last - (__s32)READ_ONCE(replica->state.owned);
+	return (__u64)room >> 46 & PICK_AT_CAP; /* its sign */
+}
+
 /* Compares one replica; false when it is unfit. `by_load`: as the service says, else in-flight. */
 static __always_inline bool search_consider(struct search *search, __u32 row, bool by_load)
 {
@@ -65,6 +81,7 @@ static __always_inline bool search_consider(struct search *search, __u32 row, bo
 		flags |= SL_REPLICA_DRAINING;
 	if (eject_is_out(replica))
 		flags |= PICK_EJECTED;
+	flags |= pick_at_cap(replica);
 	if (flags & search->wish.unfit ||
 	    (flags & search->wish.require) != search->wish.require ||
 	    row + 1 == search->wish.avoid)
@@ -75,6 +92,8 @@ static __always_inline bool search_consider(struct search *search, __u32 row, bo
 	cost = by_load ? sl_cost_of(search->service, &replica->config,
 				    READ_ONCE(replica->state.inflight), search->now_ns) :
 			 sl_cost_of_inflight(&replica->config, READ_ONCE(replica->state.inflight));
+	opaque(cost.load); /* whatever was learnt of it on the way: the verifier follows one path on */
+	opaque(cost.weight);
 	if (search->found == PICK_NONE || sl_cost_less(cost, search->best)) {
 		search->best = cost;
 		search->found = row;
@@ -136,15 +155,17 @@ static __always_inline void search_draw(struct search *search)
  * 6.4 no key of a map may lie in a global function's argument.) */
 static __always_inline bool search_init(struct search *search, const struct wish *wish)
 {
+	__s64 none = PICK_NONE;
 	__u32 service_row;
 	__u64 list;
 
 	if (!wish)
 		return false;
+	opaque(none); /* to the verifier all rounds of a search are alike then, from the first on */
 	search->wish = *wish;
 	service_row = wish->service;
 	search->service = bpf_map_lookup_elem(&services, &service_row);
-	search->found = PICK_NONE;
+	search->found = none;
 	if (!search->service)
 		return false;
 	list = READ_ONCE(search->service->members);
@@ -232,6 +253,7 @@ __noinline int pick_weigh(const struct wish *wish, struct untried *untried, __u3
 		flags |= SL_REPLICA_DRAINING;
 	if (eject_is_out(replica))
 		flags |= PICK_EJECTED;
+	flags |= pick_at_cap(replica);
 	if (flags & wish->unfit || (flags & wish->require) != wish->require ||
 	    row + 1 == wish->avoid || pending_has_tried(wish->pending, row) ||
 	    (wish->calm && pick_has_failed(row, wish->now)))
@@ -305,32 +327,43 @@ static __always_inline int pick_pass(const struct wish *wish, __u32 length)
 	return row;
 }
 
-/* Row of the replica that takes the next flow of a service, or PICK_NONE. Of the wish, `unfit` is
+/* The same for those below their cap: PICK_FULL when only that keeps all from it. */
+static __always_inline int pick_below_cap(struct wish *wish, __u32 unfit, __u32 length)
+{
+	int row;
+
+	wish->unfit = unfit | PICK_AT_CAP;
+	row = pick_pass(wish, length);
+	if (likely(row != PICK_NONE))
+		return row;
+	wish->unfit = unfit;
+	return pick_pass(wish, length) == PICK_NONE ? PICK_NONE : PICK_FULL;
+}
+
+/* Row of the replica that takes the next flow of a service, or PICK_*. Of the wish, `unfit` is
  * set here. */
 static __always_inline int pick_replica(struct wish *wish)
 {
-	__u32 service_row = wish->service, length;
+	__u32 service_row = wish->service, length, ejected;
 	struct sl_service *service = bpf_map_lookup_elem(&services, &service_row);
 	int row;
 
 	if (!service)
 		return PICK_NONE;
 	length = SL_MEMBERS_LENGTH(READ_ONCE(service->members));
-	wish->unfit = SL_REPLICA_UNFIT | pick_ejected(service, service_row);
-	row = pick_pass(wish, length);
+	ejected = pick_ejected(service, service_row);
+	row = pick_below_cap(wish, SL_REPLICA_UNFIT | ejected, length);
 	if (likely(row != PICK_NONE))
 		return row;
-	wish->unfit &= ~SL_REPLICA_DRAINING;
-	row = pick_pass(wish, length);
+	if (wish->full) /* it will have room again: no reason for panic */
+		return PICK_FULL;
+	row = pick_below_cap(wish, (SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING) | ejected, length);
 	if (row != PICK_NONE)
 		return row;
-	wish->unfit &= ~PICK_EJECTED;
-	row = pick_pass(wish, length);
-	if (row == PICK_NONE) {
-		wish->unfit = SL_REPLICA_NOT_SERVING | SL_REPLICA_NO_ROUTE;
-		row = pick_pass(wish, length);
-	}
-	if (row != PICK_NONE && !wish->pending) /* a retry has had the healthy ones already */
+	row = pick_below_cap(wish, SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING, length);
+	if (row == PICK_NONE)
+		row = pick_below_cap(wish, SL_REPLICA_NOT_SERVING | SL_REPLICA_NO_ROUTE, length);
+	if (row >= 0 && !wish->pending) /* a retry has had the healthy ones already */
 		count(SL_COUNT_PANIC_PICKS);
 	return row;
 }

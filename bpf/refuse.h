@@ -40,23 +40,42 @@ static __always_inline void refuse_answer(const struct packet *pkt, struct tcphd
 	tcp->ack_seq = bpf_htonl(bpf_ntohl(pkt->seq) + length);
 }
 
+/* Turns the packet into the RST that answers it, with this window. 0, or -1: there is no answer. */
+static __always_inline int refuse_turn(struct __sk_buff *skb, const struct packet *pkt,
+				       __be16 window)
+{
+	struct segment to = {.keep_tos = true};
+
+	to.src = &pkt->dst;
+	to.dst = &pkt->src;
+	if (pkt->proto != IPPROTO_TCP || pkt->tcp_flags & TCP_RST)
+		return -1;
+	refuse_answer(pkt, &to.tcp);
+	to.tcp.window = window;
+	return rebuild(skb, pkt, &to) || refuse_swap_macs(skb) ? -1 : 0;
+}
+
 /* Answers a TCP segment with an RST, counted under `reason` (enum sl_drop_reason). Never answers
  * an RST. A global function: verified by itself, with a stack of its own. */
 __noinline int refuse(struct __sk_buff *skb, const struct packet *pkt, __u32 reason)
 {
-	struct segment to = {.keep_tos = true};
-
 	if (!pkt)
 		return TC_ACT_SHOT;
-	to.src = &pkt->dst;
-	to.dst = &pkt->src;
-	if (pkt->proto != IPPROTO_TCP || pkt->tcp_flags & TCP_RST)
-		return drop(reason);
-	refuse_answer(pkt, &to.tcp);
-	if (rebuild(skb, pkt, &to) || refuse_swap_macs(skb))
+	if (refuse_turn(skb, pkt, 0))
 		return drop(reason);
 	count_drop(reason);
 	return bpf_redirect(skb->ifindex, 0);
+}
+
+/* Answers a SYN that is on its way to a full replica, at the egress of that one's interface, in its
+ * name: the answer goes in there, as if the replica had sent it, so that everything on its way back
+ * sees it. A global function, as refuse(). */
+__noinline int refuse_full(struct __sk_buff *skb, const struct packet *pkt)
+{
+	if (!pkt || refuse_turn(skb, pkt, bpf_htons(SL_FULL_WINDOW)))
+		return drop(SL_DROP_OVER_CAP);
+	count_drop(SL_DROP_OVER_CAP);
+	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
 
 #endif

@@ -3,7 +3,8 @@
  * "No" answers a SYN: the client never sees it. The refusal itself is turned back into the
  * client's SYN and put where that came in, so that from_client offers it to another replica, in
  * the same packet's time. Only before any payload was delivered: a flow that was answered, or
- * whose SYN carried data, is left alone. Called by to_client.h.
+ * whose SYN carried data, is left alone. A replica that is only full (owner.h) has not failed: such a
+ * refusal is retried whatever the service says of retries. Called by to_client.h.
  */
 #ifndef SLUICE_BPF_RETRY_H
 #define SLUICE_BPF_RETRY_H
@@ -38,25 +39,32 @@ static __always_inline bool retry_is_afforded(const struct sl_service *service,
 	       __sync_fetch_and_add(&state->budget_used, 1) < service->retry_budget;
 }
 
-/* Books what the refusal says of the replica: dead, or only full. */
-static __always_inline void retry_book(struct __sk_buff *skb, const struct packet *pkt,
+/* Whether a refusal is an owner's: its replica is at its cap. */
+static __always_inline bool retry_says_full(struct __sk_buff *skb, const struct packet *pkt)
+{
+	__u32 at = (pkt->l4_offset & L4_OFFSET_MASK) + offsetof(struct tcphdr, window);
+	__be16 window = 0;
+
+	return pkt->proto == IPPROTO_TCP && !bpf_skb_load_bytes(skb, at, &window, sizeof(window)) &&
+	       window == bpf_htons(SL_FULL_WINDOW);
+}
+
+/* Books what the refusal says of the replica: dead, or only full. Whether it is full. */
+static __always_inline bool retry_book(struct __sk_buff *skb, const struct packet *pkt,
 				       const struct sl_flow *flow, __u32 service_row,
 				       __u32 replica_row)
 {
-	__u32 at = (pkt->l4_offset & L4_OFFSET_MASK) + offsetof(struct tcphdr, window);
 	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &replica_row);
-	__be16 window = 0;
 
-	if (pkt->proto == IPPROTO_TCP)
-		bpf_skb_load_bytes(skb, at, &window, sizeof(window));
-	if (window != bpf_htons(SL_FULL_WINDOW)) {
+	if (!retry_says_full(skb, pkt)) {
 		eject_failure(service_row, replica_row, sl_addr_sum(&flow->key.client),
 			      FAILURE_REFUSED);
-		return;
+		return false;
 	}
 	count(SL_COUNT_FULL);
 	if (replica)
 		__sync_fetch_and_add(&replica->state.full, 1);
+	return true;
 }
 
 /* Notes that the flow's next SYN is ours; 0, or -1: it has moved on meanwhile. */
@@ -109,6 +117,8 @@ __noinline int retry_judge(struct __sk_buff *skb, const struct packet *pkt, __u3
 	__u32 service_row, replica_row;
 	struct sl_service *service;
 	struct sl_pending *p;
+	bool full;
+	int i;
 
 	if (!pkt || !ref.flow)
 		return 0;
@@ -119,14 +129,17 @@ __noinline int retry_judge(struct __sk_buff *skb, const struct packet *pkt, __u3
 	replica_row = ref.flow->replica;
 	service = bpf_map_lookup_elem(&services, &service_row);
 	service_state = bpf_map_lookup_elem(&service_states, &service_row);
-	retry_book(skb, pkt, ref.flow, service_row, replica_row);
+	full = retry_book(skb, pkt, ref.flow, service_row, replica_row);
 	p = pending_of(&ref);
 	if (!p || !service || !service_state)
 		return 0;
-	pending_heard(p, pending_index(p, replica_row));
-	if (service->flags & SL_SERVICE_NO_RETRY || p->n_tried >= SL_TRIED_MAX)
+	i = pending_index(p, replica_row);
+	pending_heard(p, i);
+	if (full) /* that is no failed connect, and from_client says what becomes of it */
+		p->full |= 1u << (i & (SL_TRIED_MAX - 1));
+	else if (service->flags & SL_SERVICE_NO_RETRY || (p->n_tried >= SL_TRIED_MAX && !p->full))
 		return 0;
-	if (!retry_is_afforded(service, service_state, bpf_jiffies64())) {
+	if (!full && !retry_is_afforded(service, service_state, bpf_jiffies64())) {
 		count(SL_COUNT_RETRIES_SHED);
 		__sync_fetch_and_add(&service_state->retries_shed, 1);
 		return 0;

@@ -3,8 +3,8 @@
  * The programs, and nothing but: which stages run at which hook. Loaded and
  * attached by user/datapath.c.
  *
- *   from_pod     ingress of a pod interface   client in a pod -> replica
- *   to_pod       egress of a pod interface    replica -> client in that pod
+ *   from_pod     ingress of a pod interface   client in a pod -> replica; replica with a cap -> any
+ *   to_pod       egress of a pod interface    replica -> client in that pod; any -> replica with a cap
  *   from_uplink  ingress of the uplink        outside client -> replica;
  *                                             remote replica -> outside client
  *   to_uplink    egress of the uplink         local replica -> outside client
@@ -17,6 +17,7 @@
  */
 #include "deadline.h"
 #include "from_client.h"
+#include "owner.h"
 #include "sweep.h"
 #include "to_client.h"
 
@@ -32,8 +33,11 @@ int from_pod(struct __sk_buff *skb)
 {
 	struct packet pkt = {};
 	enum parse_result result = parse(skb, &pkt);
+	int stage = from_client(skb, &pkt, result, SL_HOOK_POD);
 
-	return verdict(from_client(skb, &pkt, result, SL_HOOK_POD));
+	if (stage == NOT_OURS)
+		owner_from_pod(&pkt, result);
+	return verdict(stage);
 }
 
 SEC("tc")
@@ -41,8 +45,11 @@ int to_pod(struct __sk_buff *skb)
 {
 	struct packet pkt = {};
 	enum parse_result result = parse(skb, &pkt);
+	int stage = to_client(skb, &pkt, result, SL_HOOK_POD);
 
-	return verdict(to_client(skb, &pkt, result, SL_HOOK_POD));
+	if (stage == NOT_OURS)
+		stage = owner_to_pod(skb, &pkt, result);
+	return verdict(stage);
 }
 
 SEC("tc")

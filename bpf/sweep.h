@@ -15,10 +15,30 @@
 #define SWEEP_SETS_MAX 4096u /* of a slice: what the verifier will follow */
 #define CLOCK_MONOTONIC 1
 
+/* The service-port whose times an owned entry follows: its replica's first. */
+static __always_inline __u32 sweep_owned_service(__u32 replica)
+{
+	struct sl_replica_services *shared = bpf_map_lookup_elem(&replica_services, &replica);
+
+	return shared && shared->n ? shared->service[0] : SL_MAX_SERVICES;
+}
+
+/* Whether nobody looks after an owned entry any more: its replica has no cap now. */
+static __always_inline bool sweep_is_disowned(const struct sl_flow *flow)
+{
+	struct sl_replica *replica;
+
+	if (likely(!flow_is_owned(flow)))
+		return false;
+	replica = bpf_map_lookup_elem(&replicas, &flow->replica);
+	return !replica || !replica->config.max_connections;
+}
+
 /* After how many jiffies of silence a flow in `state` is over. */
 static __always_inline __u32 sweep_timeout(const struct sl_flow *flow, __u64 state)
 {
-	struct sl_service *service = bpf_map_lookup_elem(&services, &flow->key.service);
+	__u32 row = flow_is_owned(flow) ? sweep_owned_service(flow->replica) : flow->key.service;
+	struct sl_service *service = bpf_map_lookup_elem(&services, &row);
 	__u32 idle = service && service->idle_ticks ? service->idle_ticks : 7200 * hz;
 	__u32 closed = 0;
 
@@ -62,12 +82,14 @@ static __always_inline void sweep_flow(struct sl_flow *flow, __u32 slot, struct 
 		break;
 	case SL_FLOW_SYN:
 	case SL_FLOW_OPEN:
-		if (age < 0 || (__u32)age <= sweep_timeout(flow, state)) {
+		if (!sweep_is_disowned(flow) &&
+		    (age < 0 || (__u32)age <= sweep_timeout(flow, state))) {
 			k->live_now++;
 			break;
 		}
 		before = flow_advance(slot, state, 0, FLOW_OVER);
-		if (before && !(state & SL_FLOW_RESET)) /* else it is counted already */
+		/* Else it is counted already, or its sender counts it. */
+		if (before && !(state & SL_FLOW_RESET) && !flow_is_owned(flow))
 			count(before == SL_FLOW_SYN ? SL_COUNT_EXPIRED_SYN :
 						      SL_COUNT_EXPIRED_IDLE);
 		break;

@@ -155,6 +155,43 @@ static __always_inline struct flow_ref table_find(const struct sl_flow_key *key,
 	return ref;
 }
 
+/* Slot + 1 of what table_find_slow() finds; 0: none. A global function: verified by itself. */
+__noinline int table_look_up(const struct sl_flow_key *key, __u32 side, __u32 id)
+{
+	struct flow_ref ref = {};
+	__u64 hash;
+
+	if (!key)
+		return 0;
+	hash = sl_hash_flow(key, seed);
+	table_find_in(flow_set_1(hash), hash, key, side, id, &ref);
+	if (!ref.flow)
+		table_find_in(flow_set_2(hash), hash, key, side, id, &ref);
+	return ref.flow ? ref.slot + 1 : 0;
+}
+
+/* As table_find(), for slow paths: by a call, so that the verifier follows the search once in all and
+ * not in each of them; the spill table is left out. */
+static __always_inline struct flow_ref table_find_slow(const struct sl_flow_key *key,
+						       enum table_side side, __u32 id)
+{
+	__u32 found = table_look_up(key, side, id);
+	struct flow_ref ref = {}, none = {};
+
+	if (!found)
+		return none;
+	ref.slot = found - 1;
+	ref.flow = table_slot(ref.slot);
+	if (!ref.flow)
+		return none;
+	ref.state = READ_ONCE(ref.flow->state);
+	/* It may have become another one meanwhile. */
+	if (SL_FLOW_PHASE(ref.state) < SL_FLOW_SYN || !flow_key_equal(&ref.flow->key, key) ||
+	    (side != SIDE_ANY && (side == SIDE_CLIENT ? ref.flow->vip : ref.flow->replica) != id))
+		return none;
+	return ref;
+}
+
 enum insert_result {
 	INSERT_OK,
 	INSERT_EXISTS,    /* another CPU was first: `slot` is its flow */

@@ -136,6 +136,17 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 	return bpf_redirect_neigh(entry->client_ifindex, NULL, 0, 0);
 }
 
+/* An owner tells a probe of ours that its replica is full: our agent, which only hears "refused",
+ * must not take it for a dead port. A global function: verified by itself. */
+__noinline int reply_note_full(struct __sk_buff *skb, const struct packet *pkt, __u32 replica_row)
+{
+	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &replica_row);
+
+	if (pkt && replica && retry_says_full(skb, pkt) && is_local_address(&pkt->dst))
+		__sync_fetch_and_add(&replica->state.full, 1);
+	return 0;
+}
+
 static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct packet *pkt,
 					     __u32 replica_row)
 {
@@ -148,6 +159,8 @@ static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct
 			eject_accept(flow->key.service, replica_row);
 		verdict = reply_undo_snat(skb, pkt, replica_row, REPLY_IS_LATE);
 	}
+	if (unlikely(verdict == NOT_OURS && pkt->tcp_flags & TCP_RST))
+		reply_note_full(skb, pkt, replica_row);
 	if (likely(verdict < REPLY_REFUSES))
 		return verdict;
 	verdict = retry(skb, pkt, verdict - REPLY_REFUSES);

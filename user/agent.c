@@ -197,6 +197,7 @@ static int start_modules(struct agent *agent)
 		return error;
 	}
 	probe_set_on_good(agent->probes, agent_on_good_probe);
+	probe_set_ask_full(agent->probes, agent_full_so_far);
 	agent->facts.probes = agent->probes;
 	agent_attach_routed(agent);
 	interfaces_prune(agent->interfaces);

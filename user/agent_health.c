@@ -47,6 +47,14 @@ void agent_on_good_probe(void *context, __u32 replica)
 	outlier_probed(agent->outlier, replica);
 }
 
+uint64_t agent_full_so_far(void *context, __u32 replica)
+{
+	struct agent *agent = context;
+
+	return __atomic_load_n(&datapath_tables(agent->datapath)->replicas[replica].state.full,
+			       __ATOMIC_ACQUIRE);
+}
+
 void agent_on_panic_check(uv_timer_t *timer)
 {
 	agent_check_panic(timer->data);

@@ -83,6 +83,8 @@ void agent_health_changed(struct agent *agent);
 void agent_on_health(void *context, __u32 replica, const struct probe_health *health,
 		     bool port_refused, const char *evidence);
 void agent_on_good_probe(void *context, __u32 replica);
+/* Connects that the replica's owner refused so far since it was at its cap. */
+uint64_t agent_full_so_far(void *context, __u32 replica);
 void agent_on_panic_check(uv_timer_t *timer);
 /* Probes exactly the replicas of the model in force. 0, or -ENOMEM. */
 int agent_sync_probes(struct agent *agent);

@@ -176,7 +176,7 @@ int index_add(struct index *index, const struct index_key *key, __u32 id, uint64
 	__u64 hash = hash_of_key(index, key);
 	struct sl_index_entry *row;
 
-	if (key->kind == SL_INDEX_FREE || key->kind > SL_INDEX_ADDRESS)
+	if (key->kind == SL_INDEX_FREE || key->kind > SL_INDEX_LOCAL)
 		return -EINVAL;
 	if (find_row(index, key))
 		return -EEXIST;

@@ -88,6 +88,11 @@ void probe_set_on_good(struct probe_set *set, probe_good_fn *fn)
 	set->good = fn;
 }
 
+void probe_set_ask_full(struct probe_set *set, probe_full_fn *fn)
+{
+	set->full = fn;
+}
+
 static void replica_free(struct probe_replica *replica)
 {
 	if (!replica)

@@ -63,6 +63,11 @@ int probe_set_new(uv_loop_t *loop, probe_change_fn *fn, void *context, struct pr
  * the changes. It must be cheap, and call nothing of the set. NULL: for none, as at first. */
 typedef void probe_good_fn(void *context, __u32 replica);
 void probe_set_on_good(struct probe_set *set, probe_good_fn *fn);
+/* How many connects to the replica its owner has refused so far because it was at its cap. A probe
+ * that is refused while that number grows is void: the owner spoke, not the port. Cheap, as above.
+ * NULL: as if none ever was. */
+typedef uint64_t probe_full_fn(void *context, __u32 replica);
+void probe_set_ask_full(struct probe_set *set, probe_full_fn *fn);
 /* Stops at once; its handles are closed on the next turn of the loop. NULL is fine. */
 void probe_set_free(struct probe_set *set);
 

@@ -174,10 +174,22 @@ static enum probe_outcome outcome_of_errno(int error)
 	}
 }
 
+/* Refusals by the replica's owner so far: it is at its cap. */
+static uint64_t full_so_far(const struct probe_replica *replica)
+{
+	const struct probe_set *set = replica->set;
+
+	return set->full ? set->full(set->context, replica->row) : 0;
+}
+
 void probe_attempt_end_errno(struct probe_attempt *attempt, int error)
 {
 	if (error == EHOSTUNREACH)
 		attempt->replica->judge.health.unreachable_ns = uv_hrtime();
+	if (error == ECONNREFUSED && full_so_far(attempt->replica) != attempt->full_before) {
+		probe_attempt_end(attempt, PROBE_VOID, "at its connection cap", 0);
+		return;
+	}
 	probe_attempt_end(attempt, outcome_of_errno(error), strerrordesc_np(error), 0);
 }
 
@@ -204,6 +216,7 @@ static void attempt_start(struct probe_replica *replica)
 	attempt->replica = replica;
 	attempt->begun_ns = set->clock.awake_ns;
 	attempt->begun_real_ns = uv_hrtime();
+	attempt->full_before = full_so_far(replica);
 	attempt->next = replica->attempts;
 	attempt->link = &replica->attempts;
 	if (attempt->next)

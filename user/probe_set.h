@@ -77,6 +77,7 @@ struct probe_attempt {
 	struct probe_attempt *next, **link; /* in replica->attempts */
 	uint64_t begun_ns;                  /* awake clock */
 	uint64_t begun_real_ns;             /* CLOCK_MONOTONIC */
+	uint64_t full_before;               /* refusals by the owner until it began */
 };
 
 /* Whatever the set's epoll reports on begins with this. */
@@ -91,6 +92,7 @@ struct probe_set {
 	unsigned open_handles;
 	probe_change_fn *fn;
 	probe_good_fn *good; /* NULL: nobody asks */
+	probe_full_fn *full; /* NULL: no replica has a cap */
 	void *context;
 	struct probe_replica **rows; /* by row of the replica; holes are NULL */
 	size_t n_rows;

@@ -74,7 +74,7 @@ int reconcile_new(struct tables *tables, struct events *events, reconcile_path_f
 	error = error ?: ranges_init(&r->ranges, SL_MAX_MEMBERS);
 	error = error ?: index_init(&r->index, tables->addr_index, tables->filters,
 				    tables->control->seed);
-	error = error ?: adopt(r);
+	error = error ?: adopt(r) ?: reconcile_adopt_locals(r);
 	if (error) {
 		reconcile_free(r);
 		return error;
@@ -92,6 +92,7 @@ void reconcile_free(struct reconcile *r)
 	free(r->services.row);
 	free(r->vips.row);
 	free(r->replicas.row);
+	free(r->locals);
 	free(r->warm);
 	free(r);
 }
@@ -356,7 +357,7 @@ static void retire_unseen(struct reconcile *r)
 static int apply(struct reconcile *r, const struct model *model, const union sl_addr *addresses,
 		 size_t n_addresses, char *error, size_t error_len)
 {
-	int code = 0;
+	int code = reconcile_locals(r, addresses, n_addresses, error, error_len);
 
 	rows_unsee(&r->services);
 	rows_unsee(&r->vips);
@@ -373,6 +374,7 @@ static int apply(struct reconcile *r, const struct model *model, const union sl_
 	if (code)
 		return code; /* nothing is retired for want of having been looked at */
 	retire_unseen(r);
+	reconcile_caps(r);
 	r->tables->control->applied++;
 	return 0;
 }

@@ -23,7 +23,8 @@ static void meet_flow(struct reconcile *r, const struct sl_flow *flow)
 {
 	if (SL_FLOW_PHASE(__atomic_load_n(&flow->state, __ATOMIC_ACQUIRE)) < SL_FLOW_CLAIMED)
 		return;
-	meet(&r->services, flow->key.service);
+	if (!(flow->key.flags & SL_FLOW_OWNED))
+		meet(&r->services, flow->key.service);
 	meet(&r->vips, flow->vip);
 	meet(&r->replicas, flow->replica);
 }

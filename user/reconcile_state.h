@@ -3,6 +3,7 @@
  * Inside reconcile: its state, and what its files share. reconcile.c applies a
  * model that reconcile_check.c found to fit, reconcile_replica.c keeps replica
  * rows, reconcile_warmup.c their slow start, reconcile_reclaim.c frees what nobody refers to any more,
+ * reconcile_caps.c says where caps are and whom they spare,
  * reconcile_rows.c knows which rows are taken.
  */
 #ifndef SLUICE_RECONCILE_STATE_H
@@ -50,6 +51,8 @@ struct reconcile {
 	struct rows services, vips, replicas;
 	struct warm *warm; /* by row of the replica */
 	__u32 n_sources;
+	union sl_addr *locals; /* addresses of this node that are in the index */
+	size_t n_locals;
 	__u32 reclaim_slice;  /* next slice of the flow table to look at */
 	__u32 reclaim_slices; /* 0: no pass under way */
 };
@@ -98,6 +101,14 @@ __u16 reconcile_warm_new(struct reconcile *r, __u32 row, __u16 flags, bool joins
 __u16 reconcile_warm_flags(struct reconcile *r, __u32 row, __u16 flags, bool *ret_begins);
 /* "slow start of 60 s", into buf. */
 const char *reconcile_warm_text(const struct reconcile *r, __u32 row, char *buf, size_t len);
+
+/* reconcile_caps.c. Finds the addresses of this node that an earlier agent left in the index; -ENOMEM. */
+int reconcile_adopt_locals(struct reconcile *r);
+/* Makes them these; 0; -ENOMEM, -ENOSPC with `error` set. */
+int reconcile_locals(struct reconcile *r, const union sl_addr *addresses, size_t n, char *error,
+		     size_t error_len);
+/* Says to the programs whether any replica has a cap. */
+void reconcile_caps(struct reconcile *r);
 
 /* Takes a service-port out of the list of every replica. */
 void reconcile_forget_service(struct reconcile *r, __u32 service);

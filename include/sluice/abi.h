@@ -69,6 +69,7 @@ enum sl_index_kind {
 	SL_INDEX_REPLICA, /* id: row in replicas */
 	SL_INDEX_SOURCE,  /* id: row in sources; port 0, protocol 0 */
 	SL_INDEX_ADDRESS, /* an address with at least one VIP; port 0, protocol 0; id 0 */
+	SL_INDEX_LOCAL,   /* an address of this node, exempt from caps; port 0, protocol 0; id 0 */
 };
 
 struct sl_index_entry {
@@ -322,6 +323,14 @@ _Static_assert(sizeof(struct sl_source) == 32, "source");
 #define SL_FLOW_GENERATION_ONE (1ull << 32)
 
 /*
+ * An entry of a replica's owner: a connection at the replica's own interface, whoever sends it and
+ * however it was steered. It holds a place below the replica's cap, counted in `owned`; nothing is
+ * translated by it. Its client is the source as the replica sees it, its vip is none.
+ */
+#define SL_FLOW_OWNED 0x1u
+#define SL_NO_VIP 0xffffffffu
+
+/*
  * Both directions find a flow by this and one thing more: the client's side by
  * its VIP, the replica's side by its replica. So a client may use one port
  * towards two VIPs of a service, as long as they lead to different replicas.
@@ -330,8 +339,8 @@ struct sl_flow_key {
 	union sl_addr client;
 	__be16 port;
 	__u8 proto;
-	__u8 flags; /* 0 */
-	__u32 service;
+	__u8 flags;    /* SL_FLOW_OWNED, or 0 */
+	__u32 service; /* row in services; with SL_FLOW_OWNED: in replicas */
 };
 _Static_assert(sizeof(struct sl_flow_key) == 24, "flow key");
 
@@ -390,7 +399,7 @@ struct sl_pending {
 	__u8 n_options;   /* bytes */
 	__u8 n_tried;
 	__u8 resends;     /* at deadlines; and SL_PENDING_ANSWERED */
-	__u16 reserved;
+	__u16 full;       /* bit i: tried[i] said that it is at its cap */
 	__u32 waiting;    /* bit i: tried[i] has neither answered nor had its second */
 	__u8 options[SL_SYN_OPTIONS_MAX];
 	__u16 tried[SL_TRIED_MAX]; /* rows in replicas, the current one last */
@@ -456,7 +465,7 @@ struct sl_control {
 	__u64 applied;         /* desired states applied so far */
 	__u64 realtime_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC, at each heartbeat */
 	__u32 frozen_until;    /* `sluice freeze`: jiffies until which nothing is ejected or reset; 0 */
-	__u32 reserved;
+	__u32 caps;            /* bool: some replica has a cap (max_connections) */
 };
 _Static_assert(sizeof(struct sl_control) == 64, "control");
 

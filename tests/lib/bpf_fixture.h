@@ -127,6 +127,10 @@ __u32 fixture_add_replica(struct fixture *fixture, __u32 service, const char *re
 			  __u16 weight);
 /* An own address for source NAT; returns its row. */
 __u32 fixture_add_source(struct fixture *fixture, const char *addr);
+/* An address of this node, exempt from caps. */
+void fixture_add_local(struct fixture *fixture, const char *addr);
+/* Gives a replica a cap on its connections, 0: none. */
+void fixture_set_cap(struct fixture *fixture, __u32 replica, __u32 cap);
 /* Moves a replica to another node: outside clients reach it with this source address. */
 void fixture_make_remote(struct fixture *fixture, __u32 replica, __u32 source);
 /* Builds the alias table anew after weights were changed. */

@@ -126,6 +126,22 @@ __u32 fixture_add_source(struct fixture *fixture, const char *addr)
 	return row;
 }
 
+void fixture_add_local(struct fixture *fixture, const char *addr)
+{
+	struct index_key key = {.kind = SL_INDEX_LOCAL};
+	char buf[PACKET_TEXT_LEN];
+
+	if (addr_parse(fixture_expand(fixture, addr, buf), &key.addr))
+		fixture_die(buf, EINVAL);
+	add_to_index(fixture, &key, 0);
+}
+
+void fixture_set_cap(struct fixture *fixture, __u32 replica, __u32 cap)
+{
+	fixture->replicas[replica].config.max_connections = cap;
+	fixture->control->caps = true;
+}
+
 static __u32 new_replica(struct fixture *fixture, const struct index_key *key, __u16 weight)
 {
 	__u32 row = fixture->n_replicas++;

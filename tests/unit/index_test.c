@@ -98,7 +98,7 @@ TEST(refuses_what_is_no_kind)
 
 	table_init(&table);
 	CHECK_INT(index_add(&table.index, &key, 0, 0), -EINVAL);
-	key.kind = SL_INDEX_ADDRESS + 1;
+	key.kind = SL_INDEX_LOCAL + 1;
 	CHECK_INT(index_add(&table.index, &key, 0, 0), -EINVAL);
 	table_done(&table);
 }

@@ -358,3 +358,34 @@ TEST(each_good_probe_is_told_and_no_other)
 	CHECK_INT(good_probes, told);
 	bench_close(&bench);
 }
+
+static uint64_t full;
+
+static uint64_t full_so_far(void *context, __u32 replica)
+{
+	return full;
+}
+
+static uint64_t full_again(void *context, __u32 replica)
+{
+	return ++full;
+}
+
+TEST(a_refusal_of_an_owner_at_its_cap_is_void)
+{
+	struct bench bench;
+	uint64_t voided;
+
+	bench_open(&bench, 4096);
+	probe_set_ask_full(bench.lab.set, full_again);
+	LAB_WAIT(&bench.lab, bench.health->known);
+	close(bench.listen_fd);
+	bench.listen_fd = -1;
+	voided = bench.health->voided;
+	LAB_WAIT(&bench.lab, bench.health->voided >= voided + 5);
+	CHECK(!bench.health->down && !bench.health->suspect);
+	probe_set_ask_full(bench.lab.set, full_so_far); /* the port's own word */
+	LAB_WAIT(&bench.lab, bench.health->down);
+	CHECK(lab_last(&bench.lab)->refused);
+	bench_close(&bench);
+}

@@ -276,6 +276,48 @@ TEST(policy_becomes_fields_of_the_service_row)
 	end(&f);
 }
 
+static bool is_local(struct fixture *f, const char *text)
+{
+	union sl_addr addr = address(text);
+
+	for (size_t i = 0; i < SL_INDEX_SETS * SL_INDEX_WAYS; i++) {
+		const struct sl_index_entry *entry =
+			&f->tables.addr_index[i / SL_INDEX_WAYS].way[i % SL_INDEX_WAYS];
+
+		if (entry->kind == SL_INDEX_LOCAL && !memcmp(&entry->addr, &addr, sizeof(addr)))
+			return true;
+	}
+	return false;
+}
+
+TEST(the_programs_know_caps_and_whom_they_spare)
+{
+	struct model_replica replica = {.addr = address("10.1.0.1"), .port = htons(8000),
+					.proto = IPPROTO_TCP, .weight = 100, .serving = true};
+	struct model_service one = service("default/a", NULL, &replica);
+	union sl_addr before[2] = {address("192.0.2.1"), address("fd00::1")};
+	union sl_addr after[2] = {address("fd00::1"), address("192.0.2.2")};
+	struct fixture f;
+
+	if (!begin(&f))
+		SKIP(NEEDS_ROOT);
+	CHECK_INT(apply(&f, &one, 1, before, 2), 0);
+	CHECK(is_local(&f, "192.0.2.1") && is_local(&f, "fd00::1"));
+	CHECK_INT(f.tables.control->caps, 0);
+	replica.max_connections = 3;
+	CHECK_INT(apply(&f, &one, 1, before, 2), 0);
+	CHECK_INT(f.tables.control->caps, 1);
+	reconcile_free(f.reconcile); /* another agent adopts what is there */
+	CHECK_INT(reconcile_new(&f.tables, &f.events, path_of, NULL, &f.reconcile), 0);
+	CHECK_INT(apply(&f, &one, 1, after, 2), 0);
+	CHECK(!is_local(&f, "192.0.2.1"));
+	CHECK(is_local(&f, "192.0.2.2") && is_local(&f, "fd00::1"));
+	replica.max_connections = 0;
+	CHECK_INT(apply(&f, &one, 1, after, 2), 0);
+	CHECK_INT(f.tables.control->caps, 0);
+	end(&f);
+}
+
 /* ---- slow start ------------------------------------------------------------------------------ */
 
 /* default/a with 10.1.0.1:8000, to be joined by 10.1.0.2:8000; slow start of a minute. */
