@@ -31,6 +31,8 @@
 #define PICK_FULL (-2)         /* some are fit, and each of those is at its cap */
 #define PICK_AT_CAP 0x20000u   /* a flag beside SL_REPLICA_* */
 
+#define PICK_LOAD_MAX (1ull << 41) /* more than any replica costs */
+
 /* Whom a flow wants. */
 struct wish {
 	__u32 service; /* row */
@@ -55,16 +57,35 @@ struct search {
 	__s64 found;
 };
 
-/* PICK_AT_CAP, if the replica has as many flows as it may, as far as this node knows; else 0. Without
- * a branch: 32 of them in a row are more than the verifier will follow. */
+/* PICK_EJECTED while an ejection lasts, as eject_is_out(). */
+static __always_inline __u32 pick_ejection(const struct sl_replica *replica, __u32 now)
+{
+	__u32 until = READ_ONCE(replica->state.ejected_until);
+	__u64 any = ((__u64)until + 0xffffffff) >> 32; /* 0 or 1 */
+	__s64 left = (__s32)(until - now);
+
+	return ((__u64)-left >> 63 & any) * PICK_EJECTED;
+}
+
+/* PICK_AT_CAP if the replica has as many flows as it may, as far as this node knows. Numbers are
+ * signed, as an end may be counted before its beginning. */
 static __always_inline __u32 pick_at_cap(const struct sl_replica *replica)
 {
 	__s64 last = (__u32)(replica->config.max_connections - 1); /* no cap: more than there can be */
-	/* Signed: an end may be counted before its beginning. */
 	__s64 room = last - (__s32)READ_ONCE(replica->state.inflight);
 
 	room |= last - (__s32)READ_ONCE(replica->state.owned);
-	return (__u64)room >> 46 & PICK_AT_CAP; /* its sign */
+	return ((__u64)room >> 63) * PICK_AT_CAP;
+}
+
+/* The flags that count for a pick. All without a branch: the verifier follows every way through 32
+ * replicas. */
+static __always_inline __u32 pick_flags(const struct sl_replica *replica, __u32 now)
+{
+	__u32 drained = replica->config.admin & SL_ADMIN_DRAINED;
+
+	return replica->config.flags | drained * (SL_REPLICA_DRAINING / SL_ADMIN_DRAINED) |
+	       pick_ejection(replica, now) | pick_at_cap(replica);
 }
 
 /* Compares one replica; false when it is unfit. `by_load`: as the service says, else in-flight. */
@@ -76,12 +97,7 @@ static __always_inline bool search_consider(struct search *search, __u32 row, bo
 
 	if (!replica)
 		return false;
-	flags = replica->config.flags;
-	if (replica->config.admin & SL_ADMIN_DRAINED)
-		flags |= SL_REPLICA_DRAINING;
-	if (eject_is_out(replica))
-		flags |= PICK_EJECTED;
-	flags |= pick_at_cap(replica);
+	flags = pick_flags(replica, search->wish.now);
 	if (flags & search->wish.unfit ||
 	    (flags & search->wish.require) != search->wish.require ||
 	    row + 1 == search->wish.avoid)
@@ -94,7 +110,7 @@ static __always_inline bool search_consider(struct search *search, __u32 row, bo
 			 sl_cost_of_inflight(&replica->config, READ_ONCE(replica->state.inflight));
 	opaque(cost.load); /* whatever was learnt of it on the way: the verifier follows one path on */
 	opaque(cost.weight);
-	if (search->found == PICK_NONE || sl_cost_less(cost, search->best)) {
+	if (sl_cost_less(cost, search->best)) {
 		search->best = cost;
 		search->found = row;
 	}
@@ -112,8 +128,9 @@ static __always_inline __u32 below(__u32 random, __u32 n)
  * follow every place where the circle may close. */
 static __always_inline __s64 search_slot(const struct search *search, __u32 start, __u32 i)
 {
-	__u32 at = start + i;
-	__u32 row = search->offset + (at < search->length ? at : at - search->length);
+	__s64 at = start + i;
+	/* Without a branch, as pick_flags(). */
+	__u32 row = search->offset + at - (search->length & ~((at - search->length) >> 63));
 	struct sl_member *member = bpf_map_lookup_elem(&members, &row);
 
 	return member ? (__s64)member->replica : -1;
@@ -166,6 +183,9 @@ static __always_inline bool search_init(struct search *search, const struct wish
 	service_row = wish->service;
 	search->service = bpf_map_lookup_elem(&services, &service_row);
 	search->found = none;
+	search->best = (struct sl_cost){.load = PICK_LOAD_MAX, .weight = 1};
+	opaque(search->best.load);
+	opaque(search->best.weight);
 	if (!search->service)
 		return false;
 	list = READ_ONCE(search->service->members);
@@ -248,12 +268,7 @@ __noinline int pick_weigh(const struct wish *wish, struct untried *untried, __u3
 
 	if (!wish || !untried || !replica)
 		return 0;
-	flags = replica->config.flags;
-	if (replica->config.admin & SL_ADMIN_DRAINED)
-		flags |= SL_REPLICA_DRAINING;
-	if (eject_is_out(replica))
-		flags |= PICK_EJECTED;
-	flags |= pick_at_cap(replica);
+	flags = pick_flags(replica, wish->now);
 	if (flags & wish->unfit || (flags & wish->require) != wish->require ||
 	    row + 1 == wish->avoid || pending_has_tried(wish->pending, row) ||
 	    (wish->calm && pick_has_failed(row, wish->now)))
