@@ -119,7 +119,7 @@ static int deadline_tick(void *map, __u32 *key, struct sweep_timer *timer)
 
 /*
  * Run by the agent with the SYN of row cb[0], generation cb[1], in the frame: puts it where it came
- * in, if the flow still waits for an answer. 0: so it did; 1: there was no need any more.
+ * in, if the flow still waits for an answer, or in line. 0: so it did; 1: there was no need any more.
  */
 static __always_inline int deadline_inject(struct __sk_buff *skb)
 {
@@ -133,8 +133,10 @@ static __always_inline int deadline_inject(struct __sk_buff *skb)
 	if (!ref.flow || READ_ONCE(ref.flow->pending) != skb->cb[0] + 1)
 		return 1;
 	ref.state = READ_ONCE(ref.flow->state);
-	if (SL_FLOW_PHASE(ref.state) != SL_FLOW_SYN || ref.state & SL_FLOW_ANSWERED ||
-	    SL_FLOW_GENERATION(ref.state) != skb->cb[1] || retry_mark(&ref))
+	if ((SL_FLOW_PHASE(ref.state) != SL_FLOW_SYN || ref.state & SL_FLOW_ANSWERED) &&
+	    SL_FLOW_PHASE(ref.state) != SL_FLOW_PARKED)
+		return 1;
+	if (SL_FLOW_GENERATION(ref.state) != skb->cb[1] || retry_mark(&ref))
 		return 1;
 	return bpf_clone_redirect(skb, p->ifindex, BPF_F_INGRESS) ? 1 : 0;
 }

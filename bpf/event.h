@@ -27,6 +27,7 @@
 	X(EVENT_TEXT_PROBED, "a probe succeeded", "")                                              \
 	X(EVENT_TEXT_EJECTED_ANEW, "ejected anew", "")                                             \
 	X(EVENT_TEXT_REFUSED, "a connect was refused, and sent on", "")                            \
+	X(EVENT_TEXT_FULL, "at its connection cap: a connect was sent on", "")                     \
 	X(EVENT_TEXT_UNANSWERED, "a connect was not answered in time, and sent on", "")
 
 #define EVENT_CONSTANT_LEN 48 /* of these, with their NUL; a multiple of 8 */

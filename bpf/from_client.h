@@ -9,6 +9,7 @@
 #include "event.h"
 #include "lookup.h"
 #include "open.h"
+#include "park.h"
 #include "refuse.h"
 #include "reset.h"
 #include "rewrite.h"
@@ -105,7 +106,8 @@ static __always_inline int client_unknown(struct __sk_buff *skb, const struct pa
 enum client_wish {
 	CLIENT_GOES_ON,
 	CLIENT_OPENS,
-	CLIENT_MOVES, /* its replica refused, or did not answer in time: to another one */
+	CLIENT_MOVES, /* its replica refused, or did not answer in time, or it is parked: to another one */
+	CLIENT_WAITS, /* it is parked */
 };
 
 /* The flow is offered to a replica for the first time: its SYN is kept, to be offered again. */
@@ -128,12 +130,28 @@ static __always_inline void client_say_moved(struct sl_service_state *state,
 {
 	int i = p ? pending_index(p, from) : -1;
 	bool silent = i >= 0 && p->waiting & 1u << (i & (SL_TRIED_MAX - 1));
+	bool full = i >= 0 && p->full & 1u << (i & (SL_TRIED_MAX - 1));
 
 	__sync_fetch_and_add(&state->retries_unsaid, 1);
 	if (event_is_due(&state->retried_at, hz))
 		event_add(SL_EVENT_RETRY, service, from,
 			  __sync_lock_test_and_set(&state->retries_unsaid, 0),
-			  silent ? EVENT_TEXT_UNANSWERED : EVENT_TEXT_REFUSED);
+			  silent ? EVENT_TEXT_UNANSWERED :
+			  full ? EVENT_TEXT_FULL : EVENT_TEXT_REFUSED);
+}
+
+static __always_inline void client_book_moved(struct sl_service_state *state,
+					      const struct sl_pending *p, __u32 service, __u32 from)
+{
+	struct sl_replica *left = bpf_map_lookup_elem(&replicas, &from);
+
+	count(SL_COUNT_RETRIES);
+	if (left)
+		__sync_fetch_and_add(&left->state.retries, 1);
+	if (!state)
+		return;
+	__sync_fetch_and_add(&state->retries, 1);
+	client_say_moved(state, p, service, from);
 }
 
 /* The flow in `slot`, in a new generation, has been moved from replica `from` to the one it has now. A
@@ -143,7 +161,7 @@ __noinline int client_moved(__u32 slot, __u32 generation, __u32 from, __u32 now)
 	struct sl_flow *flow = table_slot(slot);
 	struct sl_service_state *state;
 	struct sl_service *service;
-	struct sl_replica *replica, *left;
+	struct sl_replica *replica;
 	__u32 service_row, row;
 	struct sl_pending *p;
 
@@ -152,39 +170,73 @@ __noinline int client_moved(__u32 slot, __u32 generation, __u32 from, __u32 now)
 	row = flow->replica;
 	service_row = flow->key.service;
 	p = flow->pending ? pending_row(flow->pending - 1) : NULL;
-	left = bpf_map_lookup_elem(&replicas, &from);
 	replica = bpf_map_lookup_elem(&replicas, &row);
 	service = bpf_map_lookup_elem(&services, &service_row);
 	state = bpf_map_lookup_elem(&service_states, &service_row);
-	count(SL_COUNT_RETRIES);
-	if (left)
-		__sync_fetch_and_add(&left->state.retries, 1);
-	if (state) {
-		__sync_fetch_and_add(&state->retries, 1);
-		client_say_moved(state, p, service_row, from);
-	}
+	if (!p || !p->ticket) /* else an offer of the waiting line's, which goes round as it must */
+		client_book_moved(state, p, service_row, from);
 	if (!p || !replica || !service || p->slot != slot)
 		return 0;
 	p->generation = generation;
 	pending_offer(p, service, replica, row, now);
+	if (from == SL_NO_REPLICA)
+		park_offered(flow->pending);
 	return 1;
 }
 
 /* There is no other replica to move to. One that may still answer keeps the flow; after a refusal
- * the client is told. */
+ * the client is told, or waits. */
 static __always_inline int client_stays(struct __sk_buff *skb, const struct packet *pkt,
-					const struct flow_ref *ref, __u32 reason)
+					const struct flow_ref *ref, const struct opening *o)
 {
 	struct sl_pending *p = pending_of(ref);
 	int i = p ? pending_index(p, ref->flow->replica) : -1;
+	bool hopes = i >= 0 && p->waiting & 1u << (i & 15);
 
-	if (!(ref->state & SL_FLOW_RETRY) || (i >= 0 && p->waiting & 1u << (i & 15))) {
+	if (SL_FLOW_PHASE(ref->state) == SL_FLOW_PARKED) {
+		park_keep(ref->slot, ref->state, o->body.pending);
+		return drop(SL_DROP_PARKED);
+	}
+	if (!hopes && o->reason == SL_DROP_FULL && park_again(ref->slot, ref->state))
+		return drop(SL_DROP_PARKED);
+	if (hopes || !(ref->state & SL_FLOW_RETRY)) {
 		__sync_val_compare_and_swap(&ref->flow->state, ref->state,
 					    ref->state & ~(__u64)SL_FLOW_RETRY);
 		return NEXT;
 	}
+	park_refused(ref->slot, ref->state);
 	flow_ref_advance(ref, 0, FLOW_OVER);
-	return refuse(skb, pkt, reason);
+	return refuse(skb, pkt, o->reason);
+}
+
+/* A new flow found no replica: it waits, if its service wants that, or is refused. */
+static __always_inline int client_park(struct __sk_buff *skb, const struct packet *pkt,
+				       struct opening *o)
+{
+	enum open_result result = park_open(o);
+	struct sl_flow *flow = table_slot(o->slot);
+	__u64 state = flow ? READ_ONCE(flow->state) : 0;
+
+	if (result == OPEN_EXISTS)
+		return drop(SL_DROP_PARKED);
+	if (result != OPEN_OK)
+		return refuse(skb, pkt, o->reason);
+	if (pkt->l4_length == pkt->l4_header &&
+	    pending_open(skb, pkt, o->slot, SL_FLOW_GENERATION(state)))
+		return drop(SL_DROP_PARKED);
+	park_end(o->slot, state); /* it could not be sent again */
+	return refuse(skb, pkt, o->reason);
+}
+
+/* Whether those who wait already are before it: then it is as if no replica had room. */
+static __always_inline bool client_queues(struct opening *o, const struct sl_service *service,
+					  enum client_wish wish)
+{
+	if (likely(!service || wish != CLIENT_OPENS ||
+		   !park_queues(service, o->body.key.service, o->body.last_seen)))
+		return false;
+	o->reason = service->flags & SL_SERVICE_WAIT_FULL ? SL_DROP_FULL : SL_DROP_NO_REPLICA;
+	return true;
 }
 
 /* A packet that has no flow, is to begin another one, or to move its own: NEXT and *ref, or what is
@@ -201,8 +253,9 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 	__builtin_memset(&o->body.state, 0, sizeof(*o) - offsetof(struct opening, body.state));
 	if (wish == CLIENT_MOVES) {
 		o->body.state = ref->state;
-		o->body.pending = ref->flow->pending;
 		from = ref->flow->replica;
+		o->body.pending = unlikely(from == SL_NO_REPLICA) ? park_renew(ref->slot) :
+								    ref->flow->pending;
 	}
 	o->body.vip = vip_row;
 	o->body.isn = pkt->seq;
@@ -214,9 +267,12 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 	o->body.reserved = sniff_flag(service, pkt->proto);
 	if (wish == CLIENT_GOES_ON || (vip->flags & SL_VIP_NO_NEW && wish == CLIENT_OPENS))
 		return client_unknown(skb, pkt, o->replace);
-	result = client_open(o);
+	if (client_queues(o, service, wish) || (from == SL_NO_REPLICA && !o->body.pending))
+		result = OPEN_REFUSED;
+	else
+		result = client_open(o);
 	if (wish == CLIENT_MOVES && result != OPEN_OK && result != OPEN_EXISTS)
-		return client_stays(skb, pkt, ref, o->reason);
+		return client_stays(skb, pkt, ref, o);
 	if (result == OPEN_NO_ROOM) /* here, not in there: keys of maps must lie on the stack before 6.4 */
 		result = client_spill(o);
 	switch (result) {
@@ -234,13 +290,16 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 		count(SL_COUNT_PASSED_FULL);
 		return NEXT;
 	default:
-		return refuse(skb, pkt, o->reason);
+		return client_park(skb, pkt, o);
 	}
 	if (!ref->flow)
 		return drop(SL_DROP_TABLE_FULL);
 	ref->state = READ_ONCE(ref->flow->state);
-	if (result == OPEN_EXISTS)
-		return NEXT;
+	if (unlikely(result == OPEN_EXISTS)) {
+		if (from == SL_NO_REPLICA)
+			park_keep(o->slot, 0, o->body.pending);
+		return SL_FLOW_PHASE(ref->state) == SL_FLOW_PARKED ? drop(SL_DROP_PARKED) : NEXT;
+	}
 	if (wish == CLIENT_MOVES)
 		client_moved(ref->slot, SL_FLOW_GENERATION(ref->state), from, now);
 	else
@@ -259,12 +318,20 @@ static __always_inline bool client_moves(const struct flow_ref *ref, const struc
 		flow_age(ref->flow, now) >= (__s32)(SYN_AGAIN_MS * hz / 1000));
 }
 
+static __always_inline bool client_is_syn(const struct packet *pkt)
+{
+	return (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
 static __always_inline enum client_wish client_wants(const struct packet *pkt,
 						     const struct flow_ref *ref, __u32 now)
 {
 	if (pkt->proto == IPPROTO_UDP)
 		return client_datagram_opens(ref, now) ? CLIENT_OPENS : CLIENT_GOES_ON;
-	if ((pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN)
+	if (ref->flow && unlikely(SL_FLOW_PHASE(ref->state) == SL_FLOW_PARKED) &&
+	    (!client_is_syn(pkt) || ref->flow->isn == pkt->seq))
+		return CLIENT_WAITS;
+	if (!client_is_syn(pkt))
 		return CLIENT_GOES_ON;
 	if (!ref->flow || client_reopens(ref, pkt, now))
 		return CLIENT_OPENS;
@@ -301,6 +368,16 @@ static __always_inline int from_client(struct __sk_buff *skb, const struct packe
 	ref = table_find(key, sl_hash_flow(key, seed), SIDE_CLIENT, vip_row);
 	wish = client_wants(pkt, &ref, now);
 	if (unlikely(!ref.flow || wish != CLIENT_GOES_ON)) {
+		if (wish == CLIENT_WAITS) {
+			verdict = park_hear(pkt, ref.slot, ref.state);
+			if (verdict != PARK_OFFERS)
+				return verdict == PARK_ENDS ? refuse(skb, pkt, SL_DROP_FULL) :
+							      drop(SL_DROP_PARKED);
+			wish = CLIENT_MOVES;
+		}
+		if (wish == CLIENT_OPENS && ref.flow &&
+		    SL_FLOW_PHASE(ref.state) == SL_FLOW_PARKED)
+			park_end(ref.slot, ref.state); /* its client begins anew */
 		if (wish != CLIENT_MOVES)
 			ref.flow = NULL;
 		verdict = client_begin(skb, pkt, &o, vip, vip_row, hook, wish, now, &ref);

@@ -75,11 +75,24 @@ ARRAY(flow_locks, struct flow_lock, SL_FLOW_SETS, NO_FLAGS);
 struct sweep_timer {
 	struct bpf_timer timer;
 };
-enum { TIMER_SWEEP, TIMER_PENDING, TIMER_EJECT, TIMERS };
-/* The timers of the sweep, of the deadlines, and of ejections that are due. Programs. */
+enum { TIMER_SWEEP, TIMER_PENDING, TIMER_EJECT, TIMER_LINE, TIMERS };
+/* The timers of the sweep, of the deadlines, of ejections that are due, and of the waiting lines.
+ * Programs. */
 ARRAY(sweep_timers, struct sweep_timer, TIMERS, NO_FLAGS);
 
-/* Deadlines that passed: sl_wakeup. Timer / agent. */
+/* Service-port row -> its waiting line. Programs. 64 KiB. */
+ARRAY(lines, struct sl_line, SL_MAX_SERVICES, BPF_F_MMAPABLE);
+
+/* Who has which ticket. sl_line_place -> row in pending + 1. Programs. 1 MiB. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SL_PENDING);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct sl_line_place);
+	__type(value, __u32);
+} line_places SEC(".maps");
+
+/* SYNs to be sent again: sl_wakeup. Timers, programs / agent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 65536);

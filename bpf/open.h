@@ -68,16 +68,30 @@ static __always_inline enum open_result client_spill(struct opening *o)
 	return OPEN_SPILLED;
 }
 
+/* Whether the flow comes from the waiting line: an offer like this one is no pick before it is
+ * accepted (line_accepted()). */
+static __always_inline bool client_is_offered(const struct sl_flow *body)
+{
+	struct sl_pending *p = body->pending ? pending_row(body->pending - 1) : NULL;
+
+	return unlikely(p && p->ticket);
+}
+
 /* Books what a successful insert left to do: the flow it replaced, the counts of the new one. */
 static __always_inline void client_book(struct sl_replica *replica, const struct insert *insert,
-					__u32 now)
+					const struct sl_flow *body)
 {
-	if (insert->replaced)
+	__u32 now = body->last_seen;
+
+	if (SL_FLOW_PHASE(insert->replaced) == SL_FLOW_PARKED)
+		line_add(body->key.service, -1);
+	else if (insert->replaced)
 		flow_uncount(insert->replaced, insert->replaced_replica, false);
 	if (insert->replaced_snat.d)
 		snat_release(&insert->replaced_snat, now);
 	half_open_add(1);
-	__sync_fetch_and_add(&replica->state.picks, 1);
+	if (!client_is_offered(body))
+		__sync_fetch_and_add(&replica->state.picks, 1);
 }
 
 /* Whether this client port leads to the replica already, through another service that shares it:
@@ -181,7 +195,7 @@ static __always_inline enum insert_result client_try(struct opening *o, __u32 av
 	__sync_fetch_and_add(&replica->state.inflight, 1);
 	result = table_insert(body, &insert);
 	if (result == INSERT_OK) {
-		client_book(replica, &insert, body->last_seen);
+		client_book(replica, &insert, body);
 	} else {
 		__sync_fetch_and_add(&replica->state.inflight, -1);
 		if (body->snat_port)

@@ -10,6 +10,7 @@
 
 #include "config.h"
 #include "count.h"
+#include "line.h"
 #include "maps.h"
 #include "parse.h"
 #include "table.h"
@@ -124,7 +125,7 @@ static __always_inline bool pending_copy(struct sl_pending *p, struct __sk_buff 
 	       !bpf_skb_load_bytes(skb, at + sizeof(struct tcphdr), p->options, n + 1);
 }
 
-/* Keeps the SYN of a flow just opened. A SYN with data (RFC 7413) is not kept: its data may reach
+/* Keeps the SYN of a flow just opened, or parked: then it joins the waiting line. A SYN with data (RFC 7413) is not kept: its data may reach
  * one replica only. A global function: verified by itself. */
 __noinline int pending_open(struct __sk_buff *skb, const struct packet *pkt, __u32 slot,
 			    __u32 generation)
@@ -143,8 +144,10 @@ __noinline int pending_open(struct __sk_buff *skb, const struct packet *pkt, __u
 	service_row = flow->key.service;
 	replica = bpf_map_lookup_elem(&replicas, &row);
 	service = bpf_map_lookup_elem(&services, &service_row);
-	if (!p || !replica || !service) {
+	if (!p || !service) {
 		count(SL_COUNT_NO_PENDING);
+		if (p)
+			WRITE_ONCE(p->phase, SL_PENDING_FREE);
 		return 0;
 	}
 	p->slot = slot;
@@ -159,20 +162,26 @@ __noinline int pending_open(struct __sk_buff *skb, const struct packet *pkt, __u
 	p->resends = 0;
 	p->full = 0;
 	p->waiting = 0;
-	if (!pending_copy(p, skb, pkt)) {
+	p->ticket = 0;
+	p->heard = p->begun;
+	if (!pending_copy(p, skb, pkt) ||
+	    (row == SL_NO_REPLICA ? !line_join(p, ref, service_row) : !replica)) {
 		WRITE_ONCE(p->phase, SL_PENDING_FREE);
 		count(SL_COUNT_NO_PENDING);
 		return 0;
 	}
-	pending_offer(p, service, replica, row, p->begun);
+	if (replica)
+		pending_offer(p, service, replica, row, p->begun);
 	WRITE_ONCE(flow->pending, ref);
-	__sync_lock_test_and_set(&p->phase, SL_PENDING_WAITING);
+	__sync_lock_test_and_set(&p->phase, replica ? SL_PENDING_WAITING : SL_PENDING_PARKED);
 	return ref;
 }
 
 /* Nobody waits for anything here any more. */
 static __always_inline void pending_close(struct sl_pending *p)
 {
+	if (unlikely(p->ticket)) /* before another one has the row */
+		line_forget(p);
 	__sync_val_compare_and_swap(&p->phase, SL_PENDING_WAITING, SL_PENDING_FREE);
 }
 
@@ -215,6 +224,8 @@ __noinline int pending_answered(__u32 slot, __u64 state)
 	pending_sample(p, i, replica, bpf_jiffies64());
 	pending_heard(p, i);
 	p->resends |= SL_PENDING_ANSWERED;
+	if (unlikely(p->ticket))
+		line_accepted(READ_ONCE(ref.flow->pending) - 1, row);
 	if (!READ_ONCE(p->waiting)) {
 		WRITE_ONCE(ref.flow->pending, 0);
 		pending_close(p);

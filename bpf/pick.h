@@ -43,6 +43,7 @@ struct wish {
 	__u32 calm;    /* bool: nobody who failed anyone in the last second */
 	__u32 full;    /* bool: of those tried, one said that it is full */
 	__u32 now;     /* jiffies */
+	__u32 quiet;   /* bool: a question, nobody is to be picked */
 };
 
 /* One search: what is looked through, and the cheapest so far. */
@@ -378,7 +379,7 @@ static __always_inline int pick_replica(struct wish *wish)
 	row = pick_below_cap(wish, SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING, length);
 	if (row == PICK_NONE)
 		row = pick_below_cap(wish, SL_REPLICA_NOT_SERVING | SL_REPLICA_NO_ROUTE, length);
-	if (row >= 0 && !wish->pending) /* a retry has had the healthy ones already */
+	if (row >= 0 && !wish->pending && !wish->quiet) /* a retry has had the healthy ones already */
 		count(SL_COUNT_PANIC_PICKS);
 	return row;
 }

@@ -20,6 +20,7 @@
 #include "owner.h"
 #include "sweep.h"
 #include "to_client.h"
+#include "unpark.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -120,6 +121,7 @@ int sweep_arm(struct __sk_buff *skb)
 	long error = ARM(TIMER_SWEEP, sweep_tick);
 
 	error = error ? error : ARM(TIMER_EJECT, eject_expire);
+	error = error ? error : ARM(TIMER_LINE, unpark_tick);
 	return error ? error : ARM(TIMER_PENDING, deadline_tick);
 }
 
@@ -154,5 +156,6 @@ int sweep_now(struct __sk_buff *skb)
 		sweep_slice(k);
 	if (k)
 		deadline_pass(k);
+	unpark_pass();
 	return 0;
 }

@@ -10,6 +10,7 @@
 
 #include "ejection.h"
 #include "flow.h"
+#include "park.h"
 
 #define SWEEP_SLICES (SWEEP_PASS_S * 1000 / SWEEP_TICK_MS)
 #define SWEEP_SETS_MAX 4096u /* of a slice: what the verifier will follow */
@@ -79,6 +80,12 @@ static __always_inline void sweep_flow(struct sl_flow *flow, __u32 slot, struct 
 						    state & ~0xffffffffull);
 		else
 			k->lingering_now++;
+		break;
+	case SL_FLOW_PARKED:
+		if (age > (__s32)(PARKED_S * hz))
+			park_end(slot, state);
+		else
+			k->live_now++;
 		break;
 	case SL_FLOW_SYN:
 	case SL_FLOW_OPEN:

@@ -185,6 +185,7 @@ static __always_inline struct flow_ref table_find_slow(const struct sl_flow_key 
 	if (!ref.flow)
 		return none;
 	ref.state = READ_ONCE(ref.flow->state);
+	ref.flow = load_after(ref.flow, ref.state);
 	/* It may have become another one meanwhile. */
 	if (SL_FLOW_PHASE(ref.state) < SL_FLOW_SYN || !flow_key_equal(&ref.flow->key, key) ||
 	    (side != SIDE_ANY && (side == SIDE_CLIENT ? ref.flow->vip : ref.flow->replica) != id))
@@ -242,6 +243,12 @@ static __always_inline bool flow_is_spent(const struct sl_flow *flow, __u64 stat
 	       (reset_too || !(state & FLOW_ANY_RST));
 }
 
+/* The phase in which a flow begins: one without a replica waits for one. */
+static __always_inline __u64 table_first_phase(const struct sl_flow *body)
+{
+	return body->replica == SL_NO_REPLICA ? SL_FLOW_PARKED : SL_FLOW_SYN;
+}
+
 /* Takes the slot for `body`, which becomes its next generation. Under the lock of the key's first set. */
 static __always_inline bool flow_claim(const struct flow_place *place, __u32 way, __u64 hash,
 				       __u64 old, const struct sl_flow *body)
@@ -262,8 +269,8 @@ static __always_inline bool flow_claim(const struct flow_place *place, __u32 way
 	flow->hook = body->hook;
 	flow->source = body->source;
 	flow->pending = body->pending;
-	__sync_lock_test_and_set(&flow->state,
-				 next | SL_FLOW_SYN | (body->reserved & SL_FLOW_SNIFF));
+	__sync_lock_test_and_set(&flow->state, next | table_first_phase(body) |
+						       (body->reserved & SL_FLOW_SNIFF));
 	return true;
 }
 

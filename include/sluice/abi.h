@@ -329,6 +329,7 @@ _Static_assert(sizeof(struct sl_source) == 32, "source");
  */
 #define SL_FLOW_OWNED 0x1u
 #define SL_NO_VIP 0xffffffffu
+#define SL_NO_REPLICA 0xffffffffu
 
 /*
  * Both directions find a flow by this and one thing more: the client's side by
@@ -347,7 +348,7 @@ _Static_assert(sizeof(struct sl_flow_key) == 24, "flow key");
 struct sl_flow {
 	struct sl_flow_key key;
 	__u64 state;
-	__u32 replica;
+	__u32 replica;    /* SL_NO_REPLICA while it is parked */
 	__u32 vip;
 	__be32 isn;       /* the client's initial sequence number, as on the wire */
 	__u32 last_seen;  /* jiffies, low 32 bits */
@@ -404,10 +405,29 @@ struct sl_pending {
 	__u8 options[SL_SYN_OPTIONS_MAX];
 	__u16 tried[SL_TRIED_MAX]; /* rows in replicas, the current one last */
 	__u16 sent[SL_TRIED_MAX];  /* jiffies after `begun` */
-	__u32 reserved2;
+	__u32 ticket;     /* place in the waiting line of `service`; 0: it has none */
+	__u32 heard;      /* jiffies of the client's last SYN, while it is parked */
+	__u16 service;    /* row in services */
+	__u16 offers;     /* from the line, that were refused */
 };
-_Static_assert(sizeof(struct sl_pending) == 184, "pending");
-_Static_assert(SL_MAX_REPLICAS <= 65536, "tried[] holds rows in 16 bits");
+_Static_assert(sizeof(struct sl_pending) == 192, "pending");
+_Static_assert(SL_MAX_REPLICAS <= 65536 && SL_MAX_SERVICES <= 65536, "rows in 16 bits");
+
+/* The line of a service-port in which parked SYNs wait; same row. Tickets count from 1. */
+struct sl_line {
+	__u32 head;    /* all tickets up to this one are gone */
+	__u32 tail;    /* the last ticket given */
+	__u32 offered; /* jiffies when one was last offered, 0: nothing is on offer */
+	__u32 next;    /* jiffies before which none is offered */
+};
+_Static_assert(sizeof(struct sl_line) == 16, "line");
+
+/* Key of the map line_places: -> row in pending + 1. */
+struct sl_line_place {
+	__u32 service;
+	__u32 ticket;
+};
+_Static_assert(sizeof(struct sl_line_place) == 8, "line place");
 
 /* What the timer tells the agent (ring buffer `wakeups`): send this SYN again. */
 struct sl_wakeup {
@@ -486,7 +506,7 @@ struct sl_kernel {
 	__u32 replica_cursor;  /* next replica row to sweep */
 	__u32 ejections;       /* 0: no replica is ejected or was lately: none need be swept */
 	__u32 service_cursor;  /* next service row to sweep, while there are ejections */
-	__u32 reserved;
+	__u32 parked;          /* SYNs that wait, of all services */
 };
 _Static_assert(sizeof(struct sl_kernel) == 64, "kernel");
 

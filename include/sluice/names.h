@@ -93,7 +93,8 @@
 	X(SL_FLOW_CLAIMED, "claimed", "being written by one CPU")                                  \
 	X(SL_FLOW_SYN, "syn", "half-open: the handshake (UDP: the first answer) is outstanding")                         \
 	X(SL_FLOW_OPEN, "open", "established (UDP: answered)")                                                        \
-	X(SL_FLOW_DONE, "done", "finished and uncounted; lingers for late packets")
+	X(SL_FLOW_DONE, "done", "finished and uncounted; lingers for late packets")                \
+	X(SL_FLOW_PARKED, "parked", "waits for a replica with room; counted with none")
 
 /* Where a program sits; a flow names the one that translates its replies. */
 #define SL_HOOKS(X)                                                                                \

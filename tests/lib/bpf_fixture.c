@@ -46,7 +46,7 @@ static void *map_memory(const struct bpf_map *map)
 	X(control, control) X(kernel, kernel) X(filters, filters) X(addr_index, sets)              \
 	X(vips, vips) X(services, services) X(members, members) X(replicas, replicas)              \
 	X(replica_services, replica_services) X(sources, sources) X(flows, flows) X(snat, snat)    \
-	X(outliers, outliers) X(service_states, service_states) X(pending, pending)                \
+	X(outliers, outliers) X(service_states, service_states) X(pending, pending) X(lines, lines)                \
 	X(events, events) X(event_head, event_head) X(first_bytes, first_bytes)
 
 static void set_sizes(struct fixture *fixture, const struct fixture_options *options)
@@ -151,6 +151,7 @@ static void reset(struct fixture *fixture)
 	clear_counts(fixture->skel->maps.drops);
 	clear_counts(fixture->skel->maps.counters);
 	clear_hash(fixture->skel->maps.spill);
+	clear_hash(fixture->skel->maps.line_places);
 	clear_queue(fixture->skel->maps.ejections_due);
 	index_done(&fixture->index);
 	ranges_done(&fixture->ranges);

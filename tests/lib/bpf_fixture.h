@@ -65,6 +65,7 @@ struct fixture {
 	struct sl_outlier *outliers;
 	struct sl_service_state *service_states;
 	struct sl_pending *pending;
+	struct sl_line *lines;
 	struct sl_first_byte *first_bytes;
 	struct sl_event *events;
 	struct sl_event_head *event_head;

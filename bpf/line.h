@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The waiting line of a service-port on this node: SYNs that wait for a replica with room. Each has a
+ * ticket, in the order in which they came; `line_places` leads from a ticket to the row in pending. A
+ * SYN keeps its ticket while it is offered to replicas, so that one that is refused once more stands
+ * where it stood. One at a time is offered, the first: the next when that one was accepted, or
+ * refused by all, or when nothing was heard of it for a while.
+ *
+ * No helper transmits from where this runs, so a SYN that is to be offered is called out to the agent,
+ * as at a deadline (deadline.h). Who parks and takes out of the line: park.h. When the first is
+ * worth an offer: unpark.h.
+ */
+#ifndef SLUICE_BPF_LINE_H
+#define SLUICE_BPF_LINE_H
+
+#include "config.h"
+#include "count.h"
+#include "maps.h"
+#include "table.h"
+
+#define LINE_LOOK 16u /* tickets looked at for the first that waits */
+
+static __always_inline struct sl_line *line_of(__u32 service)
+{
+	return bpf_map_lookup_elem(&lines, &service);
+}
+
+/* Adds to the SYNs that wait, of a service-port and in all. */
+static __always_inline void line_add(__u32 service, int n)
+{
+	__u32 zero = 0;
+	struct sl_service_state *state = bpf_map_lookup_elem(&service_states, &service);
+	struct sl_kernel *k = bpf_map_lookup_elem(&kernel, &zero);
+
+	if (state)
+		__sync_fetch_and_add(&state->parked, n);
+	if (k)
+		__sync_fetch_and_add(&k->parked, n);
+}
+
+/* Gives the handshake in row `ref` - 1 the next ticket; false: there is no room for one. */
+static __always_inline bool line_join(struct sl_pending *p, __u32 ref, __u32 service)
+{
+	struct sl_service_state *state = bpf_map_lookup_elem(&service_states, &service);
+	struct sl_line_place place = {.service = service};
+	struct sl_line *line = line_of(service);
+
+	if (!line || !state)
+		return false;
+	place.ticket = __sync_fetch_and_add(&line->tail, 1) + 1;
+	if (bpf_map_update_elem(&line_places, &place, &ref, BPF_ANY))
+		return false;
+	p->service = service;
+	p->ticket = place.ticket;
+	p->offers = 0;
+	__sync_fetch_and_add(&state->parked_total, 1);
+	return true;
+}
+
+/* The handshake needs its place no more: accepted, refused for good, or gone. */
+static __always_inline void line_forget(struct sl_pending *p)
+{
+	struct sl_line_place place = {.service = p->service, .ticket = p->ticket};
+
+	p->ticket = 0;
+	bpf_map_delete_elem(&line_places, &place);
+}
+
+/* The row + 1 of a handshake that waits with this ticket; 0: it is on offer, -1: nobody has it. */
+static __always_inline int line_look(const struct sl_line_place *place)
+{
+	__u32 *ref = bpf_map_lookup_elem(&line_places, place), row, phase;
+	struct sl_pending *p;
+
+	if (!ref)
+		return -1;
+	row = *ref - 1;
+	p = bpf_map_lookup_elem(&pending, &row);
+	if (!p)
+		return -1;
+	phase = READ_ONCE(p->phase);
+	if (p->ticket != place->ticket || p->service != place->service ||
+	    phase == SL_PENDING_FREE) { /* a trace of somebody who is gone */
+		bpf_map_delete_elem(&line_places, place);
+		return -1;
+	}
+	return phase == SL_PENDING_PARKED ? row + 1 : 0;
+}
+
+/* Row + 1 of the first that waits, or 0. */
+static __always_inline __u32 line_first(struct sl_line *line, __u32 service)
+{
+	__u32 gone = READ_ONCE(line->head), tail = READ_ONCE(line->tail);
+	struct sl_line_place place = {.service = service, .ticket = gone};
+	int found;
+
+	for (__u32 i = 0; i < LINE_LOOK && (__s32)(tail - place.ticket) > 0; i++) {
+		place.ticket++;
+		found = line_look(&place);
+		if (found > 0)
+			return found;
+		if (found < 0 && gone + 1 == place.ticket) {
+			__sync_val_compare_and_swap(&line->head, gone, gone + 1);
+			gone++;
+		}
+	}
+	return 0;
+}
+
+/* Calls out the first that waits, if there is one. 1: so it did. A global function: verified by
+ * itself. */
+__noinline int line_call(__u32 service, __u32 now)
+{
+	struct sl_line *line = line_of(service);
+	struct sl_wakeup wakeup = {};
+	struct sl_pending *p;
+	__u32 ref;
+
+	if (!line)
+		return 0;
+	ref = line_first(line, service);
+	wakeup.pending = ref - 1;
+	p = ref ? bpf_map_lookup_elem(&pending, &wakeup.pending) : NULL;
+	if (!p)
+		return 0;
+	wakeup.generation = p->generation;
+	WRITE_ONCE(line->offered, now ? now : 1);
+	bpf_ringbuf_output(&wakeups, &wakeup, sizeof(wakeup), 0);
+	return 1;
+}
+
+/* Whether one of the line is on offer; after so long nobody hears of it any more. */
+static __always_inline bool line_is_offering(const struct sl_line *line, __u32 now)
+{
+	__u32 since = READ_ONCE(line->offered);
+
+	return since && (__s32)(now - since) <= (__s32)(LINE_OFFER_MS * hz / 1000);
+}
+
+/* A replica accepted the first of the line: the next one's turn. A global function: verified by
+ * itself. */
+__noinline int line_accepted(__u32 row, __u32 replica_row)
+{
+	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &replica_row);
+	struct sl_pending *p = bpf_map_lookup_elem(&pending, &row);
+	struct sl_line *line;
+	__u32 service;
+
+	if (!p || !replica || !p->ticket)
+		return 0;
+	service = p->service;
+	line_forget(p);
+	/* Not at each offer, as otherwise: most of those are refused. */
+	count(SL_COUNT_PICKS);
+	__sync_fetch_and_add(&replica->state.picks, 1);
+	line = line_of(service);
+	if (!line)
+		return 0;
+	WRITE_ONCE(line->offered, 0);
+	return line_call(service, bpf_jiffies64());
+}
+
+#endif

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The waiting line: who waits, who is offered to replicas and when, in which order, and who leaves.
+ * The agent is played by call(), which sends out what the programs called out.
+ */
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <time.h>
+
+#include "bpf_fixture.h"
+#include "check.h"
+
+#define SYN(port) "client:" port " > vip:80 S seq 7 len 0 opts 20"
+#define SYN_TO(port, r) "client:" port " > " r ":8000 S seq 7 len 0 opts 20"
+#define FULL(r, port) r ":8000 > client:" port " RA seq 0 ack 8 len 0 win 20942"
+#define ANSWER(r, port) r ":8000 > client:" port " SA seq 100 ack 8 len 0 opts 20"
+#define VIP_ANSWER(port) "vip:80 > client:" port " SA seq 100 ack 8 len 0 opts 20"
+#define REFUSED(port) "vip:80 > client:" port " RA seq 0 ack 8 len 0 back"
+
+/* One service that waits, of `n` replicas with one place each, all taken. */
+static void begin(struct fixture *f, __u32 flags, unsigned n)
+{
+	struct timespec now;
+
+	fixture_simple(f, flags, n);
+	f->services[0].max_parked = 3;
+	f->services[0].retry_attempts = 3;
+	for (unsigned i = 0; i < n; i++) {
+		f->replicas[i].config.weight = 4000 / (i + 1);
+		fixture_set_cap(f, i, 1);
+		f->replicas[i].state.owned = 1; /* somebody else's */
+	}
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	f->control->heartbeat_ns = now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+static void sends(struct fixture *f, enum fixture_hook at, const char *in, int verdict,
+		  const char *out)
+{
+	struct step step = {at, in, verdict, out};
+
+	CHECK(fixture_step(f, &step));
+}
+
+static void parks(struct fixture *f, const char *syn)
+{
+	sends(f, FROM_POD, syn, SHOT, NULL);
+}
+
+static int note_wakeup(void *context, void *data, size_t size)
+{
+	*(struct sl_wakeup *)context = *(struct sl_wakeup *)data;
+	return 0;
+}
+
+/* Client port of the handshake that was called out last; 0: none since the last time. */
+static unsigned called(struct fixture *f, struct sl_wakeup *ret)
+{
+	struct ring_buffer *ring;
+	int n;
+
+	ring = ring_buffer__new(bpf_map__fd(f->skel->maps.wakeups), note_wakeup, ret, NULL);
+	if (!ring)
+		fixture_die("wakeups", errno);
+	n = ring_buffer__consume(ring);
+	ring_buffer__free(ring);
+	return n > 0 ? ntohs(f->pending[ret->pending].port) : 0;
+}
+
+/* As the agent does; the frame goes nowhere. */
+static int inject(struct fixture *f, const struct sl_wakeup *wakeup)
+{
+	struct __sk_buff context = {.cb = {wakeup->pending, wakeup->generation}};
+	unsigned char frame[64] = {};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame),
+		    .ctx_in = &context, .ctx_size_in = sizeof(context));
+
+	if (bpf_prog_test_run_opts(bpf_program__fd(f->skel->progs.inject), &opts))
+		fixture_die("inject", errno);
+	return opts.retval;
+}
+
+/* Who is called out by now is `port` (0: nobody), and will be sent. */
+static void call(struct fixture *f, unsigned port)
+{
+	struct sl_wakeup wakeup;
+
+	CHECK_INT(called(f, &wakeup), port);
+	if (port)
+		CHECK_INT(inject(f, &wakeup), 0);
+}
+
+/* The timer looks, whatever it would have waited for. */
+static void look(struct fixture *f)
+{
+	struct sl_wakeup wakeup;
+
+	called(f, &wakeup);
+	f->lines[0].next = f->kernel->now;
+	fixture_sweep(f);
+}
+
+static void check_parked(struct fixture *f, unsigned n)
+{
+	CHECK_INT(f->service_states[0].parked, n);
+	CHECK_INT(f->kernel->parked, n);
+	CHECK_INT(fixture_count_flows(f, SL_FLOW_PARKED), n);
+}
+
+static void check_clean(struct fixture *f)
+{
+	struct sl_line_place key;
+	unsigned pending = 0;
+
+	check_parked(f, 0);
+	CHECK_INT(f->kernel->half_open, 0);
+	for (unsigned i = 0; i < f->n_replicas; i++)
+		CHECK_INT(f->replicas[i].state.inflight, 0);
+	for (unsigned i = 0; i < SL_PENDING; i++)
+		pending += f->pending[i].phase != SL_PENDING_FREE;
+	CHECK_INT(pending, 0);
+	CHECK(bpf_map_get_next_key(bpf_map__fd(f->skel->maps.line_places), NULL, &key) != 0);
+}
+
+/* ---- in and out --------------------------------------------------------------------------*/
+
+static void one(struct fixture *f)
+{
+	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	parks(f, SYN("4000"));
+	check_parked(f, 1);
+	CHECK_INT(f->service_states[0].parked_total, 1);
+	CHECK_INT(f->kernel->half_open, 0);
+	CHECK_INT(fixture_counter(f, SL_COUNT_PICKS), 0);
+	parks(f, SYN("4000")); /* again */
+	CHECK_INT(fixture_drops(f, SL_DROP_PARKED), 2);
+	CHECK_INT(f->service_states[0].parked_total, 1);
+	look(f);
+	call(f, 0); /* no room: nobody is bothered */
+
+	f->replicas[0].state.owned = 0;
+	look(f);
+	call(f, 4000);
+	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r1"));
+	check_parked(f, 0);
+	CHECK_INT(f->replicas[0].state.inflight, 1);
+	CHECK_INT(f->replicas[0].state.picks, 0); /* before it is accepted */
+	sends(f, TO_POD, ANSWER("r1", "4000"), NEXT, VIP_ANSWER("4000"));
+	CHECK_INT(f->replicas[0].state.picks, 1);
+	CHECK_INT(fixture_counter(f, SL_COUNT_PICKS), 1);
+	CHECK_INT(fixture_counter(f, SL_COUNT_RETRIES), 0);
+	sends(f, FROM_POD, "client:4000 > vip:80 A seq 8 ack 101 len 0", NEXT,
+	      "client:4000 > r1:8000 A seq 8 ack 101 len 0");
+	sends(f, FROM_POD, "client:4000 > vip:80 R seq 8 len 0", NEXT,
+	      "client:4000 > r1:8000 R seq 8 len 0");
+	check_clean(f);
+}
+
+TEST(a_syn_waits_until_there_is_room)
+{
+	fixture_each(one, NULL);
+}
+
+static void snat(struct fixture *f)
+{
+	__u32 source = fixture_add_source(f, "node");
+
+	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	fixture_make_remote(f, 0, source);
+	f->replicas[0].state.owned = 0; /* of another node's, and not seen from here */
+	sends(f, FROM_UPLINK, SYN("4000"), REDIRECT, "node:1024 > r1:8000 S seq 7 len 0 opts 20");
+	sends(f, FROM_FABRIC, "r1:8000 > node:1024 RA seq 0 ack 8 len 0 win 20942", TRIMMED,
+	      SYN("4000"));
+	sends(f, FROM_UPLINK, SYN("4000"), SHOT, NULL);
+	check_parked(f, 1);
+	CHECK_INT(fixture_count_snat(f, SL_SNAT_LIVE), 0);
+	CHECK_INT(f->replicas[0].state.inflight, 0);
+	look(f);
+	call(f, 4000);
+	sends(f, FROM_UPLINK, SYN("4000"), REDIRECT, "node:1025 > r1:8000 S seq 7 len 0 opts 20");
+	sends(f, FROM_FABRIC, "r1:8000 > node:1025 SA seq 100 ack 8 len 0 opts 20", REDIRECT,
+	      VIP_ANSWER("4000"));
+	sends(f, FROM_UPLINK, "client:4000 > vip:80 R seq 8 len 0", REDIRECT,
+	      "node:1025 > r1:8000 R seq 8 len 0");
+	check_clean(f);
+}
+
+TEST(a_syn_waits_through_source_nat)
+{
+	fixture_each(snat, NULL);
+}
+
+static void none(struct fixture *f)
+{
+	begin(f, SL_SERVICE_WAIT_NONE, 0);
+	parks(f, SYN("4000"));
+	look(f);
+	call(f, 0);
+	fixture_add_replica(f, 0, "r1:8000", 100);
+	look(f);
+	call(f, 4000);
+	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r1"));
+	parks(f, SYN("4001")); /* behind that one, until it is accepted or refused */
+	sends(f, TO_POD, "r1:8000 > client:4000 RA seq 0 ack 8 len 0", TRIMMED, SYN("4000"));
+	sends(f, FROM_POD, SYN("4000"), TRIMMED, REFUSED("4000"));
+	look(f);
+	call(f, 4001);
+	/* A replica that is there, and full: that is not what this service waits for. */
+	fixture_set_cap(f, 0, 1);
+	sends(f, FROM_POD, SYN("4001"), NEXT, SYN_TO("4001", "r1"));
+	sends(f, TO_POD, FULL("r1", "4001"), TRIMMED, SYN("4001"));
+	sends(f, FROM_POD, SYN("4001"), TRIMMED, REFUSED("4001"));
+	fixture_sweep(f);
+	check_clean(f);
+}
+
+TEST(the_first_replica_releases_who_waits_for_any)
+{
+	fixture_each(none, NULL);
+}
+
+static void impatient(struct fixture *f)
+{
+	begin(f, 0, 1);
+	sends(f, FROM_POD, SYN("4000"), TRIMMED, REFUSED("4000"));
+	f->services[0].flags |= SL_SERVICE_WAIT_FULL;
+	sends(f, FROM_POD, "client:4000 > vip:80 S seq 7 len 10 opts 20", TRIMMED,
+	      "vip:80 > client:4000 RA seq 0 ack 18 len 0 back"); /* with data: never sent again */
+	parks(f, SYN("4000"));
+	f->services[0].flags &= ~SL_SERVICE_WAIT_FULL; /* changed its mind */
+	sends(f, FROM_POD, SYN("4000"), TRIMMED, REFUSED("4000"));
+	check_clean(f);
+}
+
+TEST(who_does_not_wait)
+{
+	fixture_each(impatient, NULL);
+}
+
+/* ---- the order ------------------------------------------------------------------------------*/
+
+static void order(struct fixture *f)
+{
+	begin(f, SL_SERVICE_WAIT_FULL, 2);
+	parks(f, SYN("4000"));
+	parks(f, SYN("4001"));
+	parks(f, SYN("4002"));
+	sends(f, FROM_POD, SYN("4003"), TRIMMED, REFUSED("4003")); /* three may wait */
+	CHECK_INT(fixture_drops(f, SL_DROP_FULL), 1);
+	f->replicas[0].state.owned = 0;
+	look(f);
+	call(f, 4000);
+	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r1"));
+	check_parked(f, 2);
+	parks(f, SYN("4004")); /* though r2 has room for all that this node knows: behind the others */
+	f->replicas[1].state.owned = 0;
+	sends(f, TO_POD, FULL("r1", "4000"), TRIMMED, SYN("4000"));
+	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r2"));
+	sends(f, TO_POD, FULL("r2", "4000"), TRIMMED, SYN("4000"));
+	parks(f, SYN("4000"));
+	check_parked(f, 4); /* one that is in line stays, however long that is */
+	CHECK_INT(f->replicas[0].state.inflight + f->replicas[1].state.inflight, 0);
+	CHECK_INT(fixture_counter(f, SL_COUNT_RETRIES), 0);
+
+	look(f);
+	call(f, 4000); /* the first is still the first */
+	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r1"));
+	fixture_sweep(f);
+	call(f, 0); /* one at a time */
+	sends(f, TO_POD, ANSWER("r1", "4000"), NEXT, VIP_ANSWER("4000"));
+	call(f, 4001); /* at once */
+	sends(f, FROM_POD, SYN("4001"), NEXT, SYN_TO("4001", "r2"));
+	sends(f, TO_POD, ANSWER("r2", "4001"), NEXT, VIP_ANSWER("4001"));
+	call(f, 4002);
+	parks(f, SYN("4002")); /* both have their one: no SYN goes out */
+	f->replicas[0].config.max_connections = f->replicas[1].config.max_connections = 9;
+	look(f);
+	call(f, 4002);
+	sends(f, FROM_POD, SYN("4002"), NEXT, SYN_TO("4002", "r1"));
+	sends(f, TO_POD, ANSWER("r1", "4002"), NEXT, VIP_ANSWER("4002"));
+	call(f, 4004);
+	check_parked(f, 1);
+	CHECK_INT(f->service_states[0].parked_total, 4);
+}
+
+TEST(first_come_first_served)
+{
+	fixture_each(order, NULL);
+}
+
+static void lost(struct fixture *f)
+{
+	struct sl_wakeup wakeup;
+
+	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	parks(f, SYN("4000"));
+	f->replicas[0].state.owned = 0;
+	look(f);
+	CHECK_INT(called(f, &wakeup), 4000);
+	fixture_sweep(f);
+	CHECK_INT(called(f, &wakeup), 0);
+	f->lines[0].offered -= FIXTURE_HZ;
+	look(f);
+	call(f, 4000);
+	CHECK_INT(inject(f, &wakeup), 0); /* the first was late, not lost: the same SYN twice */
+	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r1"));
+	CHECK_INT(inject(f, &wakeup), 1);
+	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r1"));
+	CHECK_INT(f->replicas[0].state.inflight, 1);
+}
+
+TEST(a_call_that_is_lost_is_made_again)
+{
+	fixture_each(lost, NULL);
+}
+
+/* ---- ends -----------------------------------------------------------------------------------*/
+
+static void gives_up(struct fixture *f)
+{
+	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	parks(f, SYN("4000"));
+	parks(f, "client:4000 > vip:80 R seq 8 len 0");
+	check_clean(f);
+
+	parks(f, SYN("4000"));
+	parks(f, SYN("4001"));
+	parks(f, "client:4000 > vip:80 S seq 99 len 0 opts 20"); /* another connect: at the end */
+	check_parked(f, 2);
+	CHECK_INT(f->service_states[0].parked_total, 4);
+	f->replicas[0].state.owned = 0;
+	look(f);
+	call(f, 4001);
+
+	fixture_age(f, 100);
+	parks(f, "client:4000 > vip:80 S seq 99 len 0 opts 20");
+	fixture_age(f, 100);
+	fixture_sweep(f);
+	check_parked(f, 1); /* 4001 was silent for longer than a TCP would be */
+	fixture_age(f, 100);
+	fixture_sweep(f);
+	check_clean(f);
+}
+
+TEST(clients_that_give_up_leave_the_line)
+{
+	fixture_each(gives_up, NULL);
+}
+
+static void silent_while_offered(struct fixture *f)
+{
+	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	parks(f, SYN("4000"));
+	for (unsigned i = 0; i < 3; i++) { /* our own SYNs are no sign of its client's life */
+		f->replicas[0].state.owned = 0;
+		for (unsigned row = 0; row < SL_PENDING; row++)
+			f->pending[row].heard -= 50 * FIXTURE_HZ;
+		look(f);
+		call(f, 4000);
+		sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r1"));
+		f->replicas[0].state.owned = 1;
+		sends(f, TO_POD, FULL("r1", "4000"), TRIMMED, SYN("4000"));
+		parks(f, SYN("4000"));
+	}
+	fixture_sweep(f);
+	check_clean(f);
+}
+
+TEST(offers_do_not_keep_a_dead_client_in_line)
+{
+	fixture_each(silent_while_offered, NULL);
+}
+
+static void dead_agent(struct fixture *f)
+{
+	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	parks(f, SYN("4000"));
+	f->control->heartbeat_ns -= 4000000000ull;
+	fixture_age(f, 1);
+	parks(f, SYN("4000"));
+	f->replicas[0].state.owned = 0;
+	fixture_age(f, 1);
+	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r1"));
+	sends(f, TO_POD, ANSWER("r1", "4000"), NEXT, VIP_ANSWER("4000"));
+	sends(f, FROM_POD, "client:4000 > vip:80 R seq 8 len 0", NEXT,
+	      "client:4000 > r1:8000 R seq 8 len 0");
+	check_clean(f);
+}
+
+TEST(with_the_agent_dead_a_retransmit_is_an_offer)
+{
+	fixture_each(dead_agent, NULL);
+}
