@@ -20,6 +20,8 @@ struct inventory_service {
 	uint32_t states[SL_STATE_MAX]; /* replicas in each */
 	uint64_t inflight;             /* of its replicas, whichever service the flows came by */
 	struct sl_first_byte first_byte; /* of all its variants */
+	uint32_t parked;               /* SYNs that wait, of all its variants */
+	uint64_t parked_total;         /* that ever did */
 	bool sniffed;                  /* whether that means anything */
 	bool panic;                    /* a variant whose picks go to all that serve */
 };

@@ -133,6 +133,16 @@ static uint64_t service_panic(const struct row *row)
 	return row->service->panic;
 }
 
+static uint64_t service_parked(const struct row *row)
+{
+	return row->service->parked;
+}
+
+static uint64_t service_parked_total(const struct row *row)
+{
+	return row->service->parked_total;
+}
+
 static uint64_t probe_sent(const struct row *row)
 {
 	return row->health->sent;
@@ -154,6 +164,11 @@ static const struct family service_families[] = {
 	 service_inflight},
 	{"sluice_service_panic", "gauge",
 	 "1 while no replica is healthy and picks go to all that serve.", service_panic},
+	{"sluice_parked_connections", "gauge",
+	 "Connects that wait on this node for a replica with room, or for any: for an autoscaler.",
+	 service_parked},
+	{"sluice_parked_syns_total", "counter", "Connects that ever waited.",
+	 service_parked_total},
 };
 
 static const struct family replica_families[] = {

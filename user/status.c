@@ -143,6 +143,7 @@ static json_t *service_of(const struct inventory *inventory, size_t i, size_t *a
 	set_text(json, "service_port", service->port);
 	set_text(json, "mode", service->replace ? "replace" : "overlay");
 	set_u64(json, "inflight", service->inflight);
+	set_u64(json, "parked", service->parked);
 	set_bool(json, "panic", service->panic);
 	json_object_set_new(json, "replicas", replicas);
 	return json;

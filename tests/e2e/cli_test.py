@@ -74,6 +74,7 @@ def services(shared):
     check_equal(llm["vips"], ["10.96.0.10:80", "192.0.2.10:80"], "VIPs of both variants")
     check_equal((llm["replicas"], llm["ready"], llm["inflight"], llm["picks"]), (2, 1, 4, 17),
                 "sums over replicas")
+    check_equal(llm["parked"], 3, "SYNs that wait, of both variants")
     check_equal(llm["idle_timeout_s"], 3600, "idle timeout")
     check_equal(old["vips"], [], "a withdrawn VIP")
     check_equal((embed["mode"], embed["vips"]), ("replace", ["[fd00:96::1]:53"]), "embed")

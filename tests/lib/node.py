@@ -9,7 +9,7 @@ from case import check, eventually
 from process import Space, built
 
 LISTEN = "127.0.0.1:9911"
-LIVE_PHASES = ("claimed", "syn", "open")
+LIVE_PHASES = ("claimed", "syn", "open", "parked")
 
 
 class Node(Space):

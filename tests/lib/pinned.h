@@ -45,6 +45,7 @@ struct pinned {
 	struct sl_kernel *kernel;
 	struct sl_vip *vips;
 	struct sl_service *services;
+	struct sl_service_state *service_states;
 	struct sl_replica *replicas;
 	struct sl_replica_services *replica_services;
 	struct sl_flow_set *flows;
@@ -147,6 +148,8 @@ static inline bool pinned_init(const char *dir, struct pinned *ret)
 	p.replicas = pinned_array(dir, "replicas", sizeof(*p.replicas), PINNED_REPLICAS);
 	p.replica_services = pinned_array(dir, "replica_services", sizeof(*p.replica_services),
 					  PINNED_REPLICAS);
+	p.service_states = pinned_array(dir, "service_states", sizeof(*p.service_states),
+					PINNED_SERVICES);
 	p.flows = pinned_array(dir, "flows", sizeof(*p.flows), PINNED_SETS);
 	p.events = pinned_array(dir, "events", sizeof(*p.events), PINNED_EVENTS);
 	p.event_head = pinned_array(dir, "event_head", sizeof(*p.event_head), 1);
@@ -162,14 +165,13 @@ static inline bool pinned_init(const char *dir, struct pinned *ret)
 	p.spill_fd = pinned_create(dir, "spill", BPF_MAP_TYPE_LRU_HASH, sizeof(struct sl_flow_key),
 				   sizeof(struct sl_flow), 64, 0);
 	if (!p.control || !p.kernel || !p.vips || !p.services || !p.replicas ||
+	    !p.service_states ||
 	    !p.replica_services || !p.flows || !p.events || !p.event_head || p.drops_fd < 0 ||
 	    p.counters_fd < 0 || p.service_names_fd < 0 || p.replica_names_fd < 0 || p.spill_fd < 0)
 		return false;
 	/* Read by nobody's writer here. */
 	if (!pinned_array(dir, "members", sizeof(struct sl_member), PINNED_MEMBERS) ||
 	    !pinned_array(dir, "outliers", sizeof(struct sl_outlier), PINNED_REPLICAS) ||
-	    !pinned_array(dir, "service_states", sizeof(struct sl_service_state),
-			  PINNED_SERVICES) ||
 	    !pinned_array(dir, "first_bytes", sizeof(struct sl_first_byte), PINNED_SERVICES) ||
 	    !pinned_array(dir, "sources", sizeof(struct sl_source), 4) ||
 	    !pinned_array(dir, "snat", sizeof(struct sl_snat_set), PINNED_SETS))
@@ -266,6 +268,8 @@ static inline void pinned_fill_objects(struct pinned *p)
 	p->services[0].load_ttl_ms = 60000;
 	pinned_service(p, 1, "default/llm", "http", 80, IPPROTO_TCP, true);
 	pinned_service(p, 2, "default/llm", "http", 80, IPPROTO_TCP, false);
+	p->service_states[1].parked = 2;
+	p->service_states[2].parked = 1;
 	pinned_policy(p, 1);
 	pinned_policy(p, 2);
 	pinned_service(p, 3, "default/old", "http", 8080, IPPROTO_TCP, false);

@@ -70,7 +70,9 @@ static bool is_wanted(const struct view *view, const struct sl_flow *flow,
 
 	if (flow->key.flags & SL_FLOW_OWNED) /* a place below a cap: `replica show` counts them */
 		return false;
-	if (phase == SL_FLOW_DONE ? !filter->all : phase != SL_FLOW_SYN && phase != SL_FLOW_OPEN)
+	if (phase == SL_FLOW_DONE ? !filter->all :
+				      phase != SL_FLOW_SYN && phase != SL_FLOW_OPEN &&
+					      phase != SL_FLOW_PARKED)
 		return false;
 	return view_service_matches(view, view_service_row(view, flow->key.service),
 				    filter->service);

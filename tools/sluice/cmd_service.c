@@ -21,6 +21,7 @@ static const struct out_column columns[] = {
 	{"ready", NULL, OUT_UINT},
 	{"inflight", "INFLIGHT", OUT_UINT},
 	{"picks", "PICKS", OUT_UINT},
+	{"parked", "PARKED", OUT_UINT},
 	{"idle_timeout_s", "IDLE-S", OUT_UINT},
 	{"node_clients_steered", NULL, OUT_BOOL},
 	{"retry_attempts", NULL, OUT_UINT},
@@ -62,6 +63,20 @@ static struct sums sum_replicas(const struct view *view, const struct view_pair 
 		sums.picks += replica->state.picks;
 	}
 	return sums;
+}
+
+/* SYNs that wait, of all rows that are shown as this one. */
+static uint64_t sum_parked(const struct view *view, __u32 row)
+{
+	uint64_t sum = 0;
+
+	for (__u32 i = 0; i < view->maps.n_services; i++) {
+		__s32 parked = view->maps.service_states[i].parked;
+
+		if (parked > 0 && view_service_row(view, i) == row)
+			sum += parked;
+	}
+	return sum;
 }
 
 static void put_vips(const struct view *view, struct out *out, const struct view_pair *pairs,
@@ -159,6 +174,7 @@ static void put_service(const struct view *view, struct out *out, __u32 row,
 	out_uint(out, sums.ready);
 	out_uint(out, sums.inflight);
 	out_uint(out, sums.picks);
+	out_uint(out, sum_parked(view, row));
 	if (hz)
 		out_uint(out, service->idle_ticks / hz);
 	else
