@@ -25,6 +25,8 @@ const volatile __u16 snat_port_max = 29999;
 #define LINE_TICK_MS 4u           /* mean time between two looks at the waiting lines */
 #define LINE_OFFER_MS 100u        /* a SYN called out from a line and not heard of since is lost */
 #define LINE_PAUSE_MS 64u         /* mean, at most, between offers of a line that are refused */
+#define LINE_RUN 1u               /* offers made right after one that was accepted, at first */
+#define LINE_RUN_MAX 64u
 #define PARKED_S 130u             /* a client silent for so long gave up: TCP's longest pause is 64 s */
 #define SYN_TIMEOUT_S 5u          /* half-open, counted from the last SYN */
 #define UDP_UNANSWERED_S 30u      /* as nf_conntrack_udp_timeout */

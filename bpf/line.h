@@ -137,6 +137,36 @@ static __always_inline bool line_is_offering(const struct sl_line *line, __u32 n
 	return since && (__s32)(now - since) <= (__s32)(LINE_OFFER_MS * hz / 1000);
 }
 
+/*
+ * How many follow at once when one is accepted: few while some are refused, for then other nodes want
+ * the same places, and many may come free at the same time; twice as many at each look while none is.
+ */
+static __always_inline void line_run_begins(struct sl_line *line)
+{
+	WRITE_ONCE(line->run, READ_ONCE(line->runs) ?: LINE_RUN);
+}
+
+static __always_inline bool line_run_goes_on(struct sl_line *line)
+{
+	__u32 left = READ_ONCE(line->run), runs = READ_ONCE(line->runs) ?: LINE_RUN;
+
+	if (left) {
+		WRITE_ONCE(line->run, left - 1);
+		return true;
+	}
+	WRITE_ONCE(line->runs, runs * 2 < LINE_RUN_MAX ? runs * 2 : LINE_RUN_MAX);
+	return false;
+}
+
+/* The one that was offered was refused by all; it stands where it stood. */
+static __always_inline void line_refused(struct sl_line *line, struct sl_pending *p)
+{
+	p->offers++;
+	WRITE_ONCE(line->runs, LINE_RUN);
+	WRITE_ONCE(line->run, 0);
+	WRITE_ONCE(line->offered, 0);
+}
+
 /* A replica accepted the first of the line: the next one's turn. A global function: verified by
  * itself. */
 __noinline int line_accepted(__u32 row, __u32 replica_row)
@@ -157,7 +187,7 @@ __noinline int line_accepted(__u32 row, __u32 replica_row)
 	if (!line)
 		return 0;
 	WRITE_ONCE(line->offered, 0);
-	return line_call(service, bpf_jiffies64());
+	return line_run_goes_on(line) ? line_call(service, bpf_jiffies64()) : 0;
 }
 
 #endif

@@ -80,7 +80,7 @@ enum { TIMER_SWEEP, TIMER_PENDING, TIMER_EJECT, TIMER_LINE, TIMERS };
  * Programs. */
 ARRAY(sweep_timers, struct sweep_timer, TIMERS, NO_FLAGS);
 
-/* Service-port row -> its waiting line. Programs. 64 KiB. */
+/* Service-port row -> its waiting line. Programs. 96 KiB. */
 ARRAY(lines, struct sl_line, SL_MAX_SERVICES, BPF_F_MMAPABLE);
 
 /* Who has which ticket. sl_line_place -> row in pending + 1. Programs. 1 MiB. */

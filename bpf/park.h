@@ -158,8 +158,7 @@ __noinline int park_again(__u32 slot, __u64 state)
 	}
 	park_leave(ref.flow, p, bpf_jiffies64());
 	p->generation = SL_FLOW_GENERATION(next);
-	p->offers++;
-	WRITE_ONCE(line->offered, 0);
+	line_refused(line, p);
 	__sync_lock_test_and_set(&p->phase, SL_PENDING_PARKED);
 	__sync_lock_test_and_set(&ref.flow->state, next | SL_FLOW_PARKED);
 	return 1;
@@ -230,10 +229,8 @@ __noinline int park_keep(__u32 slot, __u64 state, __u32 ref)
 	line = line_of(row);
 	p = park_row(flow, slot);
 	__sync_val_compare_and_swap(&flow->state, state, state & ~(__u64)SL_FLOW_RETRY);
-	if (p)
-		p->offers++;
-	if (line)
-		WRITE_ONCE(line->offered, 0);
+	if (p && line)
+		line_refused(line, p);
 	return 0;
 }
 

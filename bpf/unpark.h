@@ -13,10 +13,12 @@
 
 #define UNPARK_CHUNK 64u
 
-/* Jiffies until a line's next offer, after so many that were refused: anything up to twice the mean. */
+/* Jiffies until a line's next offer, after so many that were refused: anything up to twice the mean.
+ * None for the first quarter of a second: a node that has had bad luck must not be slower than its
+ * rivals for that. */
 static __always_inline __u32 unpark_pause(__u32 offers)
 {
-	__u32 most = LINE_PAUSE_MS * hz / 1000, mean = offers / 8;
+	__u32 most = LINE_PAUSE_MS * hz / 1000, mean = offers / 64;
 
 	return below(bpf_get_prandom_u32(), 2 * (mean < most ? mean : most) + 1);
 }
@@ -39,6 +41,7 @@ __noinline int unpark_service(__u32 service, __u32 now)
 	if (!p)
 		return 0;
 	WRITE_ONCE(line->next, now + unpark_pause(p->offers));
+	line_run_begins(line);
 	return line_call(service, now);
 }
 

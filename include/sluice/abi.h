@@ -419,8 +419,11 @@ struct sl_line {
 	__u32 tail;    /* the last ticket given */
 	__u32 offered; /* jiffies when one was last offered, 0: nothing is on offer */
 	__u32 next;    /* jiffies before which none is offered */
+	__u16 run;     /* how many more may be offered one right after the other */
+	__u16 runs;    /* how many that is at each look; 0: LINE_RUN */
+	__u32 reserved;
 };
-_Static_assert(sizeof(struct sl_line) == 16, "line");
+_Static_assert(sizeof(struct sl_line) == 24, "line");
 
 /* Key of the map line_places: -> row in pending + 1. */
 struct sl_line_place {

@@ -3,7 +3,8 @@
 
 line_client.py ADDRESS PORT CLIENTS WORD SPACING_MS PATIENCE_S: begins CLIENTS connects, SPACING_MS
 apart, sends WORD on each as soon as it stands, and reads the answer and the server's end; with the
-word "hold" it keeps all that stand open until it is stopped. Prints one line of JSON for each
+word "hold" it keeps all that stand open until it is stopped; the word "20-80" is a number of its own
+for each client. Prints one line of JSON for each
 client, in the order in which they were connected or failed:
 
     {"client": N, "begun": S, "connected": S, "replica": NAME or null, "error": NAME or null}
@@ -13,6 +14,7 @@ Times are those of CLOCK_MONOTONIC, which all namespaces share.
 
 import errno
 import json
+import random
 import selectors
 import signal
 import socket
@@ -66,7 +68,9 @@ class Line:
                 self.end(client, errno.errorcode[code])
                 return
             client.connected = time.monotonic()
-            client.sock.send(f"{self.word}\n".encode())
+            low, _, high = self.word.partition("-")
+            word = random.randint(int(low), int(high)) if high else self.word
+            client.sock.send(f"{word}\n".encode())
             self.selector.modify(client.sock, selectors.EVENT_READ, client)
             return
         try:
