@@ -3,6 +3,8 @@
  * The cap of a replica, at its owner (its own interface) and at the senders: who gets a place, who
  * is told "full", when a place is free again, and what a sender makes of a full replica.
  */
+#include <bpf/bpf.h>
+
 #include "bpf_fixture.h"
 #include "check.h"
 
@@ -219,6 +221,28 @@ static void no_cap(struct fixture *f)
 TEST(without_a_cap_nothing_is_held)
 {
 	fixture_each(no_cap, NULL);
+}
+
+/* The flows of a dead replica are reset at their senders' nodes; its owner only watches. */
+static void reset(struct fixture *f)
+{
+	struct __sk_buff context = {.cb = {0, 0, 100}};
+	unsigned char frame[64] = {};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame),
+		    .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = 1);
+
+	begin(f, 1);
+	open_4000(f);
+	CHECK_INT(bpf_prog_test_run_opts(bpf_program__fd(f->skel->progs.reset_flows), &opts), 0);
+	CHECK(!(fixture_flow(f)->state & SL_FLOW_RESET));
+	CHECK_INT(fixture_counter(f, SL_COUNT_RESETS), 0);
+	says(f, "r1:8000 > client:4000 R seq 101 len 0");
+	check_clean(f);
+}
+
+TEST(an_owners_entry_is_not_reset)
+{
+	fixture_each(reset, NULL);
 }
 
 /* ---- at the senders -----------------------------------------------------------------------*/

@@ -273,8 +273,9 @@ static void order(struct fixture *f)
 	call(f, 4001); /* at once */
 	sends(f, FROM_POD, SYN("4001"), NEXT, SYN_TO("4001", "r2"));
 	sends(f, TO_POD, ANSWER("r2", "4001"), NEXT, VIP_ANSWER("4001"));
-	call(f, 4002);
-	parks(f, SYN("4002")); /* both have their one: no SYN goes out */
+	call(f, 0); /* not one after the other for ever: other nodes want the same places */
+	look(f);
+	call(f, 0); /* both have their one */
 	f->replicas[0].config.max_connections = f->replicas[1].config.max_connections = 9;
 	look(f);
 	call(f, 4002);
@@ -288,6 +289,47 @@ static void order(struct fixture *f)
 TEST(first_come_first_served)
 {
 	fixture_each(order, NULL);
+}
+
+/* Where nobody is refused, more and more follow one another. */
+static void runs(struct fixture *f)
+{
+	char line[PACKET_TEXT_LEN];
+	struct fixture_result result;
+	struct sl_wakeup wakeup;
+	unsigned looks = 0, port = 0;
+
+	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	f->services[0].max_parked = 100;
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(line, sizeof(line), "client:%u > vip:80 S seq 7 len 0", 4000 + i);
+		parks(f, line);
+	}
+	f->replicas[0].config.max_connections = 100;
+	for (unsigned i = 0; i < 40; i++) {
+		port = called(f, &wakeup);
+		if (!port) {
+			look(f);
+			looks++;
+			port = called(f, &wakeup);
+		}
+		CHECK_INT(port, 4000 + i);
+		CHECK_INT(inject(f, &wakeup), 0);
+		snprintf(line, sizeof(line), "client:%u > vip:80 S seq 7 len 0", port);
+		fixture_send(f, FROM_POD, line, &result);
+		CHECK_INT(result.verdict, NEXT);
+		snprintf(line, sizeof(line), "r1:8000 > client:%u SA seq 100 ack 8 len 0", port);
+		fixture_send(f, TO_POD, line, &result);
+	}
+	CHECK_INT(looks, 6); /* 2, 3, 5, 9, 17, ... at a time */
+	CHECK_INT(called(f, &wakeup), 0);
+	check_parked(f, 0);
+	CHECK_INT(f->replicas[0].state.inflight, 40);
+}
+
+TEST(a_line_that_moves_moves_faster)
+{
+	fixture_once(runs, NULL);
 }
 
 static void lost(struct fixture *f)
