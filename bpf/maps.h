@@ -45,7 +45,7 @@ ARRAY(outliers, struct sl_outlier, SL_MAX_REPLICAS, BPF_F_MMAPABLE);
 ARRAY(service_states, struct sl_service_state, SL_MAX_SERVICES, BPF_F_MMAPABLE);
 /* Service-port row -> times of first bytes. Programs / agent. 512 KiB. */
 ARRAY(first_bytes, struct sl_first_byte, SL_MAX_SERVICES, BPF_F_MMAPABLE);
-/* Handshakes under way, taken in a circle. Programs / agent. 2.75 MiB. */
+/* Handshakes under way, taken in a circle. Programs / agent. 3 MiB. */
 ARRAY(pending, struct sl_pending, SL_PENDING, BPF_F_MMAPABLE);
 /* Replica row -> its service-ports. Agent, mapped / programs. 512 KiB. */
 ARRAY(replica_services, struct sl_replica_services, SL_MAX_REPLICAS, BPF_F_MMAPABLE);
