@@ -20,6 +20,8 @@ const volatile __u16 snat_port_max = 29999;
 /* Times, in seconds. */
 #define SYN_DEADLINE_MS 50u       /* until a SYN that nobody answered goes to another replica */
 #define SYN_CHARGE_S 1u           /* until its silence is a failure */
+#define SYN_DEADLINE_MAX_MS 900u  /* the same, with long round trips: before the silence is a failure */
+#define PENDING_S 3u              /* a SYN is kept, although nobody owes an answer to it */
 #define SYN_AGAIN_MS 200u         /* a SYN that comes again after this is the client's retransmit */
 #define PENDING_TICK_MS 4u
 #define LINE_TICK_MS 4u           /* mean time between two looks at the waiting lines */

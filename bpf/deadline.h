@@ -19,11 +19,11 @@ static __always_inline void deadline_charge(struct sl_pending *p, __u32 service,
 {
 	__u32 waiting = READ_ONCE(p->waiting);
 
-	for (__u32 i = 0; waiting && i < SL_TRIED_MAX; i++) {
+	for (__u32 i = 0; waiting & SL_PENDING_TRIED && i < SL_TRIED_MAX; i++) {
 		if (!(waiting & 1u << i) || (__s32)(age - p->sent[i]) < (__s32)(SYN_CHARGE_S * hz))
 			continue;
 		pending_heard(p, i);
-		eject_failure(service, p->tried[i], sl_addr_sum(&p->client), FAILURE_UNANSWERED);
+		eject_failure(service, p->tried[i], eject_witness(&p->client), FAILURE_UNANSWERED);
 	}
 }
 
@@ -58,7 +58,7 @@ __noinline int deadline_check(__u32 row, __u32 now)
 	if (!flow || SL_FLOW_PHASE(state) == SL_FLOW_CLAIMED)
 		return 1;
 	if (READ_ONCE(flow->pending) != row + 1 ||
-	    !(SL_FLOW_PHASE(state) == SL_FLOW_SYN || p->resends & SL_PENDING_ANSWERED)) {
+	    !(SL_FLOW_PHASE(state) == SL_FLOW_SYN || READ_ONCE(p->waiting) & SL_PENDING_ANSWERED)) {
 		pending_close(p); /* the client gave up: nobody is to blame */
 		return 0;
 	}
@@ -66,7 +66,9 @@ __noinline int deadline_check(__u32 row, __u32 now)
 	open = SL_FLOW_PHASE(state) == SL_FLOW_SYN && !(state & SL_FLOW_ANSWERED);
 	if (open)
 		deadline_wake(p, row, flow->key.service, now);
-	else if (!READ_ONCE(p->waiting))
+	/* Nobody owes an answer: the flow has one, or its client repeats itself for long. */
+	if (!(READ_ONCE(p->waiting) & SL_PENDING_TRIED) &&
+	    (!open || (__s32)(now - p->begun) > (__s32)(PENDING_S * hz)))
 		pending_close(p);
 	return 1;
 }
@@ -136,7 +138,7 @@ static __always_inline int deadline_inject(struct __sk_buff *skb)
 	if ((SL_FLOW_PHASE(ref.state) != SL_FLOW_SYN || ref.state & SL_FLOW_ANSWERED) &&
 	    SL_FLOW_PHASE(ref.state) != SL_FLOW_PARKED)
 		return 1;
-	if (SL_FLOW_GENERATION(ref.state) != skb->cb[1] || retry_mark(&ref))
+	if (SL_FLOW_GENERATION(ref.state) != skb->cb[1] || retry_mark(&ref, 0))
 		return 1;
 	return bpf_clone_redirect(skb, p->ifindex, BPF_F_INGRESS) ? 1 : 0;
 }

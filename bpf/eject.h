@@ -24,6 +24,8 @@
 
 #include <stdbool.h>
 
+#include <sluice/hash.h>
+
 #include "config.h"
 #include "count.h"
 #include "maps.h"
@@ -176,7 +178,13 @@ static __always_inline void eject_ask(const struct eject_due *due)
 		bpf_timer_start(&timer->timer, 0, 0);
 }
 
-/* A replica failed a client. `client`: any hash of its address. `failure`: enum failure. A global
+/* How a client's address is known to eject_failure(), whatever it saw. */
+static __always_inline __u32 eject_witness(const union sl_addr *client)
+{
+	return sl_hash_addr(client, 0, 0, seed);
+}
+
+/* A replica failed a client. `client`: eject_witness() of its address. `failure`: enum failure. A global
  * function: verified by itself. */
 __noinline int eject_failure(__u32 service_row, __u32 replica_row, __u32 client, __u32 failure)
 {

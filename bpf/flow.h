@@ -18,10 +18,13 @@
 #include "table.h"
 
 #define FLOW_BOTH_FIN (SL_FLOW_CLIENT_FIN | SL_FLOW_REPLICA_FIN)
+#define ACK_WINDOW (1u << 18) /* data that may follow a SYN-ACK before it is acknowledged */
 #define CAS_TRIES 8 /* at most two ends and the sweep compete */
 
 static __always_inline __u64 flow_with_phase(__u64 state, enum sl_flow_phase phase)
 {
+	if (phase > SL_FLOW_SYN) /* no SYN is to go anywhere any more */
+		state &= ~(SL_FLOW_RETRY | SL_FLOW_REFUSED);
 	return (state & ~0xfull) | phase;
 }
 
@@ -168,13 +171,21 @@ static __always_inline bool flow_doubt_reset(struct flow_ref *ref, const struct 
 	return false;
 }
 
+/* Whether the client acknowledges the replica's SYN-ACK, which who only guesses at the flow cannot. */
+static __always_inline bool flow_is_acknowledged(const struct flow_ref *ref,
+						 const struct packet *pkt)
+{
+	return ref->state & SL_FLOW_ANSWERED && SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN &&
+	       (pkt->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_ACK &&
+	       bpf_ntohl(pkt->ack) - bpf_ntohl(ref->flow->answer) - 1 < ACK_WINDOW;
+}
+
 /* A packet of the client's. Only its acknowledgement opens the flow: a client that sends SYNs and
  * nothing more (a flood, a scan) leaves half-open flows, which are few and age fast. */
 static __always_inline void flow_track_client(struct flow_ref *ref, const struct packet *pkt,
 					      __u32 now)
 {
-	bool opens = ref->state & SL_FLOW_ANSWERED && SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN &&
-		     !(pkt->tcp_flags & TCP_SYN);
+	bool opens = flow_is_acknowledged(ref, pkt);
 
 	/* A stray SYN is for the replica to answer; it is no sign of life of this flow. Nor is a stray
 	 * RST to a SYN: what a client in a new connection says to a segment of an old one, to a probe
@@ -184,6 +195,9 @@ static __always_inline void flow_track_client(struct flow_ref *ref, const struct
 		     pkt->seq != bpf_htonl(bpf_ntohl(ref->flow->isn) + 1)) ||
 	    flow_doubt_reset(ref, pkt, SL_FLOW_REPLICA_RST, now))
 		return;
+	if (unlikely(pkt->tcp_flags & TCP_SYN && pkt->l4_length != pkt->l4_header &&
+		     SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN))
+		flow_ref_advance(ref, SL_FLOW_SYN_DATA, 0);
 	flow_touch(ref->flow, now);
 	sniff_request(ref, pkt, now);
 	if (likely(!opens && !(pkt->tcp_flags & (TCP_FIN | TCP_RST))))
@@ -215,28 +229,40 @@ static __always_inline void flow_answered(const struct flow_ref *ref, __u32 now)
 		pending_answered(ref->slot, ref->state);
 }
 
-/* A packet of the replica's. */
-static __always_inline void flow_track_replica(struct flow_ref *ref, const struct packet *pkt,
+/* A SYN-ACK. False: the flow has gone to another replica since it was found. */
+static __always_inline bool flow_take_answer(struct flow_ref *ref, const struct packet *pkt,
+					     __u32 now)
+{
+	if (SL_FLOW_PHASE(ref->state) != SL_FLOW_SYN || ref->state & SL_FLOW_ANSWERED ||
+	    bpf_ntohl(pkt->ack) != bpf_ntohl(ref->flow->isn) + 1)
+		return true;
+	if (!flow_ref_advance(ref, SL_FLOW_ANSWERED, 0) && !(ref->state & SL_FLOW_SPILLED))
+		return SL_FLOW_GENERATION(READ_ONCE(ref->flow->state)) ==
+		       SL_FLOW_GENERATION(ref->state);
+	WRITE_ONCE(ref->flow->answer, pkt->seq); /* nobody can move an answered flow */
+	flow_answered(ref, now);
+	return true;
+}
+
+/* A packet of the replica's. False: it is not this flow's any more, and must not reach the client. */
+static __always_inline bool flow_track_replica(struct flow_ref *ref, const struct packet *pkt,
 					       __u32 now)
 {
 	__u32 flags = flow_closing_flags(pkt, SL_FLOW_REPLICA_FIN, SL_FLOW_REPLICA_RST);
 
 	if (pkt->proto == IPPROTO_UDP) {
 		flow_track_answer(ref, now);
-		return;
+		return true;
 	}
 	if (flow_doubt_reset(ref, pkt, SL_FLOW_CLIENT_RST, now))
-		return;
-	/* Repeated answers to a client that says nothing are no sign of life either. */
-	if (likely(!(pkt->tcp_flags & TCP_SYN)))
-		flow_touch(ref->flow, now);
-	if (likely(!(pkt->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST))))
-		return;
-	if (pkt->tcp_flags & TCP_SYN && !(ref->state & SL_FLOW_ANSWERED)) {
-		flags |= SL_FLOW_ANSWERED;
-		flow_answered(ref, now);
-	}
+		return true;
+	if (unlikely(pkt->tcp_flags & TCP_SYN))
+		return flow_take_answer(ref, pkt, now);
+	flow_touch(ref->flow, now); /* not for a SYN-ACK: repeated, it is no sign of life */
+	if (likely(!(pkt->tcp_flags & (TCP_FIN | TCP_RST))))
+		return true;
 	flow_ref_advance(ref, flags, pkt->tcp_flags & TCP_RST ? FLOW_OVER : 0);
+	return true;
 }
 
 #endif

@@ -184,14 +184,14 @@ __noinline int client_moved(__u32 slot, __u32 generation, __u32 from, __u32 now)
 	return 1;
 }
 
-/* There is no other replica to move to. One that may still answer keeps the flow; after a refusal
- * the client is told, or waits. */
+/* There is no other replica to move to. As long as any that was asked may still answer, the flow stays;
+ * silence goes to the same one again. After a refusal by all the client is told, or waits. */
 static __always_inline int client_stays(struct __sk_buff *skb, const struct packet *pkt,
 					const struct flow_ref *ref, const struct opening *o)
 {
 	struct sl_pending *p = pending_of(ref);
-	int i = p ? pending_index(p, ref->flow->replica) : -1;
-	bool hopes = i >= 0 && p->waiting & 1u << (i & 15);
+	bool hopes = p && READ_ONCE(p->waiting) & SL_PENDING_TRIED;
+	bool refused = ref->state & SL_FLOW_REFUSED;
 
 	if (SL_FLOW_PHASE(ref->state) == SL_FLOW_PARKED) {
 		park_keep(ref->slot, ref->state, o->body.pending);
@@ -199,10 +199,12 @@ static __always_inline int client_stays(struct __sk_buff *skb, const struct pack
 	}
 	if (!hopes && o->reason == SL_DROP_FULL && park_again(ref->slot, ref->state))
 		return drop(SL_DROP_PARKED);
-	if (hopes || !(ref->state & SL_FLOW_RETRY)) {
+	if (hopes || !refused) {
+		if (p)
+			__sync_fetch_and_or(&p->waiting, SL_PENDING_REPEATED);
 		__sync_val_compare_and_swap(&ref->flow->state, ref->state,
-					    ref->state & ~(__u64)SL_FLOW_RETRY);
-		return NEXT;
+					    ref->state & ~(SL_FLOW_RETRY | SL_FLOW_REFUSED));
+		return refused ? drop(SL_DROP_AWAITS_OTHERS) : NEXT;
 	}
 	park_refused(ref->slot, ref->state);
 	flow_ref_advance(ref, 0, FLOW_OVER);
@@ -264,7 +266,7 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 	o->ifindex = skb->ifindex;
 	o->hook = hook;
 	o->replace = service && service->flags & SL_SERVICE_REPLACE;
-	o->body.reserved = sniff_flag(service, pkt->proto);
+	o->body.flags = sniff_flag(service, pkt->proto);
 	if (wish == CLIENT_GOES_ON || (vip->flags & SL_VIP_NO_NEW && wish == CLIENT_OPENS))
 		return client_unknown(skb, pkt, o->replace);
 	if (client_queues(o, service, wish) || (from == SL_NO_REPLICA && !o->body.pending))
@@ -314,6 +316,7 @@ static __always_inline bool client_moves(const struct flow_ref *ref, const struc
 {
 	return SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN && ref->flow->isn == pkt->seq &&
 	       !(ref->state & (SL_FLOW_ANSWERED | SL_FLOW_SYN_DATA | SL_FLOW_SPILLED)) &&
+	       pkt->l4_length == pkt->l4_header &&
 	       (ref->state & SL_FLOW_RETRY ||
 		flow_age(ref->flow, now) >= (__s32)(SYN_AGAIN_MS * hz / 1000));
 }

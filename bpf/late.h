@@ -38,16 +38,19 @@ static __always_inline bool late_bind(struct flow_ref *ref, struct sl_pending *p
 	union sl_snat_key left = flow_snat_key(ref->flow);
 	__u32 left_replica = ref->flow->replica;
 
-	if (__sync_val_compare_and_swap(&ref->flow->state, ref->state, next | SL_FLOW_CLAIMED) !=
-	    ref->state)
+	if (road->snat.d && !late_regain(&road->snat, ref->slot, SL_FLOW_GENERATION(next)))
 		return false;
+	if (__sync_val_compare_and_swap(&ref->flow->state, ref->state, next | SL_FLOW_CLAIMED) !=
+	    ref->state) {
+		if (road->snat.d)
+			snat_release(&road->snat, bpf_jiffies64());
+		return false;
+	}
 	ref->flow->replica = replica;
 	ref->flow->hook = road->hook;
 	ref->flow->snat_port = road->snat.d ? road->snat.port : 0;
 	ref->flow->source = road->snat.source;
 	p->generation = SL_FLOW_GENERATION(next);
-	if (road->snat.d)
-		late_regain(&road->snat, ref->slot, p->generation);
 	__sync_lock_test_and_set(&ref->flow->state, next | SL_FLOW_SYN);
 	inflight_add(left_replica, false, -1);
 	inflight_add(replica, false, 1);
@@ -74,7 +77,7 @@ static __always_inline enum late late_take(struct flow_ref *ref, const struct pa
 	struct sl_pending *p = pending_of(ref);
 	int i;
 
-	if (!p || !replica || bpf_ntohl(pkt->ack) != bpf_ntohl(ref->flow->isn) + 1 ||
+	if (!p || !replica || ref->state & SL_FLOW_SYN_DATA || bpf_ntohl(pkt->ack) != bpf_ntohl(ref->flow->isn) + 1 ||
 	    (ref->flow->hook == SL_HOOK_POD) != (road->hook == SL_HOOK_POD))
 		return LATE_FOREIGN;
 	i = pending_index(p, row);

@@ -10,6 +10,8 @@
 #include "flow.h"
 #include "pick.h"
 
+#define OPEN_TRIES 3 /* replicas: one port may be taken, or all */
+
 static __always_inline bool half_open_is_full(void)
 {
 	__u32 zero = 0;
@@ -183,7 +185,7 @@ static __always_inline enum insert_result client_try(struct opening *o, __u32 av
 	if (!client_route(body, replica, o->hook))
 		return INSERT_NO_SNAT;
 	o->reason = SL_DROP_HALF_OPEN;
-	if (half_open_is_full())
+	if (!body->state && half_open_is_full()) /* a flow that moves is half-open already */
 		return INSERT_FULL;
 	o->reason = SL_DROP_COLLISION;
 	if (client_is_taken(body))
@@ -238,15 +240,17 @@ static __always_inline void client_publish(const struct opening *o)
  * global function: verified by itself. */
 __noinline int client_open(struct opening *o)
 {
-	enum insert_result result;
+	enum insert_result result = INSERT_NOTHING;
+	__u32 avoid = 0;
 
 	if (!o)
 		return OPEN_REFUSED;
-	result = client_try(o, 0, 0);
-	if (result == INSERT_COLLISION)
-		result = client_try(o, o->body.replica + 1, 0);
-	else if (result == INSERT_NO_SNAT) /* one that needs none */
-		result = client_try(o, o->body.replica + 1, SL_REPLICA_LOCAL);
+	for (int i = 0; i < OPEN_TRIES; i++) { /* the last time, one that needs no source NAT */
+		result = client_try(o, avoid, i == OPEN_TRIES - 1 ? SL_REPLICA_LOCAL : 0);
+		if (result != INSERT_COLLISION && result != INSERT_NO_SNAT)
+			break;
+		avoid = o->body.replica + 1;
+	}
 	switch (result) {
 	case INSERT_OK:
 		if (o->body.snat_port)

@@ -54,8 +54,8 @@ static __always_inline bool pending_has_tried(__u32 pending_ref, __u32 replica)
 	return p && pending_index(p, replica) >= 0;
 }
 
-/* How long a replica has to answer a SYN: 50 ms, or three of its round trips where that is longer;
- * what the service says can only shorten it. Jiffies. */
+/* How long a replica has to answer a SYN: 50 ms, or three of its round trips where that is longer, up
+ * to 900 ms; what the service says can only shorten it. Jiffies. */
 static __always_inline __u32 pending_patience(const struct sl_service *service,
 					      const struct sl_replica *replica)
 {
@@ -64,6 +64,8 @@ static __always_inline __u32 pending_patience(const struct sl_service *service,
 
 	if (ticks < by_rtt)
 		ticks = by_rtt;
+	if (ticks > SYN_DEADLINE_MAX_MS * hz / 1000)
+		ticks = SYN_DEADLINE_MAX_MS * hz / 1000;
 	if (service->syn_deadline_ticks && ticks > service->syn_deadline_ticks)
 		ticks = service->syn_deadline_ticks;
 	return ticks ? ticks : 1;
@@ -191,13 +193,17 @@ static __always_inline void pending_heard(struct sl_pending *p, int i)
 	__sync_fetch_and_and(&p->waiting, ~(1u << (i & (SL_TRIED_MAX - 1))));
 }
 
-/* Its round trip: longer ones count at once, shorter ones by and by. */
+/* Replica number `i` of those tried answers: its round trip. Longer ones count at once, shorter ones
+ * by and by; none from a second answer, or to a SYN that was sent twice (Karn's rule, RFC 6298). */
 static __always_inline void pending_sample(const struct sl_pending *p, int i,
 					   struct sl_replica *replica, __u32 now)
 {
+	__u32 waiting = READ_ONCE(p->waiting);
 	__u32 rtt = (__u16)(now - p->begun - p->sent[i & (SL_TRIED_MAX - 1)]) * 16u;
 	__u32 known = READ_ONCE(replica->state.syn_rtt);
 
+	if (!(waiting & 1u << (i & (SL_TRIED_MAX - 1))) || waiting & SL_PENDING_REPEATED)
+		return;
 	if (rtt < known)
 		rtt = known - (known - rtt) / 8 - (known > rtt);
 	if (rtt != known)
@@ -223,10 +229,10 @@ __noinline int pending_answered(__u32 slot, __u64 state)
 		return 0;
 	pending_sample(p, i, replica, bpf_jiffies64());
 	pending_heard(p, i);
-	p->resends |= SL_PENDING_ANSWERED;
+	__sync_fetch_and_or(&p->waiting, SL_PENDING_ANSWERED);
 	if (unlikely(p->ticket))
 		line_accepted(READ_ONCE(ref.flow->pending) - 1, row);
-	if (!READ_ONCE(p->waiting)) {
+	if (!(READ_ONCE(p->waiting) & SL_PENDING_TRIED)) {
 		WRITE_ONCE(ref.flow->pending, 0);
 		pending_close(p);
 	}

@@ -19,7 +19,8 @@ static __always_inline bool retry_is_refusal(const struct flow_ref *ref, const s
 {
 	return pkt->proto == IPPROTO_TCP &&
 	       (pkt->tcp_flags & (TCP_RST | TCP_ACK | TCP_SYN)) == (TCP_RST | TCP_ACK) &&
-	       SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN && !(ref->state & SL_FLOW_ANSWERED) &&
+	       SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN &&
+	       !(ref->state & (SL_FLOW_ANSWERED | SL_FLOW_SPILLED)) &&
 	       pkt->l4_length == sizeof(struct tcphdr) &&
 	       bpf_ntohl(pkt->ack) == bpf_ntohl(ref->flow->isn) + 1;
 }
@@ -57,7 +58,7 @@ static __always_inline bool retry_book(struct __sk_buff *skb, const struct packe
 	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &replica_row);
 
 	if (!retry_says_full(skb, pkt)) {
-		eject_failure(service_row, replica_row, sl_addr_sum(&flow->key.client),
+		eject_failure(service_row, replica_row, eject_witness(&flow->key.client),
 			      FAILURE_REFUSED);
 		return false;
 	}
@@ -67,10 +68,11 @@ static __always_inline bool retry_book(struct __sk_buff *skb, const struct packe
 	return true;
 }
 
-/* Notes that the flow's next SYN is ours; 0, or -1: it has moved on meanwhile. */
-static __always_inline int retry_mark(const struct flow_ref *ref)
+/* Notes that the flow's next SYN is ours, and why (SL_FLOW_REFUSED, or 0); 0, or -1: it has moved on
+ * meanwhile. */
+static __always_inline int retry_mark(const struct flow_ref *ref, __u64 why)
 {
-	__u64 next = ref->state | SL_FLOW_RETRY;
+	__u64 next = ref->state | SL_FLOW_RETRY | why;
 
 	return __sync_val_compare_and_swap(&ref->flow->state, ref->state, next) == ref->state ? 0 :
 											       -1;
@@ -123,7 +125,8 @@ __noinline int retry_judge(struct __sk_buff *skb, const struct packet *pkt, __u3
 	if (!pkt || !ref.flow)
 		return 0;
 	ref.state = READ_ONCE(ref.flow->state);
-	if (ref.state & SL_FLOW_RETRY) /* said twice */
+	/* Said twice, perhaps on two CPUs: the first one books. */
+	if (ref.state & SL_FLOW_REFUSED || retry_mark(&ref, SL_FLOW_REFUSED))
 		return -1;
 	service_row = ref.flow->key.service;
 	replica_row = ref.flow->replica;
@@ -144,7 +147,7 @@ __noinline int retry_judge(struct __sk_buff *skb, const struct packet *pkt, __u3
 		__sync_fetch_and_add(&service_state->retries_shed, 1);
 		return 0;
 	}
-	return retry_mark(&ref) ? -1 : (int)ref.flow->pending;
+	return ref.flow->pending;
 }
 
 /* The SYN of the flow in `slot` was refused by this packet. A verdict; NOT_OURS: the client is to

@@ -19,7 +19,7 @@
 #define SNIFF_BYTES 12u   /* "HTTP/1.1 200" */
 #define SNIFF_MEAN_SHARE 8 /* of the new one in the mean: an eighth */
 
-/* The flag of a new flow of this service: handed to the table in `reserved`. */
+/* The flag of a new flow of this service: handed to the table in `flags`. */
 static __always_inline __u32 sniff_flag(const struct sl_service *service, __u8 proto)
 {
 	return service && service->flags & SL_SERVICE_SNIFF && proto == IPPROTO_TCP ?
@@ -109,14 +109,6 @@ __noinline int sniff_success(__u32 service_row, __u32 replica_row)
 	return 0;
 }
 
-/* Any hash of a client's address. */
-static __always_inline __u32 sniff_client(const struct sl_flow *flow)
-{
-	const __be32 *w = flow->key.client.w;
-
-	return w[0] ^ w[1] ^ w[2] ^ w[3];
-}
-
 /* A packet of the replica's, before it is translated. */
 static __always_inline void sniff_reply(struct __sk_buff *skb, const struct flow_ref *ref,
 					const struct packet *pkt)
@@ -129,7 +121,7 @@ static __always_inline void sniff_reply(struct __sk_buff *skb, const struct flow
 		return;
 	status = sniff_answer(skb, flow, pkt->l4_offset + pkt->l4_header);
 	if (status >= 500 && status <= 599)
-		eject_failure(flow->key.service, flow->replica, sniff_client(flow),
+		eject_failure(flow->key.service, flow->replica, eject_witness(&flow->key.client),
 			      status >= 502 && status <= 504 ? FAILURE_GATEWAY : FAILURE_5XX);
 	else if (status)
 		sniff_success(flow->key.service, flow->replica);

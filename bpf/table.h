@@ -270,7 +270,7 @@ static __always_inline bool flow_claim(const struct flow_place *place, __u32 way
 	flow->source = body->source;
 	flow->pending = body->pending;
 	__sync_lock_test_and_set(&flow->state, next | table_first_phase(body) |
-						       (body->reserved & SL_FLOW_SNIFF));
+						       (body->flags & SL_FLOW_SNIFF));
 	return true;
 }
 
@@ -347,7 +347,7 @@ static __always_inline enum insert_result table_replace(const struct flow_place 
 	return INSERT_OK;
 }
 
-/* Inserts `body`, its state SYN in a new generation, and SL_FLOW_SNIFF if body->reserved has. enum insert_result, -1 for a NULL. A
+/* Inserts `body`, its state SYN in a new generation, and SL_FLOW_SNIFF if body->flags have it. enum insert_result, -1 for a NULL. A
  * global function: verified by itself. */
 __noinline int table_insert(const struct sl_flow *body, struct insert *ret)
 {

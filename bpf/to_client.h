@@ -130,7 +130,8 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 	dst.port = ref.flow->key.port;
 	witness_payload(replica, pkt);
 	sniff_reply(skb, &ref, pkt);
-	flow_track_replica(&ref, pkt, bpf_jiffies64());
+	if (unlikely(!flow_track_replica(&ref, pkt, bpf_jiffies64())))
+		return drop(SL_DROP_LATE_ANSWER);
 	if (rewrite(skb, pkt, &src, &dst))
 		return drop(SL_DROP_CHECKSUM);
 	return bpf_redirect_neigh(entry->client_ifindex, NULL, 0, 0);
@@ -214,7 +215,8 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct packet 
 	}
 	witness_payload(replica, pkt);
 	sniff_reply(skb, &ref, pkt);
-	flow_track_replica(&ref, pkt, bpf_jiffies64());
+	if (unlikely(!flow_track_replica(&ref, pkt, bpf_jiffies64())))
+		return drop(SL_DROP_LATE_ANSWER);
 	return rewrite(skb, pkt, &src, NULL) ? drop(SL_DROP_CHECKSUM) : NEXT;
 }
 

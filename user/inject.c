@@ -10,6 +10,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "syn.h"
@@ -18,6 +19,7 @@ struct inject {
 	const struct tables *tables;
 	struct ring_buffer *ring;
 	uv_poll_t poll;
+	bool starting; /* what an earlier agent left unread is out of date */
 	uint64_t sent, stale;
 };
 
@@ -45,7 +47,7 @@ static int on_wakeup(void *context, void *data, size_t size)
 
 	if (size < sizeof(struct sl_wakeup))
 		return 0;
-	if (send_again(inject, data))
+	if (!inject->starting && send_again(inject, data))
 		inject->sent++;
 	else
 		inject->stale++;
@@ -80,6 +82,9 @@ int inject_new(uv_loop_t *loop, const struct tables *tables, struct inject **ret
 		free(inject);
 		return error;
 	}
+	inject->starting = true;
+	ring_buffer__consume(inject->ring);
+	inject->starting = false;
 	inject->poll.data = inject;
 	uv_poll_start(&inject->poll, UV_READABLE, on_readable);
 	*ret = inject;

@@ -317,6 +317,7 @@ _Static_assert(sizeof(struct sl_source) == 32, "source");
 #define SL_FLOW_REPLICA_RST 0x200ull
 #define SL_FLOW_RETRY 0x400ull  /* the next SYN is ours: it goes to an untried replica */
 #define SL_FLOW_RESET 0x800ull  /* its replica is gone: whatever the client sends is answered by RST */
+#define SL_FLOW_REFUSED 0x4000ull /* with SL_FLOW_RETRY: its replica said no */
 #define SL_FLOW_SYN_DATA 0x1000ull /* its SYN carried data: no other replica may see it */
 #define SL_FLOW_SNIFF 0x2000ull /* its service looks for HTTP status lines: see bpf/sniff.h */
 #define SL_FLOW_SPILLED 0x40ull /* lies in the spill table, outside every count */
@@ -358,7 +359,10 @@ struct sl_flow {
 	__u8 hook;        /* enum sl_hook: where replies are translated */
 	__u8 source;      /* row in sources, where snat_port is set */
 	__u32 pending;    /* row in pending + 1 while the handshake can be retried; 0: none */
-	__u32 reserved;
+	union {
+		__be32 answer; /* TCP, once answered: the replica's initial sequence number */
+		__u32 flags;   /* of a flow that is to be inserted: SL_FLOW_SNIFF */
+	};
 };
 _Static_assert(sizeof(struct sl_flow) == 64, "flow");
 
@@ -379,7 +383,10 @@ enum sl_pending_phase {
 	SL_PENDING_PARKED,  /* for a replica with room (when-full, when-none: wait) */
 };
 
-#define SL_PENDING_ANSWERED 0x80u /* in `resends`: some replica has answered */
+/* In `waiting`, above the bits of tried[]. */
+#define SL_PENDING_TRIED 0xffffu
+#define SL_PENDING_ANSWERED 0x10000u /* some replica has answered */
+#define SL_PENDING_REPEATED 0x20000u /* a SYN went to one replica twice: no answer tells a round trip */
 
 struct sl_pending {
 	__u32 phase;      /* enum sl_pending_phase */
@@ -399,9 +406,9 @@ struct sl_pending {
 	__u8 tcp_flags;   /* SYN, ECE, CWR */
 	__u8 n_options;   /* bytes */
 	__u8 n_tried;
-	__u8 resends;     /* at deadlines; and SL_PENDING_ANSWERED */
+	__u8 resends;     /* at deadlines */
 	__u16 full;       /* bit i: tried[i] said that it is at its cap */
-	__u32 waiting;    /* bit i: tried[i] has neither answered nor had its second */
+	__u32 waiting;    /* bit i: tried[i] has neither answered nor had its second; SL_PENDING_* */
 	__u8 options[SL_SYN_OPTIONS_MAX];
 	__u16 tried[SL_TRIED_MAX]; /* rows in replicas, the current one last */
 	__u16 sent[SL_TRIED_MAX];  /* jiffies after `begun` */

@@ -78,7 +78,7 @@ static void errors(struct fixture *f)
 		if (result.verdict != (rows[i].refuses ? REDIRECT : NEXT))
 			printf("  in: %s\n", rows[i].name);
 		CHECK_INT(!!(flow->state & SL_FLOW_RETRY), rows[i].refuses);
-		flow->state &= ~(__u64)SL_FLOW_RETRY;
+		flow->state &= ~(SL_FLOW_RETRY | SL_FLOW_REFUSED);
 	}
 	f->complete = complete;
 	CHECK_INT(f->replicas[0].state.connect_failures, 2);
