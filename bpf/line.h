@@ -107,9 +107,8 @@ static __always_inline __u32 line_first(struct sl_line *line, __u32 service)
 	return 0;
 }
 
-/* Calls out the first that waits, if there is one. 1: so it did. A global function: verified by
- * itself. */
-__noinline int line_call(__u32 service, __u32 now)
+/* Calls out the first that waits, if there is one. 1: so it did. */
+static __always_inline int line_call(__u32 service, __u32 now)
 {
 	struct sl_line *line = line_of(service);
 	struct sl_wakeup wakeup = {};

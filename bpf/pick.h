@@ -40,10 +40,11 @@ struct wish {
 	__u32 require; /* SL_REPLICA_* without which a replica is not wanted */
 	__u32 avoid;   /* row + 1 of a replica not wanted; 0: none */
 	__u32 pending; /* row in pending + 1: whom it tried is not wanted; 0: none */
-	__u32 calm;    /* bool: nobody who failed anyone in the last second */
-	__u32 full;    /* bool: of those tried, one said that it is full */
 	__u32 now;     /* jiffies */
-	__u32 quiet;   /* bool: a question, nobody is to be picked */
+	__u8 calm;     /* bool: nobody who failed anyone in the last second */
+	__u8 full;     /* bool: of those tried, one said that it is full */
+	__u8 quiet;    /* bool: a question, nobody is to be picked */
+	__u8 unused;   /* no more words here: before 6.4 the stacks of those who call are full */
 };
 
 /* One search: what is looked through, and the cheapest so far. */
