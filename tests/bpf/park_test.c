@@ -358,6 +358,32 @@ TEST(a_call_that_is_lost_is_made_again)
 	fixture_each(lost, NULL);
 }
 
+/* Times of a line that last moved months ago, or of a machine that has just booted. */
+static void long_ago(struct fixture *f)
+{
+	static const __u32 ages[] = {0x7fffffff, 0x80000001, 0xc0000000, 1000000};
+
+	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	parks(f, SYN("4000"));
+	f->replicas[0].state.owned = 0;
+	fixture_sweep(f);
+	call(f, 4000); /* 0, whatever the clock says */
+	for (unsigned i = 0; i < sizeof(ages) / sizeof(ages[0]); i++) {
+		f->lines[0].next = f->lines[0].offered = f->kernel->now - ages[i];
+		fixture_sweep(f);
+		call(f, 4000);
+	}
+	f->lines[0].offered = 0;
+	f->lines[0].next = f->kernel->now + 30;
+	fixture_sweep(f);
+	call(f, 0);
+}
+
+TEST(times_of_long_ago_hold_nobody)
+{
+	fixture_once(long_ago, NULL);
+}
+
 /* ---- ends -----------------------------------------------------------------------------------*/
 
 static void gives_up(struct fixture *f)
