@@ -37,11 +37,6 @@ static __always_inline void half_open_add(int n)
 		__sync_fetch_and_add(&k->half_open, n);
 }
 
-static __always_inline bool flow_is_owned(const struct sl_flow *flow)
-{
-	return flow->key.flags & SL_FLOW_OWNED;
-}
-
 /* Adds to a replica's in-flight or owned count. */
 static __always_inline void inflight_add(__u32 replica, bool owned, int n)
 {
@@ -52,12 +47,12 @@ static __always_inline void inflight_add(__u32 replica, bool owned, int n)
 }
 
 /* Books that a flow in `state` is over: called by whoever swapped it to its end. */
-static __always_inline void flow_uncount(__u64 state, __u32 replica, bool owned)
+static __always_inline void flow_uncount(__u64 state, __u32 replica)
 {
-	if (SL_FLOW_PHASE(state) == SL_FLOW_SYN && !owned)
+	if (SL_FLOW_PHASE(state) == SL_FLOW_SYN && !(state & SL_FLOW_PLACE))
 		half_open_add(-1);
 	if (SL_FLOW_PHASE(state) == SL_FLOW_SYN || SL_FLOW_PHASE(state) == SL_FLOW_OPEN)
-		inflight_add(replica, owned, -1);
+		inflight_add(replica, state & SL_FLOW_PLACE, -1);
 }
 
 /* What a packet, or its absence, means for a flow. */
@@ -86,7 +81,6 @@ __noinline int flow_advance(__u32 slot, __u64 seen, __u32 flags, __u32 news)
 	union sl_snat_key snat_key;
 	__u64 state, next;
 	__u32 replica;
-	bool owned;
 
 	for (int i = 0; flow && i < CAS_TRIES; i++) {
 		state = READ_ONCE(flow->state);
@@ -97,15 +91,14 @@ __noinline int flow_advance(__u32 slot, __u64 seen, __u32 flags, __u32 news)
 		/* Read before the swap: a finished entry may be another flow's at once. */
 		snat_key = flow_snat_key(flow);
 		replica = flow->replica;
-		owned = flow_is_owned(flow);
 		if (__sync_val_compare_and_swap(&flow->state, state, next) != state)
 			continue;
 		if (SL_FLOW_PHASE(next) == SL_FLOW_DONE) {
-			flow_uncount(state, replica, owned);
+			flow_uncount(state, replica);
 			if (snat_key.d)
 				snat_release(&snat_key, bpf_jiffies64());
 		} else if (SL_FLOW_PHASE(state) == SL_FLOW_SYN &&
-			   SL_FLOW_PHASE(next) == SL_FLOW_OPEN && !owned) {
+			   SL_FLOW_PHASE(next) == SL_FLOW_OPEN && !(state & SL_FLOW_PLACE)) {
 			half_open_add(-1);
 		}
 		return SL_FLOW_PHASE(state);
@@ -151,7 +144,7 @@ __noinline int flow_revive(__u32 slot, __u64 state)
 			snat_release(&key, flow->last_seen);
 		return 0;
 	}
-	inflight_add(flow->replica, flow_is_owned(flow), 1);
+	inflight_add(flow->replica, state & SL_FLOW_PLACE, 1);
 	return 1;
 }
 

@@ -107,9 +107,8 @@ static __always_inline __u32 line_first(struct sl_line *line, __u32 service)
 	return 0;
 }
 
-/* Calls out the first that waits, if there is one. 1: so it did. A global function: verified by
- * itself. */
-__noinline int line_call(__u32 service, __u32 now)
+/* Calls out the first that waits, if there is one. 1: so it did. */
+static __always_inline int line_call(__u32 service, __u32 now)
 {
 	struct sl_line *line = line_of(service);
 	struct sl_wakeup wakeup = {};
@@ -129,12 +128,14 @@ __noinline int line_call(__u32 service, __u32 now)
 	return 1;
 }
 
-/* Whether one of the line is on offer; after so long nobody hears of it any more. */
+/* Whether one of the line is on offer; after so long nobody hears of it any more. (Unsigned, and one
+ * tick of slack for a `now` that was read before: a line may have stood empty for half of jiffies'
+ * circle.) */
 static __always_inline bool line_is_offering(const struct sl_line *line, __u32 now)
 {
 	__u32 since = READ_ONCE(line->offered);
 
-	return since && (__s32)(now - since) <= (__s32)(LINE_OFFER_MS * hz / 1000);
+	return since && now - since + 1 <= LINE_OFFER_MS * hz / 1000 + 1;
 }
 
 /*

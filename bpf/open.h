@@ -88,7 +88,7 @@ static __always_inline void client_book(struct sl_replica *replica, const struct
 	if (SL_FLOW_PHASE(insert->replaced) == SL_FLOW_PARKED)
 		line_add(body->key.service, -1);
 	else if (insert->replaced)
-		flow_uncount(insert->replaced, insert->replaced_replica, false);
+		flow_uncount(insert->replaced, insert->replaced_replica);
 	if (insert->replaced_snat.d)
 		snat_release(&insert->replaced_snat, now);
 	half_open_add(1);
@@ -160,6 +160,9 @@ static __always_inline int client_pick(const struct sl_flow *body, __u32 avoid, 
 
 	wish.calm = p && p->n_tried == SL_TRIED_MAX - 1;
 	wish.full = p && p->full;
+	/* One that was asked may still answer: better than one that is out for good reason. */
+	wish.choosy = p && SL_FLOW_PHASE(body->state) == SL_FLOW_SYN &&
+		      !(body->state & SL_FLOW_REFUSED);
 	if (p && p->n_tried >= SL_TRIED_MAX)
 		return wish.full ? PICK_FULL : PICK_NONE;
 	return pick_replica(&wish);

@@ -94,7 +94,7 @@ __noinline int owner_admit(const struct packet *pkt, __u32 row)
 	body.last_seen = bpf_jiffies64();
 	result = table_insert(&body, &insert);
 	if (insert.replaced) /* none that is counted, unless another CPU was faster */
-		flow_uncount(insert.replaced, row, true);
+		flow_uncount(insert.replaced, row);
 	if (result == INSERT_OK)
 		return OWNER_PASSES;
 	__sync_fetch_and_add(&replica->state.owned, -1);
@@ -110,8 +110,8 @@ static __always_inline void owner_restart(struct flow_ref *ref, const struct pac
 	if (SL_FLOW_PHASE(ref->state) == SL_FLOW_OPEN && !(ref->state & FLOW_BOTH_FIN) &&
 	    flow_age(ref->flow, now) <= (__s32)(SILENT_S * hz))
 		return; /* a stray one: the replica's stack says no */
-	if (__sync_val_compare_and_swap(&ref->flow->state, ref->state, next | SL_FLOW_SYN) !=
-	    ref->state)
+	next |= SL_FLOW_PLACE | SL_FLOW_SYN;
+	if (__sync_val_compare_and_swap(&ref->flow->state, ref->state, next) != ref->state)
 		return;
 	ref->flow->isn = pkt->seq;
 	flow_touch(ref->flow, now);

@@ -102,7 +102,7 @@ __noinline int park_open(struct opening *o)
 	o->body.hook = SL_HOOK_NONE;
 	result = table_insert(&o->body, &insert);
 	if (insert.replaced)
-		flow_uncount(insert.replaced, insert.replaced_replica, false);
+		flow_uncount(insert.replaced, insert.replaced_replica);
 	if (insert.replaced_snat.d)
 		snat_release(&insert.replaced_snat, o->body.last_seen);
 	o->slot = insert.slot;

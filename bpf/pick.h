@@ -40,10 +40,12 @@ struct wish {
 	__u32 require; /* SL_REPLICA_* without which a replica is not wanted */
 	__u32 avoid;   /* row + 1 of a replica not wanted; 0: none */
 	__u32 pending; /* row in pending + 1: whom it tried is not wanted; 0: none */
-	__u32 calm;    /* bool: nobody who failed anyone in the last second */
-	__u32 full;    /* bool: of those tried, one said that it is full */
 	__u32 now;     /* jiffies */
-	__u32 quiet;   /* bool: a question, nobody is to be picked */
+	__u8 calm;     /* bool: nobody who failed anyone in the last second */
+	__u8 full;     /* bool: of those tried, one said that it is full */
+	__u8 quiet;    /* bool: a question, nobody is to be picked */
+	__u8 choosy;   /* bool: rather none than one that is ejected, suspect or down. (No more words
+			* here: before 6.4 the stacks of those who call are full) */
 };
 
 /* One search: what is looked through, and the cheapest so far. */
@@ -376,6 +378,8 @@ static __always_inline int pick_replica(struct wish *wish)
 	row = pick_below_cap(wish, (SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING) | ejected, length);
 	if (row != PICK_NONE)
 		return row;
+	if (wish->choosy)
+		return PICK_NONE;
 	row = pick_below_cap(wish, SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING, length);
 	if (row == PICK_NONE)
 		row = pick_below_cap(wish, SL_REPLICA_NOT_SERVING | SL_REPLICA_NO_ROUTE, length);

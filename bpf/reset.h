@@ -219,7 +219,7 @@ __noinline int reset_set(struct __sk_buff *skb)
 		__u64 state = READ_ONCE(set->way[i].state);
 
 		if (i < first || SL_FLOW_PHASE(state) != SL_FLOW_OPEN ||
-		    set->way[i].replica != replica || flow_is_owned(&set->way[i]))
+		    set->way[i].replica != replica || state & SL_FLOW_PLACE)
 			continue;
 		skb->cb[RESET_SLOT] = row * SL_FLOW_WAYS + i + 1;
 		step = reset_slot(skb, row * SL_FLOW_WAYS + i, state);

@@ -25,11 +25,11 @@ static __always_inline __u32 sweep_owned_service(__u32 replica)
 }
 
 /* Whether nobody looks after an owned entry any more: its replica has no cap now. */
-static __always_inline bool sweep_is_disowned(const struct sl_flow *flow)
+static __always_inline bool sweep_is_disowned(const struct sl_flow *flow, __u64 state)
 {
 	struct sl_replica *replica;
 
-	if (likely(!flow_is_owned(flow)))
+	if (likely(!(state & SL_FLOW_PLACE)))
 		return false;
 	replica = bpf_map_lookup_elem(&replicas, &flow->replica);
 	return !replica || !replica->config.max_connections;
@@ -38,7 +38,7 @@ static __always_inline bool sweep_is_disowned(const struct sl_flow *flow)
 /* After how many jiffies of silence a flow in `state` is over. */
 static __always_inline __u32 sweep_timeout(const struct sl_flow *flow, __u64 state)
 {
-	__u32 row = flow_is_owned(flow) ? sweep_owned_service(flow->replica) : flow->key.service;
+	__u32 row = state & SL_FLOW_PLACE ? sweep_owned_service(flow->replica) : flow->key.service;
 	struct sl_service *service = bpf_map_lookup_elem(&services, &row);
 	__u32 idle = service && service->idle_ticks ? service->idle_ticks : 7200 * hz;
 	__u32 closed = 0;
@@ -89,14 +89,14 @@ static __always_inline void sweep_flow(struct sl_flow *flow, __u32 slot, struct 
 		break;
 	case SL_FLOW_SYN:
 	case SL_FLOW_OPEN:
-		if (!sweep_is_disowned(flow) &&
+		if (!sweep_is_disowned(flow, state) &&
 		    (age < 0 || (__u32)age <= sweep_timeout(flow, state))) {
 			k->live_now++;
 			break;
 		}
 		before = flow_advance(slot, state, 0, FLOW_OVER);
 		/* Else it is counted already, or its sender counts it. */
-		if (before && !(state & SL_FLOW_RESET) && !flow_is_owned(flow))
+		if (before && !(state & (SL_FLOW_RESET | SL_FLOW_PLACE)))
 			count(before == SL_FLOW_SYN ? SL_COUNT_EXPIRED_SYN :
 						      SL_COUNT_EXPIRED_IDLE);
 		break;

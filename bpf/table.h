@@ -243,10 +243,12 @@ static __always_inline bool flow_is_spent(const struct sl_flow *flow, __u64 stat
 	       (reset_too || !(state & FLOW_ANY_RST));
 }
 
-/* The phase in which a flow begins: one without a replica waits for one. */
-static __always_inline __u64 table_first_phase(const struct sl_flow *body)
+/* The state in which a flow begins: one without a replica waits for one. */
+static __always_inline __u64 table_first_state(const struct sl_flow *body)
 {
-	return body->replica == SL_NO_REPLICA ? SL_FLOW_PARKED : SL_FLOW_SYN;
+	return (body->replica == SL_NO_REPLICA ? SL_FLOW_PARKED : SL_FLOW_SYN) |
+	       (body->key.flags & SL_FLOW_OWNED ? SL_FLOW_PLACE : 0) |
+	       (body->flags & SL_FLOW_SNIFF);
 }
 
 /* Takes the slot for `body`, which becomes its next generation. Under the lock of the key's first set. */
@@ -269,8 +271,7 @@ static __always_inline bool flow_claim(const struct flow_place *place, __u32 way
 	flow->hook = body->hook;
 	flow->source = body->source;
 	flow->pending = body->pending;
-	__sync_lock_test_and_set(&flow->state, next | table_first_phase(body) |
-						       (body->flags & SL_FLOW_SNIFF));
+	__sync_lock_test_and_set(&flow->state, next | table_first_state(body));
 	return true;
 }
 

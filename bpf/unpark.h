@@ -23,6 +23,14 @@ static __always_inline __u32 unpark_pause(__u32 offers)
 	return below(bpf_get_prandom_u32(), 2 * (mean < most ? mean : most) + 1);
 }
 
+/* Whether the pause before the next offer lasts; a time further off than any pause is an old one. */
+static __always_inline bool unpark_pauses(const struct sl_line *line, __u32 now)
+{
+	__u32 left = READ_ONCE(line->next) - now;
+
+	return left && left <= 2 * LINE_PAUSE_MS * hz / 1000;
+}
+
 /* One line. A global function: verified by itself. */
 __noinline int unpark_service(__u32 service, __u32 now)
 {
@@ -31,7 +39,7 @@ __noinline int unpark_service(__u32 service, __u32 now)
 	struct sl_pending *p;
 	__u32 ref, row;
 
-	if (!line || line_is_offering(line, now) || (__s32)(now - READ_ONCE(line->next)) < 0)
+	if (!line || line_is_offering(line, now) || unpark_pauses(line, now))
 		return 0;
 	if (pick_replica(&wish) < 0)
 		return 0;

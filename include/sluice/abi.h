@@ -321,6 +321,7 @@ _Static_assert(sizeof(struct sl_source) == 32, "source");
 #define SL_FLOW_SYN_DATA 0x1000ull /* its SYN carried data: no other replica may see it */
 #define SL_FLOW_SNIFF 0x2000ull /* its service looks for HTTP status lines: see bpf/sniff.h */
 #define SL_FLOW_SPILLED 0x40ull /* lies in the spill table, outside every count */
+#define SL_FLOW_PLACE 0x4000ull /* an owner's entry: as SL_FLOW_OWNED in its key */
 #define SL_FLOW_GENERATION_ONE (1ull << 32)
 
 /*

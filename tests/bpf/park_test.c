@@ -102,6 +102,16 @@ static void look(struct fixture *f)
 	fixture_sweep(f);
 }
 
+/* One beat of the timers: a whole sweep may take longer than a line waits, where all is emulated. */
+static void beat(struct fixture *f)
+{
+	unsigned char frame[64] = {};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame));
+
+	if (bpf_prog_test_run_opts(bpf_program__fd(f->skel->progs.sweep_now), &opts))
+		fixture_die("sweep_now", errno);
+}
+
 static void check_parked(struct fixture *f, unsigned n)
 {
 	CHECK_INT(f->service_states[0].parked, n);
@@ -267,7 +277,7 @@ static void order(struct fixture *f)
 	look(f);
 	call(f, 4000); /* the first is still the first */
 	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r1"));
-	fixture_sweep(f);
+	beat(f);
 	call(f, 0); /* one at a time */
 	sends(f, TO_POD, ANSWER("r1", "4000"), NEXT, VIP_ANSWER("4000"));
 	call(f, 4001); /* at once */
@@ -341,7 +351,8 @@ static void lost(struct fixture *f)
 	f->replicas[0].state.owned = 0;
 	look(f);
 	CHECK_INT(called(f, &wakeup), 4000);
-	fixture_sweep(f);
+	f->lines[0].offered = f->kernel->now;
+	beat(f);
 	CHECK_INT(called(f, &wakeup), 0);
 	f->lines[0].offered -= FIXTURE_HZ;
 	look(f);
@@ -356,6 +367,32 @@ static void lost(struct fixture *f)
 TEST(a_call_that_is_lost_is_made_again)
 {
 	fixture_each(lost, NULL);
+}
+
+/* Times of a line that last moved months ago, or of a machine that has just booted. */
+static void long_ago(struct fixture *f)
+{
+	static const __u32 ages[] = {0x7fffffff, 0x80000001, 0xc0000000, 1000000};
+
+	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	parks(f, SYN("4000"));
+	f->replicas[0].state.owned = 0;
+	fixture_sweep(f);
+	call(f, 4000); /* 0, whatever the clock says */
+	for (unsigned i = 0; i < sizeof(ages) / sizeof(ages[0]); i++) {
+		f->lines[0].next = f->lines[0].offered = f->kernel->now - ages[i];
+		fixture_sweep(f);
+		call(f, 4000);
+	}
+	f->lines[0].offered = 0;
+	f->lines[0].next = f->kernel->now + 30;
+	beat(f);
+	call(f, 0);
+}
+
+TEST(times_of_long_ago_hold_nobody)
+{
+	fixture_once(long_ago, NULL);
 }
 
 /* ---- ends -----------------------------------------------------------------------------------*/
