@@ -14,7 +14,7 @@ sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
 from case import case, check, check_equal, eventually, main  # noqa: E402
 from lab import Lab  # noqa: E402
-from manifest import App  # noqa: E402
+from manifest import App, Port  # noqa: E402
 from servers import Nginx, check_no_errors, load  # noqa: E402
 
 FOR_EVER = "3600"  # no case waits for its end
@@ -208,6 +208,25 @@ def a_service_that_is_gone_holds_nobody(shared):
                "all are gone")
     check_equal([row for row in shared.node.replicas() if row["held"]], [], "held")
     shared.app.write()
+
+
+@case
+def no_input_is_refused_for_those_that_are_held(shared):
+    """A replica stands behind seven service-ports at most, held or named."""
+    since = begin(shared, FOR_EVER)
+    shrink(shared)
+    wait_states(shared, "held", "held", "held", "held")
+    wide = App(shared.lab, "wide", 11, [Port(f"p{i}", 80 + i, 80) for i in range(7)])
+    wide.replicas = list(shared.all)
+    wide.apply()
+    eventually(lambda: [text for kind, text in events(shared)[since:]
+                        if kind == "endpoints_settled"] ==
+               ["8 endpoints left their lists: no room to keep them"], "no room is said")
+    check_equal([row for row in shared.node.replicas() if row["held"]], [], "held")
+    for port in (0, 6):
+        check_no_errors(load(shared.client, wide.target(port=port), connections=4, count=100),
+                        f"by port {port}")
+    wide.remove()
 
 
 @case

@@ -227,7 +227,9 @@ TEST(held_by_one_list_is_held)
 	CHECK(*flags & SL_REPLICA_HELD);
 	CHECK_INT(apply(&f, services, 0, NULL, 0), 0);
 	CHECK(!(*flags & SL_REPLICA_HELD) && *flags & SL_REPLICA_NOT_SERVING);
-	CHECK_INT(reconcile_service(f.reconcile, &services[1]), -ENOENT);
+	CHECK_INT(reconcile_service(f.reconcile, &services[0]), 0);
+	services[0] = service("default/other", NULL, NULL);
+	CHECK_INT(reconcile_service(f.reconcile, &services[0]), -ENOENT);
 	end(&f);
 }
 
