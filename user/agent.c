@@ -20,6 +20,7 @@
 #define WARMUP_MS 100
 #define FOLLOW_MS 100 /* what the programs wrote into the event ring becomes lines of the log */
 #define JUDGE_MS 1000
+#define HOLD_MS 100
 
 static void on_signal(uv_signal_t *handle, int number)
 {
@@ -115,9 +116,10 @@ static void start_clocks(struct agent *agent)
 	uv_timer_init(&agent->loop, &agent->panic_check);
 	uv_timer_init(&agent->loop, &agent->follow);
 	uv_timer_init(&agent->loop, &agent->judge);
+	uv_timer_init(&agent->loop, &agent->hold);
 	agent->sigterm.data = agent->sigint.data = agent;
 	agent->heartbeat.data = agent->reclaim.data = agent->panic_check.data = agent;
-	agent->warmup.data = agent;
+	agent->warmup.data = agent->hold.data = agent;
 	agent->follow.data = agent->judge.data = agent;
 	uv_signal_start(&agent->sigterm, on_signal, SIGTERM);
 	uv_signal_start(&agent->sigint, on_signal, SIGINT);
@@ -126,6 +128,7 @@ static void start_clocks(struct agent *agent)
 	uv_timer_start(&agent->warmup, on_warmup, WARMUP_MS, WARMUP_MS);
 	uv_timer_start(&agent->follow, on_follow, FOLLOW_MS, FOLLOW_MS);
 	uv_timer_start(&agent->judge, on_judge, JUDGE_MS, JUDGE_MS);
+	uv_timer_start(&agent->hold, agent_on_hold, HOLD_MS, HOLD_MS);
 }
 
 static int start_datapath(struct agent *agent)

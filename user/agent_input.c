@@ -66,21 +66,17 @@ static void keep_verdicts(struct agent *agent, const struct verdicts *verdicts)
 	}
 }
 
-/* Brings the model in force into the maps and probes. 0, or -errno: said why. */
-static int apply(struct agent *agent)
+int agent_apply(struct agent *agent, struct diag *diag)
 {
 	const union sl_addr *addresses;
-	struct diag diag = {};
 	size_t n;
 	int error;
 
 	addresses = route_addresses(agent->route, &n);
-	error = reconcile_apply(agent->reconcile, agent->model, addresses, n, diag.reason,
-				sizeof(diag.reason));
-	if (error) {
-		refuse(agent, &diag);
+	error = reconcile_apply(agent->reconcile, agent->model, addresses, n, diag->reason,
+				sizeof(diag->reason));
+	if (error)
 		return error;
-	}
 	agent_attach_routed(agent);
 	if (agent_sync_probes(agent))
 		log_error("out of memory: some replicas are not probed; restart sluiced");
@@ -89,6 +85,50 @@ static int apply(struct agent *agent)
 		uv_timer_again(&agent->reclaim);
 	if (!uv_is_active((uv_handle_t *)&agent->warmup))
 		uv_timer_again(&agent->warmup);
+	return 0;
+}
+
+/* The same. 0, or -errno: said why. */
+static int apply(struct agent *agent)
+{
+	struct diag diag = {};
+	int error = agent_apply(agent, &diag);
+
+	if (error)
+		refuse(agent, &diag);
+	return error;
+}
+
+/* A model that comes into force, with who is held in it; without them if there is no room for both.
+ * 0, or -errno: said why. */
+static int apply_held(struct agent *agent, struct model *model)
+{
+	struct sl_event event = {.kind = SL_EVENT_ENDPOINTS_SETTLED};
+	struct hold_changes changes = {};
+	struct diag diag = {};
+	size_t dropped = 0;
+	int error = agent_hold_carry(agent, model, &changes);
+
+	agent->model = model;
+	if (error)
+		snprintf(diag.reason, sizeof(diag.reason), "out of memory");
+	error = error ?: agent_apply(agent, &diag);
+	if (error == -ENOSPC)
+		dropped = hold_drop(model);
+	if (dropped) {
+		hold_changes_done(&changes);
+		diag = (struct diag){};
+		error = agent_apply(agent, &diag);
+	}
+	if (error) {
+		hold_changes_done(&changes);
+		refuse(agent, &diag);
+		return error;
+	}
+	if (dropped)
+		events_add(&agent->events, &event,
+			   "%zu endpoints left their lists: no room to keep them", dropped);
+	agent_hold_begin(agent, &changes);
 	return 0;
 }
 
@@ -102,8 +142,7 @@ static int apply_input(struct agent *agent, struct model *model)
 	size_t replicas = 0;
 	int error;
 
-	agent->model = model;
-	error = apply(agent);
+	error = apply_held(agent, model);
 	if (error) {
 		refused = agent->last_refused;
 		agent->model = before;

@@ -2,7 +2,8 @@
 /*
  * Inside the agent: its state, on agent_run()'s stack, and what its files
  * share. agent.c starts, stops and keeps time; agent_input.c takes in models,
- * links and routes; agent_health.c deals with probes, health and panic.
+ * links and routes; agent_hold.c keeps replicas whose absence from a list is
+ * doubted; agent_health.c deals with probes, health and panic.
  */
 #ifndef SLUICE_AGENT_STATE_H
 #define SLUICE_AGENT_STATE_H
@@ -12,6 +13,7 @@
 #include "agent.h"
 #include "discover_file.h"
 #include "facts.h"
+#include "hold.h"
 #include "http.h"
 #include "inject.h"
 #include "maps.h"
@@ -26,7 +28,7 @@ struct agent {
 	const struct agent_options *options;
 	uv_loop_t loop;
 	uv_signal_t sigterm, sigint;
-	uv_timer_t heartbeat, reclaim, warmup, panic_check, follow, judge;
+	uv_timer_t heartbeat, reclaim, warmup, panic_check, follow, judge, hold;
 	struct policy_options policy;
 	struct datapath *datapath;
 	struct events events;
@@ -42,6 +44,7 @@ struct agent {
 	struct http *http;
 	struct facts facts;
 	struct model *model;        /* in force; NULL before the first */
+	bool stale;                 /* the maps have replicas that it holds no longer */
 	struct verdicts ignored;    /* of the input in force */
 	struct diag last_refused;
 	bool frozen;                /* as last said in the log */
@@ -57,6 +60,16 @@ void agent_on_route(void *context, enum route_change change, const struct route_
 void agent_path(void *context, const union sl_addr *to, struct reconcile_path *ret);
 /* Attaches the default route's interface and the devices that replicas are routed over. */
 void agent_attach_routed(struct agent *agent);
+
+/* Brings the model in force into the maps and probes. 0, or -errno with the reason in *diag. */
+int agent_apply(struct agent *agent, struct diag *diag);
+
+/* agent_hold.c */
+/* A model that is to be in force gets who is held. 0, or -ENOMEM. */
+int agent_hold_carry(struct agent *agent, struct model *fresh, struct hold_changes *ret);
+/* It is in force: says so, and looks at them from now on. Frees *changes. */
+void agent_hold_begin(struct agent *agent, struct hold_changes *changes);
+void agent_on_hold(uv_timer_t *timer);
 
 /* agent_failure.c: see agent_failure.h */
 struct failures;

@@ -125,7 +125,8 @@ static void replica_format(const struct sl_event *event, char *buf, size_t len)
 static void log_write(const struct events *events, const struct sl_event *event, const char *text)
 {
 	bool loud = event->kind == SL_EVENT_PANIC || event->kind == SL_EVENT_CONFIG_REFUSED ||
-		    event->kind == SL_EVENT_DOUBT || event->kind == SL_EVENT_FREEZE;
+		    event->kind == SL_EVENT_DOUBT || event->kind == SL_EVENT_FREEZE ||
+		    event->kind == SL_EVENT_ENDPOINTS_DOUBTED;
 	const char *kind = event->kind < SL_EVENT_MAX ? event_names[event->kind] : "event";
 	char service[SL_NAME_LEN + 80], replica[ADDR_PORT_STR_LEN + 1];
 	bool named = event->kind == SL_EVENT_SERVICE_ADD || event->kind == SL_EVENT_SERVICE_DEL;

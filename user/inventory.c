@@ -162,6 +162,7 @@ static int replica_add(struct inventory *inventory, const struct maps *maps, uin
 	inventory->n_replicas++;
 	of->n_replicas++;
 	of->states[replica->state]++;
+	of->held += !!(config->flags & SL_REPLICA_HELD);
 	of->inflight += replica->copy.state.inflight;
 	return 0;
 }

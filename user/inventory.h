@@ -18,6 +18,7 @@ struct inventory_service {
 	uint32_t load_ttl_ms;
 	uint32_t n_replicas;
 	uint32_t states[SL_STATE_MAX]; /* replicas in each */
+	uint32_t held;                 /* replicas that stay although their list lacks them */
 	uint64_t inflight;             /* of its replicas, whichever service the flows came by */
 	struct sl_first_byte first_byte; /* of all its variants */
 	uint32_t parked;               /* SYNs that wait, of all its variants */

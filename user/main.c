@@ -25,6 +25,8 @@
 #define SNAT_PORT_MAX 29999
 #define NODE_PORT_MIN 30000 /* kube-apiserver --service-node-port-range */
 #define NODE_PORT_MAX 32767
+#define ENDPOINT_HOLD_S 60
+#define ENDPOINT_HOLD_MAX_S 86400
 #define EXIT_USAGE 2
 
 static const char usage[] =
@@ -42,6 +44,8 @@ static const char usage[] =
 	"  --node-name NAME           as in nodeName of endpoints (default: the host's name)\n"
 	"  --peers N                  agents in the cluster: remote replicas are probed N times as\n"
 	"                             seldom (default: the nodes that the manifests name)\n"
+	"  --endpoint-hold SECONDS    how long endpoints stay when most leave their list at once\n"
+	"                             (default: 60; 0: the list is believed at once)\n"
 	"  --snat-ports MIN-MAX       source ports towards remote replicas (default: 1024-29999)\n"
 	"  --allow-external-ips CIDR,...   ranges in which externalIPs are served (default: none)\n"
 	"  --log-level error|warn|info|debug    --log-format text|json\n"
@@ -56,7 +60,7 @@ static const char usage[] =
 	"      sluice replica show      once it runs\n";
 
 enum option_id { OPT_MANIFESTS = 256, OPT_PODS, OPT_UPLINKS, OPT_BPFFS, OPT_LISTEN, OPT_NODE_NAME,
-		 OPT_PEERS, OPT_SNAT, OPT_EXTERNAL, OPT_LOG_LEVEL, OPT_LOG_FORMAT, OPT_UNLOAD,
+		 OPT_PEERS, OPT_HOLD, OPT_SNAT, OPT_EXTERNAL, OPT_LOG_LEVEL, OPT_LOG_FORMAT, OPT_UNLOAD,
 		 OPT_VERSION, OPT_HELP, OPT_NOT_YET };
 
 static const struct option long_options[] = {
@@ -67,6 +71,7 @@ static const struct option long_options[] = {
 	{"listen", required_argument, NULL, OPT_LISTEN},
 	{"node-name", required_argument, NULL, OPT_NODE_NAME},
 	{"peers", required_argument, NULL, OPT_PEERS},
+	{"endpoint-hold", required_argument, NULL, OPT_HOLD},
 	{"snat-ports", required_argument, NULL, OPT_SNAT},
 	{"allow-external-ips", required_argument, NULL, OPT_EXTERNAL},
 	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
@@ -112,6 +117,16 @@ static int parse_snat_ports(const char *text, struct datapath_options *ret)
 		return -EINVAL;
 	ret->snat_port_min = min;
 	ret->snat_port_max = max;
+	return 0;
+}
+
+static int parse_hold(const char *text, struct agent_options *ret)
+{
+	unsigned long seconds;
+
+	if (parse_number(text, ENDPOINT_HOLD_MAX_S, &seconds))
+		return complain("--endpoint-hold", text, "must be seconds, 0 to 86400");
+	ret->hold_s = seconds;
 	return 0;
 }
 
@@ -165,6 +180,8 @@ static int take_option(int id, const char *name, struct settings *s)
 			return complain("--peers", optarg, "must be a number from 1");
 		s->agent.peers = number;
 		return 0;
+	case OPT_HOLD:
+		return parse_hold(optarg, &s->agent);
 	case OPT_SNAT:
 		return parse_snat_ports(optarg, &s->agent.datapath) ?
 			       complain("--snat-ports", optarg, "must be MIN-MAX, as in 1024-29999") :
@@ -298,6 +315,7 @@ int main(int argc, char **argv)
 {
 	struct settings s = {
 		.agent = {.listen = DEFAULT_LISTEN,
+			  .hold_s = ENDPOINT_HOLD_S,
 			  .datapath = {.bpffs = MAPS_DEFAULT_BPFFS,
 				       .snat_port_min = SNAT_PORT_MIN,
 				       .snat_port_max = SNAT_PORT_MAX},

@@ -143,6 +143,11 @@ static uint64_t service_parked_total(const struct row *row)
 	return row->service->parked_total;
 }
 
+static uint64_t service_held(const struct row *row)
+{
+	return row->service->held;
+}
+
 static uint64_t probe_sent(const struct row *row)
 {
 	return row->health->sent;
@@ -169,6 +174,9 @@ static const struct family service_families[] = {
 	 service_parked},
 	{"sluice_parked_syns_total", "counter", "Connects that ever waited.",
 	 service_parked_total},
+	{"sluice_replicas_held", "gauge",
+	 "Replicas that stay for a while although a list lacks them: so many left it at once.",
+	 service_held},
 };
 
 static const struct family replica_families[] = {

@@ -1,11 +1,77 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The end of a desired state: frees what policy built. A model is plain data;
- * policy_compile() makes it, reconcile and probe read it.
+ * What any holder of a desired state needs: the orders of its rows, copies of
+ * them, and their end. A model is plain data; policy_compile() makes it, hold
+ * adds to it, reconcile and probe read it.
  */
 #include "model.h"
 
+#include <arpa/inet.h>
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+
+int model_service_compare(const void *a, const void *b)
+{
+	const struct model_service *x = a, *y = b;
+	int order = strcmp(x->name, y->name);
+
+	order = order ? order : strcmp(x->port_name, y->port_name);
+	order = order ? order : (int)x->external - (int)y->external;
+	return order ? order : (int)x->ipv6 - (int)y->ipv6;
+}
+
+int model_replica_compare(const void *a, const void *b)
+{
+	const struct model_replica *x = a, *y = b;
+	int order = memcmp(&x->addr, &y->addr, sizeof(x->addr));
+
+	return order ? order : (int)ntohs(x->port) - (int)ntohs(y->port);
+}
+
+/* ---- copies -----------------------------------------------------------------------------*/
+
+static int copy_text(const char *from, char **ret)
+{
+	*ret = from ? strdup(from) : NULL;
+	return from && !*ret ? -ENOMEM : 0;
+}
+
+int model_probe_copy(const struct model_probe *from, struct model_probe *to)
+{
+	*to = *from;
+	to->headers = NULL;
+	to->n_headers = 0;
+	to->path = to->host = to->grpc_service = NULL;
+	if (copy_text(from->path, &to->path) || copy_text(from->host, &to->host) ||
+	    copy_text(from->grpc_service, &to->grpc_service))
+		return -ENOMEM;
+	if (!from->n_headers)
+		return 0;
+	to->headers = calloc(from->n_headers, sizeof(*to->headers));
+	if (!to->headers)
+		return -ENOMEM;
+	for (size_t i = 0; i < from->n_headers; i++) {
+		to->n_headers++;
+		if (copy_text(from->headers[i].name, &to->headers[i].name) ||
+		    copy_text(from->headers[i].value, &to->headers[i].value))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int model_replica_copy(const struct model_replica *from, struct model_replica *to)
+{
+	*to = *from;
+	to->pod = to->pod_uid = to->node = to->zone = NULL;
+	to->probe = (struct model_probe){};
+	if (copy_text(from->pod, &to->pod) || copy_text(from->pod_uid, &to->pod_uid) ||
+	    copy_text(from->node, &to->node) || copy_text(from->zone, &to->zone))
+		return -ENOMEM;
+	return model_probe_copy(&from->probe, &to->probe);
+}
+
+/* ---- ends -------------------------------------------------------------------------------*/
 
 static void probe_done(struct model_probe *probe)
 {

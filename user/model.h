@@ -3,13 +3,14 @@
  * The desired state: what discovery and policy found that the datapath should
  * do, in Sluice's own terms and with all Kubernetes detail resolved. Pure data,
  * built whole by policy_compile(), compared and applied by reconcile, probed by
- * probe. A model is never changed once built.
+ * probe. Once built it is changed by hold (hold.h) alone.
  */
 #ifndef SLUICE_MODEL_H
 #define SLUICE_MODEL_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <sluice/abi.h>
 
@@ -67,6 +68,7 @@ struct model_replica {
 	bool serving;      /* conditions.serving, or ready where serving is absent */
 	bool ready;        /* conditions.ready; absent means true */
 	bool terminating;
+	uint64_t held_until_ns; /* CLOCK_MONOTONIC: its list lacks it, and is doubted so long; 0: named */
 	unsigned max_connections; /* 0: no cap */
 	char *pod;         /* namespace/name; NULL when targetRef names none */
 	char *pod_uid;     /* its metadata.uid, by which its cgroup is found; NULL when absent */
@@ -113,6 +115,7 @@ struct model_service {
 	__u8 proto;
 	bool external;     /* the variant for outside clients */
 	bool ipv6;         /* family of every VIP and replica */
+	bool local;        /* replicas of this node alone, by a traffic policy `Local` */
 	bool replace;      /* service-proxy-name: sluice; else overlay */
 	unsigned idle_timeout_ms;  /* TCP established / UDP answered */
 	struct model_outlier outlier;
@@ -124,7 +127,7 @@ struct model_service {
 	unsigned reset_after_ms;   /* second witness: no payload for so long; default 10000 */
 	struct model_vip *vips;
 	size_t n_vips;
-	struct model_replica *replicas; /* no two with the same address:port */
+	struct model_replica *replicas; /* by address, port: no two equal */
 	size_t n_replicas;
 };
 
@@ -132,6 +135,14 @@ struct model {
 	struct model_service *services; /* by name, port_name, external, ipv6: no two equal */
 	size_t n_services;
 };
+
+/* Their orders, for qsort() and bsearch(). */
+int model_service_compare(const void *a, const void *b);
+int model_replica_compare(const void *a, const void *b);
+
+/* Deep copies. 0, or -ENOMEM with what the done function can free. */
+int model_probe_copy(const struct model_probe *from, struct model_probe *to);
+int model_replica_copy(const struct model_replica *from, struct model_replica *to);
 
 /* Free what the row owns, not the row itself. */
 void model_replica_done(struct model_replica *replica);

@@ -125,6 +125,7 @@ static int add_variant(struct policy *policy, const struct object_service *servi
 	if (err)
 		return err;
 	row->ipv6 = ipv6;
+	row->local = local;
 	return policy_collect_replicas(policy, service, port, ipv6, local, &row->replicas,
 				       &row->n_replicas);
 }
@@ -226,16 +227,6 @@ static int build(struct policy *policy)
 	return err;
 }
 
-static int compare_services(const void *a, const void *b)
-{
-	const struct model_service *x = a, *y = b;
-	int order = strcmp(x->name, y->name);
-
-	order = order ? order : strcmp(x->port_name, y->port_name);
-	order = order ? order : (int)x->external - (int)y->external;
-	return order ? order : (int)x->ipv6 - (int)y->ipv6;
-}
-
 int policy_compile(const struct objects *objects, const struct policy_options *options,
 		   struct verdicts *verdicts, struct model **ret, struct diag *diag)
 {
@@ -256,7 +247,7 @@ int policy_compile(const struct objects *objects, const struct policy_options *o
 	if (!err) {
 		if (policy.model->n_services)
 			qsort(policy.model->services, policy.model->n_services,
-			      sizeof(struct model_service), compare_services);
+			      sizeof(struct model_service), model_service_compare);
 		*ret = policy.model;
 		policy.model = NULL;
 	}

@@ -49,30 +49,6 @@ static int copy_text(const char *from, char **ret)
 	return from && !*ret ? -ENOMEM : 0;
 }
 
-/* Deep; a failure leaves what model_replica_done() can free. */
-static int copy_probe(const struct model_probe *from, struct model_probe *to)
-{
-	*to = *from;
-	to->headers = NULL;
-	to->n_headers = 0;
-	to->path = to->host = to->grpc_service = NULL;
-	if (copy_text(from->path, &to->path) || copy_text(from->host, &to->host) ||
-	    copy_text(from->grpc_service, &to->grpc_service))
-		return -ENOMEM;
-	if (!from->n_headers)
-		return 0;
-	to->headers = calloc(from->n_headers, sizeof(*to->headers));
-	if (!to->headers)
-		return -ENOMEM;
-	for (size_t i = 0; i < from->n_headers; i++) {
-		to->n_headers++;
-		if (copy_text(from->headers[i].name, &to->headers[i].name) ||
-		    copy_text(from->headers[i].value, &to->headers[i].value))
-			return -ENOMEM;
-	}
-	return 0;
-}
-
 static int set_probe(const struct object_service *service, const struct object_pod *pod,
 		     struct model_replica *replica)
 {
@@ -94,7 +70,7 @@ static int set_probe(const struct object_service *service, const struct object_p
 		probe.interval_ms = service->object.probe_interval_ms;
 	if (pod && pod->object.probe_interval_ms)
 		probe.interval_ms = pod->object.probe_interval_ms;
-	return copy_probe(&probe, &replica->probe);
+	return model_probe_copy(&probe, &replica->probe);
 }
 
 static int copy_pod_name(const struct object_endpoint *endpoint, char **ret)

@@ -55,6 +55,9 @@ bool reconcile_warm(struct reconcile *reconcile);
 int64_t reconcile_find_replica(const struct reconcile *reconcile, const union sl_addr *addr,
 			       __be16 port, __u8 proto);
 
+/* Row of a service-port, or -ENOENT. */
+int64_t reconcile_service(const struct reconcile *reconcile, const struct model_service *service);
+
 /* Whether rows wait to be freed. */
 bool reconcile_has_retired(const struct reconcile *reconcile);
 

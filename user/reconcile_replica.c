@@ -202,6 +202,8 @@ static __u16 model_flags(const struct model_replica *replica)
 		flags |= SL_REPLICA_NOT_SERVING;
 	if (replica->terminating)
 		flags |= SL_REPLICA_DRAINING;
+	if (replica->held_until_ns)
+		flags |= SL_REPLICA_HELD;
 	return flags;
 }
 
@@ -272,6 +274,7 @@ int64_t reconcile_replica(struct reconcile *r, const struct model_replica *repli
 {
 	int64_t row = reconcile_find_replica(r, &replica->addr, replica->port, replica->proto);
 	struct sl_replica_config *config;
+	__u16 held = 0;
 	int error;
 
 	if (row < 0) {
@@ -292,11 +295,13 @@ int64_t reconcile_replica(struct reconcile *r, const struct model_replica *repli
 	}
 	reconcile_warm_rules(r, row, &r->services.row[service].wanted->warmup,
 			     !r->replicas.row[row].seen);
+	if (r->replicas.row[row].seen) /* by another service-port that has it */
+		held = config->flags & SL_REPLICA_HELD;
 	r->replicas.row[row].seen = true;
 	set_flags(r, row,
 		  (config->flags & (HEALTH | SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE |
 				    SL_REPLICA_WARMING | SL_REPLICA_HAS_LOAD)) |
-			  model_flags(replica),
+			  model_flags(replica) | held,
 		  replica->terminating ? "terminating" : "EndpointSlice");
 	write_name(r, row, replica);
 	return row;
@@ -307,6 +312,7 @@ void reconcile_retire_replica(struct reconcile *r, __u32 row)
 	struct sl_replica_config *config = &r->tables->replicas[row].config;
 
 	rows_retire(&r->replicas, row, true);
-	__atomic_store_n(&config->flags, config->flags | SL_REPLICA_NOT_SERVING, __ATOMIC_RELEASE);
+	__atomic_store_n(&config->flags, (config->flags & ~SL_REPLICA_HELD) | SL_REPLICA_NOT_SERVING,
+			 __ATOMIC_RELEASE);
 	replica_event(r, SL_EVENT_REPLICA_DEL, row, "no service has it any more");
 }

@@ -63,6 +63,13 @@ int64_t reconcile_find_service(const struct reconcile *r, uint64_t hash)
 	return -ENOENT;
 }
 
+int64_t reconcile_service(const struct reconcile *r, const struct model_service *service)
+{
+	struct sl_service_name name;
+
+	return reconcile_find_service(r, reconcile_name(service, &name));
+}
+
 int rows_init(struct rows *rows, __u32 n)
 {
 	rows->n = n;

@@ -120,6 +120,7 @@ static json_t *replica_of(const struct inventory_replica *replica)
 	set_u64(json, "port", ntohs(config->port));
 	set_text(json, "pod", replica->pod);
 	set_text(json, "state", state_names[replica->state]);
+	set_bool(json, "held", config->flags & SL_REPLICA_HELD);
 	set_u64(json, "weight", config->weight);
 	set_u64(json, "inflight", state->inflight);
 	set_u64(json, "owned", state->owned);

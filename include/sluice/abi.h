@@ -191,6 +191,7 @@ _Static_assert(sizeof(struct sl_member) == 16, "member");
 #define SL_REPLICA_WARMING 0x20u
 #define SL_REPLICA_LOCAL 0x40u       /* behind a pod interface of this node, or their bridge */
 #define SL_REPLICA_NO_ROUTE 0x100u   /* there is no way to it */
+#define SL_REPLICA_HELD 0x200u       /* a list that lacks it is doubted, and it stays for a while */
 #define SL_REPLICA_HAS_LOAD 0x80u    /* load, inflight_at_report and report_ns are valid */
 /* Any of these keeps a replica out of the first choice. */
 #define SL_REPLICA_UNFIT                                                                           \

@@ -69,7 +69,9 @@
 	X(SL_EVENT_DOUBT, "doubt", "many fail at once, or we ran late: this round is void")        \
 	X(SL_EVENT_FREEZE, "freeze", "ejections and resets are off until a time, or on again")     \
 	X(SL_EVENT_ATTACH, "attach", "programs attached to an interface")                          \
-	X(SL_EVENT_DETACH, "detach", "programs left an interface")
+	X(SL_EVENT_DETACH, "detach", "programs left an interface")                                 \
+	X(SL_EVENT_ENDPOINTS_DOUBTED, "endpoints_doubted", "many left a list at once, and stay (value: how many)") \
+	X(SL_EVENT_ENDPOINTS_SETTLED, "endpoints_settled", "what became of those that stayed (value: stay still)")
 
 /* Why a replica is ejected; the names go into the text of events: "5 of 5 ...". */
 #define SL_EJECT_CAUSES(X)                                                                         \

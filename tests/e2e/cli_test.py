@@ -126,6 +126,7 @@ def replicas_are_unique_rows(shared):
                  one["ejections"], one["retries"]), (1, 0, 7, 2, 1, 4), "numbers")
     check_equal((one["max_connections"], one["full"], one["last_good_probe_s"],
                  one["ejected_s"], one["warming_percent"]), (64, 9, 2, None, None), "policy")
+    check_equal((one["held"], rows["10.244.0.5"]["held"]), (True, False), "held")
     check_equal(rows["10.244.0.5"]["max_connections"], None, "no cap")
     check_equal((one["pod"], one["node"], one["local"]), ("default/llm-b", "node2", False), "place")
     check_equal(rows["10.244.0.5"]["state"], "ready", "state")

@@ -45,6 +45,10 @@ class Node(Space):
 
     # ---- the agent -----------------------------------------------------------------
     def start_sluiced(self, *options, env=None, ready=True):
+        """Lists of endpoints are believed at once unless `options` hold them: cases shorten
+        them and look what happens."""
+        if "--endpoint-hold" not in options:
+            options = ("--endpoint-hold", "0", *options)
         self.agent = self.spawn(
             built("sluiced"), "--manifests", self.lab.manifests.dir, "--bpffs", self.bpffs,
             "--listen", LISTEN, "--node-name", self.name, "--pod-interfaces", "veth*",

@@ -281,7 +281,8 @@ static inline void pinned_fill_objects(struct pinned *p)
 	pinned_replica(p, 0, "fd00:244::8", IPPROTO_UDP, SL_REPLICA_PROBE_DOWN | SL_REPLICA_HAS_LOAD,
 		       "", "");
 	pinned_replica(p, 1, "fd00:244::7", IPPROTO_UDP, SL_REPLICA_HAS_LOAD, "prod/embed-0", "node2");
-	pinned_replica(p, 5, "10.244.1.5", IPPROTO_TCP, SL_REPLICA_SUSPECT, "default/llm-b", "node2");
+	pinned_replica(p, 5, "10.244.1.5", IPPROTO_TCP, SL_REPLICA_SUSPECT | SL_REPLICA_HELD,
+		       "default/llm-b", "node2");
 	pinned_replica(p, 6, "10.244.0.5", IPPROTO_TCP, SL_REPLICA_LOCAL, "default/llm-a", "node1");
 	p->replicas[0].config.load = 256;
 	p->replicas[0].config.report_ns = now_ns - 3600000000000ull;

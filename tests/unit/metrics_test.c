@@ -91,6 +91,7 @@ static bool example(struct fake_maps *fake)
 	replica->config.report_ns = now_ns(CLOCK_MONOTONIC);
 	replica->config.weight = 250;
 	fake->replicas[5].config.flags |= SL_REPLICA_SUSPECT;
+	fake->replicas[7].config.flags |= SL_REPLICA_HELD;
 	fake->replicas[5].state.inflight = 2;
 	fake->replicas[7].config.flags |= SL_REPLICA_PROBE_DOWN;
 	fake->kernel =
@@ -154,6 +155,8 @@ TEST(services)
 	CHECK_LINE(text, "sluice_parked_syns_total{service=\"default/llm\",port=\"http\"} 70");
 	CHECK_LINE(text, "sluice_service_panic{service=\"default/llm\",port=\"http\"} 0");
 	CHECK_LINE(text, "sluice_service_panic{service=\"ml/embed\",port=\"8080\"} 1");
+	CHECK_LINE(text, "sluice_replicas_held{service=\"default/llm\",port=\"http\"} 0");
+	CHECK_LINE(text, "sluice_replicas_held{service=\"ml/embed\",port=\"8080\"} 1");
 	CHECK_LINE(text, "sluice_service_replicas"
 			 "{service=\"default/llm\",port=\"http\",state=\"ready\"} 1");
 	CHECK_LINE(text, "sluice_service_replicas"

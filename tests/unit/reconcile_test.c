@@ -198,6 +198,41 @@ TEST(a_replica_moves_on_to_other_services)
 	end(&f);
 }
 
+/* Whichever of the service-ports that have it is applied last. */
+TEST(held_by_one_list_is_held)
+{
+	struct model_replica named = {.addr = address("10.1.0.1"), .port = htons(8000),
+				      .proto = IPPROTO_TCP, .weight = 100, .serving = true};
+	struct model_replica held = named;
+	struct model_service services[2];
+	const __u16 *flags;
+	struct fixture f;
+
+	if (!begin(&f))
+		SKIP(NEEDS_ROOT);
+	held.held_until_ns = 1;
+	flags = &f.tables.replicas[0].config.flags;
+	for (int held_at = 0; held_at < 2; held_at++) {
+		services[0] = service("default/s0", NULL, held_at ? &named : &held);
+		services[1] = service("default/s1", NULL, held_at ? &held : &named);
+		CHECK_INT(apply(&f, services, 2, NULL, 0), 0);
+		CHECK(*flags & SL_REPLICA_HELD);
+		CHECK(!(*flags & SL_REPLICA_NOT_SERVING));
+		services[held_at] = service("default/s", NULL, &named);
+		CHECK_INT(apply(&f, services, 2, NULL, 0), 0);
+		CHECK(!(*flags & SL_REPLICA_HELD));
+	}
+	services[0] = service("default/s0", NULL, &held);
+	CHECK_INT(apply(&f, services, 1, NULL, 0), 0);
+	CHECK(*flags & SL_REPLICA_HELD);
+	CHECK_INT(apply(&f, services, 0, NULL, 0), 0);
+	CHECK(!(*flags & SL_REPLICA_HELD) && *flags & SL_REPLICA_NOT_SERVING);
+	CHECK_INT(reconcile_service(f.reconcile, &services[0]), 0);
+	services[0] = service("default/other", NULL, NULL);
+	CHECK_INT(reconcile_service(f.reconcile, &services[0]), -ENOENT);
+	end(&f);
+}
+
 TEST(events_of_one_service_are_not_the_next_ones)
 {
 	struct model_service alpha = service("default/alpha", NULL, NULL);

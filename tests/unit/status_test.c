@@ -134,6 +134,7 @@ static void example(struct fake_maps *fake)
 	fake->services[0].load_ttl_ms = 1u << 30;
 	fake_replica(fake, 0, "10.0.0.1:8000", "default/llm-0", 0, -1);
 	fake_replica(fake, 1, "[fd00::2]:8001", NULL, 0, 2);
+	fake->replicas[0].config.flags |= SL_REPLICA_HELD;
 	fake->replicas[0].state.inflight = 4;
 	fake->replicas[0].state.picks = 1ull << 40;
 	fake->replicas[0].config.flags |= SL_REPLICA_HAS_LOAD;
@@ -179,11 +180,13 @@ TEST(services_and_replicas)
 	CHECK_INT(number(replica, "port"), 8000);
 	CHECK_STR(string(replica, "pod"), "default/llm-0");
 	CHECK_STR(string(replica, "state"), "ready");
+	CHECK(json_is_true(json_object_get(replica, "held")));
 	CHECK_INT(number(replica, "picks"), 1ll << 40);
 	CHECK(json_real_value(json_object_get(replica, "load")) == 1.5);
 	replica = json_array_get(json_object_get(service, "replicas"), 1);
 	CHECK_STR(string(replica, "address"), "fd00::2");
 	CHECK_STR(string(replica, "state"), "down");
+	CHECK(json_is_false(json_object_get(replica, "held")));
 	CHECK(json_is_null(json_object_get(replica, "load")));
 	json_decref(json);
 	fake_maps_done(&fake);

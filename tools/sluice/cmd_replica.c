@@ -39,6 +39,7 @@ static const struct out_column columns[] = {
 	{"last_good_probe_s", NULL, OUT_REAL},
 	{"drained", NULL, OUT_BOOL},
 	{"local", NULL, OUT_BOOL},
+	{"held", NULL, OUT_BOOL},
 	{"pod", "POD", OUT_STRING},
 	{"node", "NODE", OUT_STRING},
 	{},
@@ -105,6 +106,7 @@ static void put_replica(const struct view *view, struct out *out, const struct v
 	put_passing(view, out, replica);
 	out_bool(out, config->admin & SL_ADMIN_DRAINED);
 	out_bool(out, config->flags & SL_REPLICA_LOCAL);
+	out_bool(out, config->flags & SL_REPLICA_HELD);
 	put_name(out, name.pod);
 	put_name(out, name.node);
 	out_row(out);
