@@ -318,7 +318,7 @@ _Static_assert(sizeof(struct sl_source) == 32, "source");
 #define SL_FLOW_REPLICA_RST 0x200ull
 #define SL_FLOW_RETRY 0x400ull  /* the next SYN is ours: it goes to an untried replica */
 #define SL_FLOW_RESET 0x800ull  /* its replica is gone: whatever the client sends is answered by RST */
-#define SL_FLOW_REFUSED 0x4000ull /* with SL_FLOW_RETRY: its replica said no */
+#define SL_FLOW_REFUSED 0x8000ull /* with SL_FLOW_RETRY: its replica said no */
 #define SL_FLOW_SYN_DATA 0x1000ull /* its SYN carried data: no other replica may see it */
 #define SL_FLOW_SNIFF 0x2000ull /* its service looks for HTTP status lines: see bpf/sniff.h */
 #define SL_FLOW_SPILLED 0x40ull /* lies in the spill table, outside every count */
