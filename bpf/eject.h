@@ -59,7 +59,8 @@ static __always_inline bool eject_is_out(const struct sl_replica *replica)
 /* Whether a service has outlier detection. Others pick its shared replicas, ejected or not. */
 static __always_inline bool eject_is_on(const struct sl_service *service)
 {
-	return service->eject_5xx || service->eject_gateway || service->eject_local;
+	return service->eject_5xx || service->eject_gateway || service->eject_local ||
+	       service->latency_factor;
 }
 
 static __always_inline bool eject_is_connect(__u32 failure)

@@ -2,7 +2,7 @@
 /*
  * Ejections: whether a replica whose failures reached a threshold (eject.h) is taken out, for how
  * long, and when it is back. All rules are here, whoever asks: packets, by a timer; the agent, for
- * success rates, by the program eject_now; the sweep, which ends what is over.
+ * success rates and latency, by the program eject_now; the sweep, which ends what is over.
  *
  * Refused, with an event that says why, are ejections: while they are frozen; of a replica that
  * failed only one client address, while a probe vouches for it; beyond max_ejection_percent of any
@@ -47,6 +47,9 @@ __noinline int eject_spare(__u32 service_row, __u32 replica_row, __u32 cause, __
 	if (cause == SL_EJECT_RATE)
 		BPF_SNPRINTF(row->text, EVENT_TEXT_LEN, "success rate %u.%u%%: %s", run / 10,
 			     run % 10, spared_words[why]);
+	else if (cause == SL_EJECT_LATENCY)
+		BPF_SNPRINTF(row->text, EVENT_TEXT_LEN, "first byte after %u.%02u s: %s", run / 100,
+			     run % 100, spared_words[why]);
 	else
 		BPF_SNPRINTF(row->text, EVENT_TEXT_LEN, "%u of %u %s: %s", run, run,
 			     eject_words[cause], spared_words[why]);
@@ -73,6 +76,10 @@ __noinline int eject_tell(const struct eject_due *due, __u32 ticks)
 	if (cause == SL_EJECT_RATE)
 		BPF_SNPRINTF(row->text, EVENT_TEXT_LEN, "success rate %u.%u%%, mean %u.%u%%; for "
 			     "%u s", run / 10, run % 10, due->peers / 10, due->peers % 10, seconds);
+	else if (cause == SL_EJECT_LATENCY)
+		BPF_SNPRINTF(row->text, EVENT_TEXT_LEN, "first byte after %u.%02u s, median "
+			     "%u.%02u s of %u; for %u s", run / 100, run % 100, due->peers / 100,
+			     due->peers % 100, due->witnesses, seconds);
 	else if (due->witnesses > 1)
 		BPF_SNPRINTF(row->text, EVENT_TEXT_LEN, "%u of %u %s, 2 or more clients; for %u s",
 			     run, run, eject_words[cause], seconds);
@@ -232,6 +239,7 @@ __noinline int eject_end(__u32 replica_row, __u32 text)
 	WRITE_ONCE(replica->state.ejected_for, SL_EJECT_NONE);
 	WRITE_ONCE(replica->state.fit_since, bpf_jiffies64());
 	__sync_lock_test_and_set((__u64 *)outlier, 0);
+	WRITE_ONCE(outlier->first_byte, 0); /* or it would soon go again for how slow it was */
 	eject_weigh_all(replica_row);
 	event_add(SL_EVENT_EJECT_END, eject_service(replica_row), replica_row, 0, text);
 	return 1;

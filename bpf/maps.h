@@ -105,8 +105,10 @@ struct eject_due {
 	__u32 replica;   /* row */
 	__u16 cause;     /* enum sl_eject_cause */
 	__u16 run;       /* failures in a row */
-	__u16 witnesses; /* as in sl_outlier */
-	__u16 peers;     /* SL_EJECT_RATE: mean of its peers, 1/1000; `run` is its own then */
+	__u16 witnesses; /* as in sl_outlier; SL_EJECT_LATENCY: replicas that were compared */
+	/* SL_EJECT_RATE: mean of its peers, 1/1000; SL_EJECT_LATENCY: median of them all, 1/100 s.
+	 * `run` is its own then. */
+	__u16 peers;
 };
 /* Ejections that are due. -> eject_due. Programs / timer. 2 KiB. */
 struct {

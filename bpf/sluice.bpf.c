@@ -12,7 +12,7 @@
  *   inject       run by the agent at a deadline: a SYN goes out again
  *   reset_flows  run by the agent: resets a dead replica's flows, a slice at a time
  *   sweep_arm    run by the agent once after each load: arms the timers
- *   eject_now    run by the agent (success rates, good probes) and by tests: see sl_eject_op
+ *   eject_now    run by the agent (rates, latency, good probes) and by tests: see sl_eject_op
  *   sweep_now    run by tests: one slice at once; SWEEP_SLICES of them are a pass
  */
 #include "deadline.h"
@@ -133,6 +133,8 @@ int eject_now(struct __sk_buff *skb)
 	switch (skb->cb[0]) {
 	case SL_EJECT_OP_EJECT:
 		due.cause = skb->cb[3];
+		if (due.cause == SL_EJECT_LATENCY)
+			due.witnesses = skb->cb[3] >> 16;
 		due.run = skb->cb[4];
 		due.peers = skb->cb[4] >> 16;
 		return eject_try(&due);

@@ -196,7 +196,8 @@ bool maps_is_ejected(const struct maps *maps, __u32 row, const struct sl_replica
 {
 	const struct sl_service *service = &maps->services[row];
 
-	if (!service->eject_5xx && !service->eject_gateway && !service->eject_local)
+	if (!service->eject_5xx && !service->eject_gateway && !service->eject_local &&
+	    !service->latency_factor)
 		return false;
 	if (service->min_health_percent && maps->service_states &&
 	    maps->service_states[row].unhealthy)

@@ -84,7 +84,8 @@ struct model_outlier {
 	unsigned consecutive_5xx;         /* failures in a row until ejection; 0: off */
 	unsigned consecutive_gateway;
 	unsigned consecutive_local;       /* counts with `split` alone */
-	unsigned interval_ms;             /* of success-rate outliers, and of the decay of back-off */
+	unsigned latency_factor;          /* latency-outliers, in 1/100; 0: off */
+	unsigned interval_ms;             /* of rates and latency, and of the decay of back-off */
 	unsigned base_ejection_ms;
 	unsigned max_ejection_percent;    /* 0-100 */
 	unsigned min_health_percent;      /* 0-100 */

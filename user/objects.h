@@ -60,6 +60,8 @@ struct object {
 	unsigned probe_interval_ms;  /* annotation sluice.dev/probe-interval; 0: none */
 	unsigned max_connections;    /* annotation sluice.dev/max-connections-per-replica; 0: none */
 	unsigned reset_after_ms;     /* annotation sluice.dev/reset-after; 0: none */
+	unsigned latency_factor;     /* annotation sluice.dev/latency-outliers, in 1/100; 0: none */
+	unsigned latency_line;       /* of that annotation: its verdict waits for the rule */
 	bool wait_full, wait_none;   /* annotations sluice.dev/when-full, when-none: wait */
 	bool keep_on_eject;          /* annotation sluice.dev/on-eject: keep */
 };

@@ -138,6 +138,25 @@ static int decode_reset_after(struct decode *decode, const struct yaml_node *val
 	return honour_of_service(decode, value);
 }
 
+/* Whether it is honoured depends on a DestinationRule: policy_verdict.c says that. */
+static int decode_latency(struct decode *decode, const struct yaml_node *value, void *into)
+{
+	struct object *object = into;
+	double factor;
+	char *end;
+
+	factor = strtod(value->text, &end);
+	if (value->text[strspn(value->text, "0123456789.")] || end == value->text || *end ||
+	    factor < 1.5 || factor > 100)
+		return decode_refuse(decode, value,
+				     "\"%s\" is not a factor; write \"1.5\" to \"100\", times the "
+				     "median, or take it out for none",
+				     value->text);
+	object->latency_factor = (unsigned)(factor * 100 + 0.5);
+	object->latency_line = value->line;
+	return object->kind == OBJECT_POD ? honour_of_service(decode, value) : 0;
+}
+
 #define OBJECT struct object
 static const struct field annotation_fields[] = {
 	FIELD_GET(OURS "weight", FIELD_STRING, SILENT, decode_weight, struct object, weight),
@@ -150,6 +169,7 @@ static const struct field annotation_fields[] = {
 	FIELD_GET(OURS "when-none", FIELD_STRING, SILENT, decode_wait, OBJECT, wait_none),
 	FIELD_GET(OURS "reset-after", FIELD_STRING, SILENT, decode_reset_after, OBJECT,
 		  reset_after_ms),
+	FIELD_PART(OURS "latency-outliers", FIELD_STRING, SILENT, decode_latency),
 	FIELD_GET(OURS "on-eject", FIELD_STRING, SILENT, decode_on_eject, OBJECT, keep_on_eject),
 	FIELD_SAY(OURS "rebalance", FIELD_STRING, UNSUPPORTED, SAY_LATER),
 	FIELD_SAY(OURS "accept-unenforced", FIELD_STRING, UNSUPPORTED, SAY_LATER),

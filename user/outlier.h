@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The agent's part of outlier detection: what takes more than one packet to see. Success rates, once
- * an interval of each service; and good probes, which end what failed connects began. It only asks: whether a replica is ejected, by the rules of all ejections, is the
- * program eject_now's to decide.
+ * The agent's part of outlier detection: what takes more than one packet to see. Success rates, and
+ * where it is asked for times to first bytes, once an interval of each service; and good probes,
+ * which end what failed connects began. It only asks: whether a replica is ejected, by the rules of
+ * all ejections, is the program eject_now's to decide.
  */
 #ifndef SLUICE_OUTLIER_H
 #define SLUICE_OUTLIER_H

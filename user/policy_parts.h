@@ -56,6 +56,8 @@ int policy_collect_replicas(const struct policy *policy, const struct object_ser
  * its row; the cap of one of its replicas (`pod` may be NULL), 0: none. */
 void policy_set_traffic(const struct object_service *service, const struct object_port *port,
 			struct model_service *row);
+/* Whether outlierDetection governs any port. */
+bool policy_has_outlier(const struct object_service *service);
 unsigned policy_max_connections(const struct object_service *service,
 				const struct object_port *port, const struct object_pod *pod);
 

@@ -23,6 +23,15 @@ static const struct object_traffic *traffic_of(const struct object_service *serv
 	return rule ? &rule->traffic : &none;
 }
 
+bool policy_has_outlier(const struct object_service *service)
+{
+	for (size_t i = 0; i < service->n_ports; i++)
+		if (service->ports[i].proto == IPPROTO_TCP &&
+		    traffic_of(service, &service->ports[i])->outlier.enabled)
+			return true;
+	return false;
+}
+
 static struct model_retry retry_of(const struct object_service *service,
 				   const struct object_port *port,
 				   const struct object_traffic *traffic)
@@ -55,6 +64,8 @@ void policy_set_traffic(const struct object_service *service, const struct objec
 	}
 	row->idle_timeout_ms = traffic->has_idle_timeout ? traffic->idle_timeout_ms : IDLE_TCP_MS;
 	row->outlier = traffic->outlier;
+	if (row->outlier.enabled)
+		row->outlier.latency_factor = object->latency_factor;
 	row->retry = retry_of(service, port, traffic);
 	row->max_parked = traffic->max_parked ? traffic->max_parked : MODEL_PARKED_DEFAULT;
 	row->wait_full = object->wait_full;

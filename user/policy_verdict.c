@@ -159,10 +159,28 @@ static int say_virtual(struct policy *policy, const struct object_service *servi
 	return err;
 }
 
+/* Its percentages, times and probes of who is back are outlierDetection's. */
+static int say_latency(struct policy *policy, const struct object_service *service)
+{
+	static const char field[] = "metadata.annotations[sluice.dev/latency-outliers]";
+	const struct object *object = &service->object;
+
+	if (!object->latency_factor)
+		return 0;
+	if (policy_has_outlier(service))
+		return policy_say(policy, object, VERDICT_HONOURED, object->latency_line, field,
+				  "%s", "");
+	return policy_say(policy, object, VERDICT_UNSUPPORTED, object->latency_line, field,
+			  "has no effect without outlierDetection on a TCP port; write a "
+			  "DestinationRule that has it");
+}
+
 int policy_say_service(struct policy *policy, const struct object_service *service)
 {
 	int err = say_notes(policy, &service->object);
 
+	if (!err)
+		err = say_latency(policy, service);
 	for (const struct object_slice *slice = service->slices; slice && !err;
 	     slice = slice->next) {
 		err = say_notes(policy, &slice->object);

@@ -279,6 +279,7 @@ static void set_policy(const struct reconcile *r, const struct model_service *se
 	entry->eject_5xx = outlier->consecutive_5xx;
 	entry->eject_gateway = outlier->consecutive_gateway;
 	entry->eject_local = outlier->split ? outlier->consecutive_local : 0;
+	entry->latency_factor = outlier->latency_factor;
 	entry->max_ejection_percent = outlier->max_ejection_percent;
 	entry->min_health_percent = outlier->min_health_percent;
 	entry->base_ejection_ticks = ticks(r, outlier->base_ejection_ms);
@@ -297,7 +298,7 @@ static __u32 policy_flags(const struct model_service *service)
 		flags |= SL_SERVICE_REPLACE;
 	if (service->retry.off)
 		flags |= SL_SERVICE_NO_RETRY;
-	if (outlier->consecutive_5xx || outlier->consecutive_gateway)
+	if (outlier->consecutive_5xx || outlier->consecutive_gateway || outlier->latency_factor)
 		flags |= SL_SERVICE_SNIFF;
 	if (outlier->split)
 		flags |= SL_SERVICE_SPLIT;

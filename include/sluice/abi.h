@@ -150,8 +150,9 @@ struct sl_service {
 	__u8 min_health_percent; /* below it ejections are ignored; 0: never */
 	__u32 base_ejection_ticks; /* of the first ejection; the n-th lasts n times as long, */
 	__u32 max_ejection_ticks;  /* but never longer than this; 0: no cap */
-	__u32 outlier_interval_ticks; /* of success rates, and of the decay of back-off; 0: 10 s */
-	__u32 reserved;
+	__u32 outlier_interval_ticks; /* of success rates, latency, and the decay of back-off; 0: 10 s */
+	__u16 latency_factor;    /* latency-outliers: 1/100 of the median first byte; 0: off */
+	__u16 reserved;
 };
 _Static_assert(sizeof(struct sl_service) == 64, "service");
 
@@ -248,8 +249,9 @@ _Static_assert(sizeof(struct sl_replica) == 128, "replica");
 
 /* What the program eject_now is run with, in cb[]: op, service row, replica row, two arguments. */
 enum sl_eject_op {
-	SL_EJECT_OP_EJECT,   /* cause, evidence (SL_EJECT_RATE: own rate | mean rate << 16, 1/1000):
-			      * 1 if it was ejected */
+	SL_EJECT_OP_EJECT,   /* cause, evidence (SL_EJECT_RATE: own rate | mean rate << 16, 1/1000;
+			      * SL_EJECT_LATENCY: own time | median << 16, 1/100 s, and replicas that
+			      * it is the median of << 16 beside the cause): 1 if it was ejected */
 	SL_EJECT_OP_PROBED,  /* a probe was good: ends what failed connects began; 1 if it did */
 	SL_EJECT_OP_FAILURE, /* hash of a client, enum failure of bpf/eject.h: what a packet would say */
 	SL_EJECT_OP_SUCCESS, /* 1: a connect, 0: an answer; likewise */

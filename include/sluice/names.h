@@ -79,7 +79,8 @@
 	X(SL_EJECT_CONNECT, "connects failed", "refused or unanswered; ends at the first good probe") \
 	X(SL_EJECT_5XX, "answers were 5xx", "HTTP status, or a mixture with failed connects")      \
 	X(SL_EJECT_GATEWAY, "answers were 502-504", "HTTP status, or a mixture with failed connects") \
-	X(SL_EJECT_RATE, "success rate", "far below that of its peers")
+	X(SL_EJECT_RATE, "success rate", "far below that of its peers")                            \
+	X(SL_EJECT_LATENCY, "first byte", "far later than those of its peers")
 
 /* Replica states (most severe last); where several hold, the most severe is shown. */
 #define SL_REPLICA_STATES(X)                                                                       \

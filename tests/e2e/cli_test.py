@@ -89,15 +89,17 @@ def services_show_their_policy(shared):
                  llm["consecutive_local_origin_failures"], llm["split_local_origin_errors"]),
                 (5, 0, 0, False), "thresholds")
     check_equal((llm["base_ejection_s"], llm["max_ejection_s"], llm["max_ejection_percent"],
-                 llm["min_health_percent"]), (30, 300, 10, 0), "ejections")
+                 llm["min_health_percent"], llm["latency_outlier_factor"]),
+                (30, 300, 10, 0, 2.75), "ejections")
     check_equal((llm["when_full"], llm["when_none"], llm["on_eject"]),
                 ("wait", "refuse", "keep"), "annotations")
     check(llm["syn_deadline_ms"] > 0, "a deadline")
-    check_equal((old["consecutive_5xx_errors"], old["syn_deadline_ms"], old["on_eject"]),
-                (0, None, "reset"), "no policy")
+    check_equal((old["consecutive_5xx_errors"], old["syn_deadline_ms"], old["on_eject"],
+                 old["latency_outlier_factor"]), (0, None, "reset", None), "no policy")
     text = shared.cli.text("service", "show", "llm")
     check("port 80: 3 retries; ejects after 5 5xx, 0 gateway, 0 connect failures in a row (0: off), "
-          "for 30 s, at most 10 %; when full: wait, when none: refuse; on eject: keep" in text, text)
+          "for 30 s, at most 10 %; slow beyond 2.75 times the median; when full: wait, when none: "
+          "refuse; on eject: keep" in text, text)
     text = shared.cli.text("service", "show", "old")
     check("nothing is ejected by count" in text, text)
     check("retries" not in shared.cli.text("service", "show", "embed"), "of UDP there is nothing")

@@ -2,17 +2,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Outlier detection with real servers: who answers 503, or refuses, is taken out by the kernel, with
 the agent dead too, and comes back; one client's bad luck takes out nobody; a success rate far
-below the peers' does."""
+below the peers' does; so do late first bytes, where that is asked for."""
 
 import contextlib
 import os
 import re
 import sys
+import time
 import types
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
 from case import case, check, check_equal, eventually, main  # noqa: E402
+from faults import slow  # noqa: E402
 from lab import Lab  # noqa: E402
 from manifest import App, Port  # noqa: E402
 from servers import Server  # noqa: E402
@@ -74,11 +76,11 @@ def ejected_while_asked(shared, number=20):
     return row(shared)["state"] == "ejected"
 
 
-def events(shared, *kinds):
-    """Texts of events of these kinds about the bad replica since the last call."""
+def events(shared, *kinds, pod=None):
+    """Texts of events of these kinds about the bad replica (or `pod`) since forget_events()."""
     rows = [one for one in shared.node.sluice("event", "show") if one["seq"] > shared.seen]
     return [one["text"] for one in rows
-            if one["event"] in kinds and one["address"] == shared.bad.ip4]
+            if one["event"] in kinds and one["address"] == (pod or shared.bad).ip4]
 
 
 def forget_events(shared):
@@ -175,23 +177,58 @@ def a_good_probe_ends_what_refused_connects_began(shared):
     check("a probe succeeded" in events(shared, "eject_end"), f"{events(shared, 'eject_end')}")
 
 
+@contextlib.contextmanager
+def asking(shared, loops):
+    """So many requests of each client are under way all the time."""
+    loads = [client.spawn("sh", "-c", "while :; do curl -s -o /dev/null -H 'Connection: close' "
+                          f"'http://{shared.app.target()}/?[1-500]'; done")
+             for client in shared.clients for _ in range(loops)]
+    try:
+        yield
+    finally:
+        for load in loads:
+            load.kill()
+
+
 @case
 def a_success_rate_far_below_the_peers_ejects(shared):
     apply(shared, "10m", consecutive=1000)
     forget_events(shared)
     fail_each(shared, shared.bad, 2)
     # Each replica needs a hundred answers in an interval of two seconds, more on a slow machine.
-    loads = [client.spawn("sh", "-c", "while :; do curl -s -o /dev/null -H 'Connection: close' "
-                          f"'http://{shared.app.target()}/?[1-500]'; done")
-             for client in shared.clients for _ in range(2)]
-    try:
+    with asking(shared, 2):
         eventually(lambda: row(shared)["state"] == "ejected", "ejected", 60)
-    finally:
-        for load in loads:
-            load.kill()
     said = events(shared, "eject")
     found = re.fullmatch(r"success rate (\d+)\.\d%, mean (\d+)\.\d%; for \d+ s", said[0])
     check(found and 30 <= int(found.group(1)) <= 70 and int(found.group(2)) > 80, f"{said}")
+    fail_each(shared, shared.bad, 0)
+
+
+@case
+def far_later_first_bytes_eject_where_that_is_asked_for(shared):
+    late = shared.app.replicas[1].pod  # the other one is still out: of six, three may go
+    forget_events(shared)
+
+    def answers():
+        return metric(shared, 'sluice_first_byte_seconds_count{service="default/llm",port="http"}')
+
+    def lateness():
+        return shared.node.replica(late.ip4, PORT)["state"]
+    # 80 ms in an interval of two seconds: 25 answers on one connection at a time, and 20 count.
+    with slow(shared.servers[late.name], 80), asking(shared, 6):
+        before, since = answers(), time.monotonic()
+        eventually(lambda: answers() > before + 1000 and time.monotonic() > since + 6,
+                   "three intervals pass", 60)
+        check(lateness() != "ejected", "ejected for being slow, where nobody asked for it")
+        shared.app.annotations = {"sluice.dev/latency-outliers": "2.5"}
+        shared.app.write()
+        eventually(lambda: lateness() == "ejected", "ejected", 60)
+    check_equal(shared.node.sluice("service", "show")[0]["latency_outlier_factor"], 2.5, "factor")
+    said = events(shared, "eject", pod=late)
+    found = re.fullmatch(r"first byte after (\d+\.\d\d) s, median (\d+\.\d\d) s of [56]; "
+                         r"for \d+ s", said[0])
+    check(found and float(found.group(1)) >= 0.07 and
+          float(found.group(1)) > 2.5 * float(found.group(2)), f"{said}")
 
 
 if __name__ == "__main__":

@@ -204,6 +204,7 @@ static inline void pinned_policy(struct pinned *p, __u32 row)
 	service->syn_deadline_ticks = 5;
 	service->max_parked = 1024;
 	service->eject_5xx = 5;
+	service->latency_factor = 275;
 	service->max_ejection_percent = 10;
 	service->base_ejection_ticks = 30 * PINNED_HZ;
 	service->max_ejection_ticks = 300 * PINNED_HZ;

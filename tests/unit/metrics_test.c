@@ -210,6 +210,11 @@ TEST(panic_by_ejections)
 	CHECK_LINE(text, "sluice_service_replicas"
 			 "{service=\"ml/embed\",port=\"8080\",state=\"ejected\"} 1");
 	free(text);
+	fake.services[9].eject_5xx = 0;
+	fake.services[9].latency_factor = 300; /* either is outlier detection */
+	text = render(&facts);
+	CHECK_LINE(text, "sluice_service_panic{service=\"ml/embed\",port=\"8080\"} 1");
+	free(text);
 	fake.services[9].min_health_percent = 50;
 	fake.service_states[9].unhealthy = 1;
 	text = render(&facts);

@@ -326,3 +326,37 @@ TEST(annotations_of_the_service)
 	CHECK_INT(row(&m, 0)->reset_after_ms, 10000);
 	manifests_done(&m);
 }
+
+/* By port: the second has outlierDetection of its own, the first and the one of UDP have none. */
+TEST(latency_outliers_need_outlier_detection)
+{
+#define FIELD "metadata.annotations[sluice.dev/latency-outliers]"
+#define SLOW(factor)                                                                               \
+	SERVICE("llm", STEER ", annotations: {sluice.dev/latency-outliers: '" factor "'}",         \
+		"clusterIP: 10.9.0.1, ports: [{name: a, port: 80}, {name: b, port: 81}, "          \
+		"{name: u, port: 53, protocol: UDP}]")
+	struct manifests m = manifests_compile(
+		SLOW("2.75") RULE("portLevelSettings: [{port: {number: 81}, outlierDetection: "
+				  "{consecutive5xxErrors: 0}}]"), NULL);
+
+	CHECK_INT(row(&m, 0)->outlier.latency_factor, 0);
+	CHECK_INT(row(&m, 1)->outlier.latency_factor, 275);
+	CHECK_INT(row(&m, 2)->outlier.latency_factor, 0);
+	CHECK_STR(manifests_said(&m, FIELD), "honoured");
+	CHECK_INT(manifests_verdict(&m, FIELD)->line, 4);
+	manifests_done(&m);
+	m = manifests_compile(SLOW("1.5") RULE("outlierDetection: {}"), NULL);
+	CHECK_INT(row(&m, 0)->outlier.latency_factor, 150);
+	CHECK_INT(row(&m, 2)->outlier.latency_factor, 0);
+	manifests_done(&m);
+	m = manifests_compile(SLOW("100") RULE("outlierDetection: {}"), NULL);
+	CHECK_INT(row(&m, 0)->outlier.latency_factor, 10000);
+	manifests_done(&m);
+	m = manifests_compile(SLOW("3") RULE("portLevelSettings: [{port: {number: 53}, "
+					     "outlierDetection: {}}]"), NULL);
+	CHECK_INT(row(&m, 0)->outlier.latency_factor, 0);
+	CHECK_STR(manifests_said(&m, FIELD),
+		  "unsupported: has no effect without outlierDetection on a TCP port; write a "
+		  "DestinationRule that has it");
+	manifests_done(&m);
+}

@@ -305,9 +305,15 @@ TEST(policy_becomes_fields_of_the_service_row)
 	one.outlier.base_ejection_ms = 400000;
 	CHECK_INT(apply(&f, &one, 1, NULL, 0), 0);
 	CHECK(!(row->flags & SL_SERVICE_SNIFF));
+	CHECK_INT(row->latency_factor, 0);
 	CHECK(row->flags & SL_SERVICE_SPLIT);
 	CHECK_INT(row->eject_local, 6);
 	CHECK_INT(row->max_ejection_ticks, 400 * 250);
+
+	one.outlier.latency_factor = 275;
+	CHECK_INT(apply(&f, &one, 1, NULL, 0), 0);
+	CHECK(row->flags & SL_SERVICE_SNIFF); /* times are seen where status lines are */
+	CHECK_INT(row->latency_factor, 275);
 	end(&f);
 }
 

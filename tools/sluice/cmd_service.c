@@ -35,6 +35,7 @@ static const struct out_column columns[] = {
 	{"max_ejection_s", NULL, OUT_REAL},
 	{"max_ejection_percent", NULL, OUT_UINT},
 	{"min_health_percent", NULL, OUT_UINT},
+	{"latency_outlier_factor", NULL, OUT_REAL},
 	{"max_parked", NULL, OUT_UINT},
 	{"when_full", NULL, OUT_STRING},
 	{"when_none", NULL, OUT_STRING},
@@ -128,6 +129,10 @@ static void put_policy(struct out *out, const struct sl_service *service, __u32 
 	put_seconds(out, service->max_ejection_ticks, hz);
 	out_uint(out, service->max_ejection_percent);
 	out_uint(out, service->min_health_percent);
+	if (service->latency_factor)
+		out_real(out, service->latency_factor / 100.0);
+	else
+		out_null(out);
 	out_uint(out, service->max_parked);
 	out_string(out, refuse_or_wait(service, SL_SERVICE_WAIT_FULL));
 	out_string(out, refuse_or_wait(service, SL_SERVICE_WAIT_NONE));
@@ -138,7 +143,7 @@ static void put_policy(struct out *out, const struct sl_service *service, __u32 
 static void note_policy(struct out *out, const struct sl_service *service,
 			const struct sl_service_name *name, __u32 hz)
 {
-	char ejects[128] = "nothing is ejected by count";
+	char ejects[128] = "nothing is ejected by count", slow[64] = "";
 
 	if (name->proto != IPPROTO_TCP || !hz)
 		return;
@@ -148,8 +153,11 @@ static void note_policy(struct out *out, const struct sl_service *service,
 			 "for %u s, at most %u %%",
 			 service->eject_5xx, service->eject_gateway, service->eject_local,
 			 service->base_ejection_ticks / hz, service->max_ejection_percent);
-	out_note(out, "port %u: %u retries; %s; when full: %s, when none: %s; on eject: %s",
-		 ntohs(name->port), retry_attempts(service), ejects,
+	if (service->latency_factor)
+		snprintf(slow, sizeof(slow), "; slow beyond %.2f times the median",
+			 service->latency_factor / 100.0);
+	out_note(out, "port %u: %u retries; %s%s; when full: %s, when none: %s; on eject: %s",
+		 ntohs(name->port), retry_attempts(service), ejects, slow,
 		 refuse_or_wait(service, SL_SERVICE_WAIT_FULL),
 		 refuse_or_wait(service, SL_SERVICE_WAIT_NONE),
 		 service->flags & SL_SERVICE_KEEP ? "keep" : "reset");
