@@ -36,7 +36,8 @@
 #define SL_INDEX_WAYS 8u
 #define SL_INDEX_SETS 16384u     /* 128 K keys, 4 MiB; a power of two */
 #define SL_FILTER_BITS 65536u    /* 8 KiB */
-#define SL_MAX_EVENTS 65536u
+#define SL_MAX_EVENTS 32768u
+#define SL_MAX_EVENT_KINDS 32u
 #define SL_PENDING 16384u          /* handshakes under way that can be retried, 3 MiB; a power of two */
 #define SL_TRIED_MAX 16u         /* replicas that one connect is offered to */
 #define SL_SYN_OPTIONS_MAX 40u   /* bytes of TCP options (RFC 9293 section 3.1) */
@@ -564,14 +565,16 @@ struct sl_event {
 	__u32 value;         /* the new enum sl_replica_state, for SL_EVENT_REPLICA_STATE */
 	__u32 epoch;         /* of the service's row then: another one now, another service now */
 	union sl_addr addr;  /* of the replica, all zero: none */
-	char text[80];       /* evidence, NUL-terminated */
+	char text[208];      /* evidence, NUL-terminated; the reason is the tail of many */
 };
-_Static_assert(sizeof(struct sl_event) == 128, "event");
+_Static_assert(sizeof(struct sl_event) == 256, "event");
 
 struct sl_event_head {
 	__u64 last;
 	__u64 followed; /* the last event that an agent has looked at, to log what programs wrote */
 	__u64 reserved[6];
+	__u64 kinds[SL_MAX_EVENT_KINDS]; /* events ever written, by enum sl_event_kind */
 };
+_Static_assert(SL_EVENT_MAX <= SL_MAX_EVENT_KINDS, "a count for each kind");
 
 #endif
