@@ -152,7 +152,7 @@ struct sl_service {
 	__u32 base_ejection_ticks; /* of the first ejection; the n-th lasts n times as long, */
 	__u32 max_ejection_ticks;  /* but never longer than this; 0: no cap */
 	__u32 outlier_interval_ticks; /* of success rates, and of the decay of back-off; 0: 10 s */
-	__u32 reserved;
+	__u32 reset_after_ms;  /* the agent's second witness: no payload for so long; for people */
 };
 _Static_assert(sizeof(struct sl_service) == 64, "service");
 
@@ -498,7 +498,8 @@ struct sl_control {
 	__u64 applied;         /* desired states applied so far */
 	__u64 realtime_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC, at each heartbeat */
 	__u32 frozen_until;    /* `sluice freeze`: jiffies until which nothing is ejected or reset; 0 */
-	__u32 caps;            /* bool: some replica has a cap (max_connections) */
+	__u16 caps;            /* bool: some replica has a cap (max_connections) */
+	__u16 doubt;           /* bool: soft evidence is void, as of the last heartbeat; for people */
 };
 _Static_assert(sizeof(struct sl_control) == 64, "control");
 
