@@ -59,6 +59,7 @@ static void on_heartbeat(uv_timer_t *handle)
 	/* What turns the programs' clock into the time of an event. */
 	__atomic_store_n(&tables->control->realtime_offset_ns, clock_ns(CLOCK_REALTIME) - now_ns,
 			 __ATOMIC_RELAXED);
+	__atomic_store_n(&tables->control->doubt, agent->facts.in_doubt, __ATOMIC_RELAXED);
 	__atomic_store_n(&tables->control->heartbeat_ns, now_ns, __ATOMIC_RELEASE);
 	note_freeze(agent, tables);
 }

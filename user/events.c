@@ -78,6 +78,8 @@ static void ring_write(struct events *events, const struct sl_event *event, cons
 	uint64_t seq = __atomic_add_fetch(&events->head->last, 1, __ATOMIC_ACQ_REL);
 	struct sl_event *row = ring_row(events, seq);
 
+	if (event->kind < SL_MAX_EVENT_KINDS)
+		__atomic_add_fetch(&events->head->kinds[event->kind], 1, __ATOMIC_RELAXED);
 	if (!row)
 		return;
 	__atomic_store_n(&row->seq, 0, __ATOMIC_RELAXED);

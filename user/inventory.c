@@ -67,13 +67,14 @@ static void first_bytes_add(struct inventory_service *service, const struct maps
 		service->first_byte.bucket[i] += times.bucket[i];
 }
 
-static void parked_add(struct inventory_service *service, const struct maps *maps, uint32_t row)
+static void state_add(struct inventory_service *service, const struct maps *maps, uint32_t row)
 {
 	const struct sl_service_state *state = &maps->service_states[row];
 	int32_t parked = __atomic_load_n(&state->parked, __ATOMIC_RELAXED);
 
 	service->parked += parked > 0 ? parked : 0; /* below 0 for a moment, as all such counts */
 	service->parked_total += state->parked_total;
+	service->resets += state->resets;
 }
 
 /* Fills services, and for each row of the map the index of its service (or NO_SERVICE). */
@@ -107,7 +108,7 @@ static int services_read(struct inventory *inventory, const struct maps *maps,
 		ret_index_of[rows[i].row] = inventory->n_services - 1;
 		first_bytes_add(&inventory->services[inventory->n_services - 1], maps,
 				rows[i].row);
-		parked_add(&inventory->services[inventory->n_services - 1], maps, rows[i].row);
+		state_add(&inventory->services[inventory->n_services - 1], maps, rows[i].row);
 	}
 	free(rows);
 	return 0;

@@ -23,6 +23,7 @@ struct inventory_service {
 	struct sl_first_byte first_byte; /* of all its variants */
 	uint32_t parked;               /* SYNs that wait, of all its variants */
 	uint64_t parked_total;         /* that ever did */
+	uint64_t resets;               /* flows of dead replicas that were reset, of all its variants */
 	bool sniffed;                  /* whether that means anything */
 	bool panic;                    /* a variant whose picks go to all that serve */
 };

@@ -18,6 +18,7 @@
 #include "agent.h"
 #include "log.h"
 #include "maps.h"
+#include "pin_dir.h"
 
 #define DEFAULT_POD_INTERFACES "veth*,lxc*,cali*,eni*"
 #define DEFAULT_LISTEN "127.0.0.1:9911"
@@ -302,8 +303,13 @@ static int print_libbpf(enum libbpf_print_level level, const char *format, va_li
 static int unload(const char *bpffs)
 {
 	char error[1024];
+	int found = pin_dir_find(bpffs, error, sizeof(error));
 
-	if (datapath_unload(bpffs, error, sizeof(error))) {
+	if (!found) {
+		log_info("nothing found below %s: no such directory (--bpffs names another)", bpffs);
+		return EXIT_SUCCESS;
+	}
+	if (found < 0 || datapath_unload(bpffs, error, sizeof(error))) {
 		log_error("%s", error);
 		return EXIT_FAILURE;
 	}

@@ -19,6 +19,7 @@
 
 static const char *const drop_names[] = {SL_DROP_REASONS(SL_NAME_ROW)};
 static const char *const counter_names[] = {SL_COUNTERS(SL_NAME_ROW)};
+static const char *const event_names[] = {SL_EVENTS(SL_NAME_ROW)};
 static const char *const counter_help[] = {SL_COUNTERS(SL_HELP_ROW)};
 
 static uint64_t monotonic_ns(void)
@@ -118,6 +119,8 @@ static int counts_render(const struct maps *maps, struct strbuf *out)
 	for (int i = 0; i < SL_COUNT_MAX; i++) {
 		char name[64];
 
+		if (i == SL_COUNT_RESETS)
+			continue; /* metrics_replica's, by service */
 		snprintf(name, sizeof(name), "sluice_%s_total", counter_names[i]);
 		single(out, name, "counter", counter_help[i], counters[i]);
 	}
@@ -141,6 +144,16 @@ static void flow_table_render(const struct maps *maps, struct strbuf *out)
 	       kernel->sweep_count);
 }
 
+static void events_render(const struct sl_event_head *head, struct strbuf *out)
+{
+	static const char name[] = "sluice_events_total";
+
+	exposition_family(out, name, "counter", "Events written to the event ring, by kind.");
+	for (int kind = SL_EVENT_NONE + 1; kind < SL_EVENT_MAX; kind++)
+		labelled(out, name, "kind", event_names[kind],
+			 __atomic_load_n(&head->kinds[kind], __ATOMIC_RELAXED));
+}
+
 static int datapath_render(const struct maps *maps, uint64_t now_ns, struct strbuf *out)
 {
 	int error = counts_render(maps, out);
@@ -158,8 +171,7 @@ static int datapath_render(const struct maps *maps, uint64_t now_ns, struct strb
 			  maps->control->started_ns / 1e9);
 	single(out, "sluice_frozen", "gauge", "1 while ejections and resets are off (sluice freeze).",
 	       maps_freeze_left(maps->control, maps->kernel->now) > 0);
-	single(out, "sluice_events_total", "counter", "Events written to the event ring.",
-	       __atomic_load_n(&maps->event_head->last, __ATOMIC_RELAXED));
+	events_render(maps->event_head, out);
 	return 0;
 }
 

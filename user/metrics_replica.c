@@ -148,6 +148,11 @@ static uint64_t service_held(const struct row *row)
 	return row->service->held;
 }
 
+static uint64_t service_resets(const struct row *row)
+{
+	return row->service->resets;
+}
+
 static uint64_t probe_sent(const struct row *row)
 {
 	return row->health->sent;
@@ -177,6 +182,7 @@ static const struct family service_families[] = {
 	{"sluice_replicas_held", "gauge",
 	 "Replicas that stay for a while although a list lacks them: so many left it at once.",
 	 service_held},
+	{"sluice_resets_total", "counter", "open flows of dead replicas reset", service_resets},
 };
 
 static const struct family replica_families[] = {

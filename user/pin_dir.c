@@ -59,6 +59,13 @@ static int refuse_mkdir(const char *path, int code, char *error, size_t error_le
 	return code;
 }
 
+static int refuse_file_system(const char *path, char *error, size_t error_len)
+{
+	snprintf(error, error_len, "%s is not in a bpf file system: mount one (mount -t bpf bpf "
+		 "/sys/fs/bpf) or name another with --bpffs", path);
+	return -ENOTSUP;
+}
+
 static int make_part(const char *path, bool *ret_made, char *error, size_t error_len)
 {
 	struct statfs fs;
@@ -68,9 +75,7 @@ static int make_part(const char *path, bool *ret_made, char *error, size_t error
 		return refuse_mkdir(path, -errno, error, error_len);
 	if (!statfs(path, &fs) && fs.f_type == BPF_FS_MAGIC)
 		return pin_dir_check(path, error, error_len);
-	snprintf(error, error_len, "%s is not in a bpf file system: mount one (mount -t bpf bpf "
-		 "/sys/fs/bpf) or name another with --bpffs", path);
-	return -ENOTSUP;
+	return refuse_file_system(path, error, error_len);
 }
 
 int pin_dir_make(const char *path, char *error, size_t error_len)
@@ -90,6 +95,20 @@ int pin_dir_make(const char *path, char *error, size_t error_len)
 			rmdir(part);
 	}
 	return code;
+}
+
+int pin_dir_find(const char *path, char *error, size_t error_len)
+{
+	struct statfs fs;
+	int code = statfs(path, &fs) ? -errno : 0;
+
+	if (code == -ENOENT)
+		return 0;
+	if (code)
+		snprintf(error, error_len, "cannot look at %s: %s", path, strerror(-code));
+	else if (fs.f_type != BPF_FS_MAGIC)
+		code = refuse_file_system(path, error, error_len);
+	return code ?: 1;
 }
 
 int pin_dir_lock(const char *path)

@@ -17,6 +17,10 @@ int pin_dir_make(const char *path, char *error, size_t error_len);
  * -errno; with `error` as above. */
 int pin_dir_check(const char *path, char *error, size_t error_len);
 
+/* Whether there can be pins below `path` at all. 1; 0: there is no such directory; -ENOTSUP: it is
+ * not in a bpf file system, whatever is there is not ours; -errno; with `error` as above. */
+int pin_dir_find(const char *path, char *error, size_t error_len);
+
 /* One agent a directory: two would write the same rows. The kernel drops the lock with its holder.
  * The descriptor that holds it, or -EBUSY, -errno. */
 int pin_dir_lock(const char *path);

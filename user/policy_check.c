@@ -2,7 +2,8 @@
 /*
  * What Services share: a VIP belongs to one of them; a replica may stand
  * behind a few, and has one weight, one cap and one probe interval whoever leads to it.
- * Refuses clashes, and more than the datapath's tables hold. Called by policy.c.
+ * Refuses clashes, and more than the datapath's tables hold; of service-ports that lead to one
+ * replica, those over the limit are left out. Called by policy.c.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -56,6 +57,7 @@ int policy_check_vips(const struct policy *policy)
 struct place {
 	struct model_replica *replica;
 	const struct object_service *service;
+	size_t row; /* of the model: the service-port */
 };
 
 static int compare_replicas(const void *a, const void *b)
@@ -66,8 +68,25 @@ static int compare_replicas(const void *a, const void *b)
 
 	if (order)
 		return order;
-	return (x->service->object.index > y->service->object.index) -
-	       (x->service->object.index < y->service->object.index);
+	order = (x->service->object.index > y->service->object.index) -
+		(x->service->object.index < y->service->object.index);
+	return order ? order : (x->row > y->row) - (x->row < y->row);
+}
+
+/* How many of the first places are the first one's replica. */
+static size_t run_length(const struct place *places, size_t n)
+{
+	const struct model_replica *replica = places[0].replica;
+	size_t run = 1;
+
+	for (; run < n; run++) {
+		const struct model_replica *next = places[run].replica;
+
+		if (compare_places(&replica->addr, replica->port, replica->proto, &next->addr,
+				   next->port, next->proto))
+			break;
+	}
+	return run;
 }
 
 static int say_weight(struct policy *policy, const struct place *place, const struct place *first)
@@ -135,42 +154,92 @@ static int unite(struct policy *policy, const struct place *places, size_t n, bo
 	return err;
 }
 
-static int refuse_shared(const struct policy *policy, const struct place *last, size_t n)
-{
-	const struct object *object = &last->service->object;
-	char text[ADDR_PORT_STR_LEN];
-
-	return diag_set(
-		policy->diag, object->file, object->line, "spec.ports",
-		"replica %s stands behind %zu service-ports, more than %u; let fewer lead to it",
-		addr_format_port(&last->replica->addr, last->replica->port, text), n,
-		SL_MAX_SHARED);
-}
-
 static int unite_all(struct policy *policy, const struct place *places, size_t n, bool *said)
 {
 	size_t distinct = 0, run;
 	int err = 0;
 
 	for (size_t i = 0; i < n && !err; i += run) {
-		const struct model_replica *replica = places[i].replica;
-
-		for (run = 1; i + run < n; run++) {
-			const struct model_replica *next = places[i + run].replica;
-
-			if (compare_places(&replica->addr, replica->port, replica->proto,
-					   &next->addr, next->port, next->proto))
-				break;
-		}
+		run = run_length(&places[i], n - i);
 		distinct++;
-		err = run > SL_MAX_SHARED ? refuse_shared(policy, &places[i + run - 1], run)
-					  : unite(policy, &places[i], run, said);
+		err = unite(policy, &places[i], run, said);
 	}
 	if (!err && distinct > SL_MAX_REPLICAS)
 		err = diag_set(policy->diag, NULL, 0, NULL,
 			       "%zu replicas are to be steered to, more than %u; steer fewer "
 			       "Services",
 			       distinct, SL_MAX_REPLICAS);
+	return err;
+}
+
+/* ---- more service-ports than may lead to one replica ---------------------------------*/
+
+static int say_surplus(struct policy *policy, const struct place *place)
+{
+	const struct model_service *row = &policy->model->services[place->row];
+	const struct object *object = &place->service->object;
+	char text[ADDR_PORT_STR_LEN];
+
+	return policy_say(
+		policy, object, VERDICT_UNSUPPORTED, object->line, "spec.ports",
+		"port %u%s is not steered: replica %s stands behind %u service-ports already; let "
+		"fewer lead to it", ntohs(row->port), row->external ? " for outside clients" : "",
+		addr_format_port(&place->replica->addr, place->replica->port, text), SL_MAX_SHARED);
+}
+
+/* Finds the rows of the model that lead to a replica to which enough lead already. Not one replica
+ * of it is left out but the service-port whole: the others would get more than their share. */
+static int find_surplus(struct policy *policy, const struct place *places, size_t n, bool *out)
+{
+	size_t run;
+	int err = 0;
+
+	for (size_t i = 0; i < n && !err; i += run) {
+		unsigned kept = 0;
+
+		run = run_length(&places[i], n - i);
+		for (size_t k = i; k < i + run && !err; k++) {
+			if (out[places[k].row] || ++kept <= SL_MAX_SHARED)
+				continue;
+			out[places[k].row] = true;
+			err = say_surplus(policy, &places[k]);
+		}
+	}
+	return err;
+}
+
+static void drop_rows(struct policy *policy, const bool *out)
+{
+	struct model *model = policy->model;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < model->n_services; i++) {
+		if (out[i]) {
+			model_service_done(&model->services[i]);
+			continue;
+		}
+		policy->origins[kept] = policy->origins[i];
+		model->services[kept++] = model->services[i];
+	}
+	model->n_services = kept;
+}
+
+/* One bad Service must not keep all others from changing. The rows of the places that stay are
+ * not those of the model any more. */
+static int leave_out_surplus(struct policy *policy, struct place *places, size_t *n)
+{
+	bool *out = calloc(policy->model->n_services, sizeof(*out));
+	size_t kept = 0;
+	int err = out ? find_surplus(policy, places, *n, out) : -ENOMEM;
+
+	for (size_t i = 0; i < *n && !err; i++)
+		if (!out[places[i].row])
+			places[kept++] = places[i];
+	if (!err) {
+		*n = kept;
+		drop_rows(policy, out);
+	}
+	free(out);
 	return err;
 }
 
@@ -191,11 +260,13 @@ int policy_unite_replicas(struct policy *policy)
 	n = 0;
 	for (size_t i = 0; places && i < model->n_services; i++)
 		for (size_t j = 0; j < model->services[i].n_replicas; j++)
-			places[n++] =
-				(struct place){&model->services[i].replicas[j], policy->origins[i]};
+			places[n++] = (struct place){&model->services[i].replicas[j],
+						     policy->origins[i], i};
 	if (places)
 		qsort(places, n, sizeof(*places), compare_replicas);
-	err = places && said ? unite_all(policy, places, n, said) : -ENOMEM;
+	err = places && said ? leave_out_surplus(policy, places, &n) : -ENOMEM;
+	if (!err)
+		err = unite_all(policy, places, n, said);
 	free(places);
 	free(said);
 	return err;

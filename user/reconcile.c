@@ -287,6 +287,8 @@ static void set_policy(const struct reconcile *r, const struct model_service *se
 		most_ms = outlier->enabled ? MAX_EJECTION_MS : 0;
 	entry->max_ejection_ticks = ticks(r, most_ms);
 	entry->outlier_interval_ticks = ticks(r, outlier->interval_ms);
+	entry->reset_after_ds = service->reset_after_ms < 6553500 ? service->reset_after_ms / 100 :
+								    65535;
 }
 
 static __u32 policy_flags(const struct model_service *service)

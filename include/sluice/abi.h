@@ -36,7 +36,8 @@
 #define SL_INDEX_WAYS 8u
 #define SL_INDEX_SETS 16384u     /* 128 K keys, 4 MiB; a power of two */
 #define SL_FILTER_BITS 65536u    /* 8 KiB */
-#define SL_MAX_EVENTS 65536u
+#define SL_MAX_EVENTS 32768u
+#define SL_MAX_EVENT_KINDS 32u
 #define SL_PENDING 16384u          /* handshakes under way that can be retried, 3 MiB; a power of two */
 #define SL_TRIED_MAX 16u         /* replicas that one connect is offered to */
 #define SL_SYN_OPTIONS_MAX 40u   /* bytes of TCP options (RFC 9293 section 3.1) */
@@ -152,7 +153,8 @@ struct sl_service {
 	__u32 max_ejection_ticks;  /* but never longer than this; 0: no cap */
 	__u32 outlier_interval_ticks; /* of success rates, latency, and the decay of back-off; 0: 10 s */
 	__u16 latency_factor;    /* latency-outliers: 1/100 of the median first byte; 0: off */
-	__u16 reserved;
+	__u16 reset_after_ds;    /* the second witness: no payload for so many tenths of a second; for
+				  * people: 65535: that long or longer */
 };
 _Static_assert(sizeof(struct sl_service) == 64, "service");
 
@@ -499,7 +501,8 @@ struct sl_control {
 	__u64 applied;         /* desired states applied so far */
 	__u64 realtime_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC, at each heartbeat */
 	__u32 frozen_until;    /* `sluice freeze`: jiffies until which nothing is ejected or reset; 0 */
-	__u32 caps;            /* bool: some replica has a cap (max_connections) */
+	__u16 caps;            /* bool: some replica has a cap (max_connections) */
+	__u16 doubt;           /* bool: soft evidence is void, as of the last heartbeat; for people */
 };
 _Static_assert(sizeof(struct sl_control) == 64, "control");
 
@@ -566,14 +569,16 @@ struct sl_event {
 	__u32 value;         /* the new enum sl_replica_state, for SL_EVENT_REPLICA_STATE */
 	__u32 epoch;         /* of the service's row then: another one now, another service now */
 	union sl_addr addr;  /* of the replica, all zero: none */
-	char text[80];       /* evidence, NUL-terminated */
+	char text[208];      /* evidence, NUL-terminated; the reason is the tail of many */
 };
-_Static_assert(sizeof(struct sl_event) == 128, "event");
+_Static_assert(sizeof(struct sl_event) == 256, "event");
 
 struct sl_event_head {
 	__u64 last;
 	__u64 followed; /* the last event that an agent has looked at, to log what programs wrote */
 	__u64 reserved[6];
+	__u64 kinds[SL_MAX_EVENT_KINDS]; /* events ever written, by enum sl_event_kind */
 };
+_Static_assert(SL_EVENT_MAX <= SL_MAX_EVENT_KINDS, "a count for each kind");
 
 #endif

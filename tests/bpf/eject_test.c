@@ -370,13 +370,16 @@ TEST(a_shared_replica_goes_only_if_all_its_services_can_spare_it)
 static void event(struct fixture *f)
 {
 	const struct sl_event *event;
+	__u64 ejections;
 
 	eject_case(f, 4);
+	ejections = f->event_head->kinds[SL_EVENT_EJECT];
 	f->services[0].epoch = 99;
 	f->control->realtime_offset_ns = 5000000000000000000ull;
 	f->event_head->last = 3 * FIXTURE_EVENTS - 1;
 	happen(f, "ggggg");
 	CHECK_INT(f->event_head->last, 3 * FIXTURE_EVENTS);
+	CHECK_INT(f->event_head->kinds[SL_EVENT_EJECT], ejections + 1);
 	event = &f->events[0];
 	CHECK_INT(event->seq, 3 * FIXTURE_EVENTS);
 	CHECK_INT(event->kind, SL_EVENT_EJECT);

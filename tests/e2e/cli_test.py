@@ -93,6 +93,7 @@ def services_show_their_policy(shared):
                 (30, 300, 10, 0, 2.75), "ejections")
     check_equal((llm["when_full"], llm["when_none"], llm["on_eject"]),
                 ("wait", "refuse", "keep"), "annotations")
+    check_equal(llm["reset_after_s"], 2.5, "silence before a reset")
     check(llm["syn_deadline_ms"] > 0, "a deadline")
     check_equal((old["consecutive_5xx_errors"], old["syn_deadline_ms"], old["on_eject"],
                  old["latency_outlier_factor"]), (0, None, "reset", None), "no policy")
@@ -205,6 +206,18 @@ def status(shared):
     check_equal(row["map_bytes_total"], sum(row["map_bytes"].values()), "memory")
     text = shared.cli.text("status")
     check("no_replica" in text and "fragment" not in text, text)
+
+
+@case
+def status_says_that_the_node_is_in_doubt(shared):
+    check_equal(shared.cli.json("status")[0]["doubt"], False, "doubt")
+    shared.cli.pinned("doubt", "1")
+    check_equal(shared.cli.json("status")[0]["doubt"], True, "doubt")
+    check("may be this node's own fault" in shared.cli.text("status"), "text")
+    shared.cli.pinned("silence", "10")
+    check_equal(shared.cli.json("status")[0]["doubt"], False, "nobody doubts with the agent dead")
+    shared.cli.pinned("silence", "0")
+    shared.cli.pinned("doubt", "0")
 
 
 @case

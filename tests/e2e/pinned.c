@@ -6,6 +6,7 @@
  *	pinned DIR create               make and fill them
  *	pinned DIR append TEXT COUNT    add events to the ring
  *	pinned DIR layout VERSION       claim to be of another version
+ *	pinned DIR doubt 0|1            whether the agent doubts its own probes
  *	pinned DIR silence SECONDS      the agent's last sign of life was so long ago
  *	pinned DIR picks ROW COUNT      more picks of one replica
  *	pinned DIR rows                 print the replica rows as hex, one a line
@@ -36,6 +37,8 @@ static int set_control(const char *dir, const char *what, const char *value)
 		return 1;
 	if (!strcmp(what, "layout"))
 		control->layout = atoi(value);
+	else if (!strcmp(what, "doubt"))
+		control->doubt = atoi(value);
 	else
 		control->heartbeat_ns = pinned_clock_ns(CLOCK_MONOTONIC) -
 					atoi(value) * 1000000000ull;
@@ -75,7 +78,8 @@ int main(int argc, char **argv)
 	}
 	if (argc == 5 && !strcmp(argv[2], "append"))
 		return append(argv[1], argv[3], atoi(argv[4]));
-	if (argc == 4 && (!strcmp(argv[2], "layout") || !strcmp(argv[2], "silence")))
+	if (argc == 4 && (!strcmp(argv[2], "layout") || !strcmp(argv[2], "silence") ||
+			  !strcmp(argv[2], "doubt")))
 		return set_control(argv[1], argv[2], argv[3]);
 	if (argc == 5 && !strcmp(argv[2], "picks"))
 		return use_replicas(argv[1], atoi(argv[3]), atoi(argv[4]));

@@ -208,6 +208,7 @@ static inline void pinned_policy(struct pinned *p, __u32 row)
 	service->max_ejection_percent = 10;
 	service->base_ejection_ticks = 30 * PINNED_HZ;
 	service->max_ejection_ticks = 300 * PINNED_HZ;
+	service->reset_after_ds = 25;
 }
 
 static inline void pinned_vip(struct pinned *p, __u32 row, const char *addr, int port, int proto,

@@ -104,23 +104,57 @@ TEST(long_text_is_cut_between_characters)
 {
 	struct sl_event event = {.kind = SL_EVENT_CONFIG_REFUSED};
 	struct events events = events_new();
-	char text[200];
+	size_t fits = sizeof(events.ring[0].text) - 1;
+	char text[300];
 
 	log_init(LOG_LEVEL_ERROR, false);
 	memset(text, 'a', sizeof(text));
-	text[199] = '\0';
+	text[sizeof(text) - 1] = '\0';
 	events_add(&events, &event, "%s", text);
-	CHECK_INT(strlen(events.ring[1].text), sizeof(events.ring[1].text) - 1);
-	memcpy(text + 78, "\xe2\x82\xac", 3); /* the euro sign: only its first byte would fit */
+	CHECK_INT(strlen(events.ring[1].text), fits);
+	memcpy(text + fits - 1, "\xe2\x82\xac", 3); /* the euro sign: only its first byte would fit */
 	events_add(&events, &event, "%s", text);
-	CHECK_INT(strlen(events.ring[2].text), 78);
-	CHECK_INT(events.ring[2].text[77], 'a');
-	memcpy(text + 76,
+	CHECK_INT(strlen(events.ring[2].text), fits - 1);
+	CHECK_INT(events.ring[2].text[fits - 2], 'a');
+	memcpy(text + fits - 3,
 	       "\xe2\x82\xac"
 	       "aa",
 	       5); /* its last byte is the last that fits */
 	events_add(&events, &event, "%s", text);
-	CHECK_INT(strlen(events.ring[3].text), 79);
+	CHECK_INT(strlen(events.ring[3].text), fits);
+	events_free(&events);
+}
+
+/* The ring is what is left after the agent's death: what to do must be in it, not in the log alone. */
+TEST(evidence_survives_whole)
+{
+	static const char refused[] =
+		"30-inference.yaml:214: spec.trafficPolicy.outlierDetection.consecutiveGatewayErrors: "
+		"must be a whole number from 0 to 4294967295, or be left out; found \"five\"";
+	struct sl_event event = {.kind = SL_EVENT_CONFIG_REFUSED};
+	struct events events = events_new();
+
+	log_init(LOG_LEVEL_ERROR, false);
+	events_add(&events, &event, "%s", refused);
+	CHECK_STR(events.ring[1].text, refused);
+	events_free(&events);
+}
+
+TEST(events_are_counted_by_kind)
+{
+	struct sl_event panic = {.kind = SL_EVENT_PANIC}, doubt = {.kind = SL_EVENT_DOUBT};
+	struct sl_event newer = {.kind = SL_MAX_EVENT_KINDS};
+	struct events events = events_new();
+
+	log_init(LOG_LEVEL_ERROR, false);
+	events_add(&events, &panic, "%s", "");
+	events_add(&events, &doubt, "3 of 3");
+	events_add(&events, &panic, "%s", "");
+	events_add(&events, &newer, "%s", ""); /* of a version to come: no count of its own */
+	CHECK_INT(events.head->last, 4);
+	CHECK_INT(events.head->kinds[SL_EVENT_PANIC], 2);
+	CHECK_INT(events.head->kinds[SL_EVENT_DOUBT], 1);
+	CHECK_INT(events.head->kinds[SL_EVENT_RETRY], 0);
 	events_free(&events);
 }
 

@@ -73,8 +73,8 @@ static bool example(struct fake_maps *fake)
 	fake_service(fake, 3, "default/llm", "http", 80, SL_SERVICE_LOADS);
 	fake_service(fake, 4, "default/llm", "http", 80, 0); /* for outside clients */
 	fake_service(fake, 9, "ml/embed", "", 8080, SL_SERVICE_REPLACE);
-	fake->service_states[3] = (struct sl_service_state){.parked = 5, .parked_total = 60};
-	fake->service_states[4] = (struct sl_service_state){.parked = -1, .parked_total = 10};
+	fake->service_states[3] = (struct sl_service_state){.parked = 5, .parked_total = 60, .resets = 3};
+	fake->service_states[4] = (struct sl_service_state){.parked = -1, .parked_total = 10, .resets = 4};
 	fake->services[3].load_ttl_ms = fake->services[4].load_ttl_ms = 2000;
 	fake_replica(fake, 0, "10.0.0.1:8000", "default/llm-0", 3, 4);
 	fake_replica(fake, 5, "[fd00::2]:8000", "default/llm-1", 3, 9);
@@ -98,7 +98,7 @@ static bool example(struct fake_maps *fake)
 		(struct sl_kernel){.half_open = 3, .live = 20, .lingering = 4, .sweep_count = 99};
 	fake->control.heartbeat_ns = now_ns(CLOCK_MONOTONIC) - 250000000;
 	fake->control.started_ns = 1700000000500000000;
-	fake->head.last = 12;
+	fake->head.kinds[SL_EVENT_PANIC] = 12;
 	return true;
 }
 
@@ -153,6 +153,8 @@ TEST(services)
 	CHECK_LINE(text, "sluice_parked_connections{service=\"default/llm\",port=\"http\"} 5");
 	CHECK_LINE(text, "sluice_parked_connections{service=\"ml/embed\",port=\"8080\"} 0");
 	CHECK_LINE(text, "sluice_parked_syns_total{service=\"default/llm\",port=\"http\"} 70");
+	CHECK_LINE(text, "sluice_resets_total{service=\"default/llm\",port=\"http\"} 7");
+	CHECK_LINE(text, "sluice_resets_total{service=\"ml/embed\",port=\"8080\"} 0");
 	CHECK_LINE(text, "sluice_service_panic{service=\"default/llm\",port=\"http\"} 0");
 	CHECK_LINE(text, "sluice_service_panic{service=\"ml/embed\",port=\"8080\"} 1");
 	CHECK_LINE(text, "sluice_replicas_held{service=\"default/llm\",port=\"http\"} 0");
@@ -326,7 +328,9 @@ TEST(datapath)
 	CHECK_LINE(text, "sluice_flows_lingering 4");
 	CHECK_LINE(text, "sluice_flows_half_open 3");
 	CHECK_LINE(text, "sluice_flow_sweeps_total 99");
-	CHECK_LINE(text, "sluice_events_total 12");
+	CHECK_LINE(text, "sluice_events_total{kind=\"panic\"} 12");
+	CHECK_LINE(text, "sluice_events_total{kind=\"doubt\"} 0");
+	CHECK(!strstr(text, "sluice_events_total{kind=\"none\"}"));
 	CHECK_LINE(text, "sluice_agent_start_time_seconds 1700000000.5");
 	CHECK(strtod(strstr(text, "\nsluice_agent_heartbeat_age_seconds ") + 36, NULL) >= 0.25);
 	free(text);

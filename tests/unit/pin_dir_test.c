@@ -76,6 +76,26 @@ TEST(nothing_is_left_outside_a_bpf_file_system)
 	CHECK_INT(rmdir(directory), 0);
 }
 
+/* --unload must neither say that all is gone where it never was, nor touch files of others. */
+TEST(pins_are_sought_in_a_bpf_file_system_only)
+{
+	char error[1024] = "", path[64];
+
+	begin();
+	snprintf(path, sizeof(path), "%s/sluice", directory);
+	CHECK_INT(pin_dir_find(path, error, sizeof(error)), 0);
+	CHECK_STR(error, "");
+	CHECK_INT(pin_dir_find(directory, error, sizeof(error)), -ENOTSUP);
+	CHECK(strstr(error, directory) && strstr(error, "--bpffs"));
+	snprintf(path, sizeof(path), "%s/file", directory);
+	fclose(fopen(path, "w"));
+	strcat(path, "/sluice");
+	CHECK_INT(pin_dir_find(path, error, sizeof(error)), -ENOTDIR);
+	*strrchr(path, '/') = '\0';
+	unlink(path);
+	rmdir(directory);
+}
+
 TEST(a_missing_parent_is_named)
 {
 	char error[1024], path[64], expected[64];

@@ -275,6 +275,42 @@ TEST(a_shared_replica_has_one_weight_and_interval)
 	manifests_done(&m);
 }
 
+/* Services s0 to s8 lead to one replica, which stands behind seven at most; `llm` to others. */
+TEST(of_too_many_services_with_one_replica_the_last_are_left_out)
+{
+	char text[8192] = LLM TWO_SLICE, *end = text + strlen(text), expected[1024], *line = expected;
+	struct manifests m;
+	unsigned said = 0;
+
+	line += sprintf(line, "default/llm http: 10.9.0.1:80/6/0 -> 10.1.0.1:8000 10.1.0.2:8000");
+	for (int i = 0; i < 9; i++) {
+		end += sprintf(end, SERVICE("s%d", STEER, "clusterIP: 10.9.1.%d, " PORTS), i, i + 1);
+		end += sprintf(end,
+			       SLICE("of-s%d", "s%d", "IPv4", "[{name: http, port: 9000}]",
+				     "[{addresses: [10.1.0.9]}, {addresses: [10.1.1.%d]}]"),
+			       i, i, i + 1);
+		if (i < 7)
+			line += sprintf(line, "\ndefault/s%d http: 10.9.1.%d:80/6/0 -> "
+					"10.1.0.9:9000 10.1.1.%d:9000", i, i + 1, i + 1);
+	}
+	m = manifests_compile(text, NULL);
+	CHECK_STR(describe(&m), expected);
+	for (size_t i = 0; i < m.verdicts.n; i++) {
+		const struct verdict *verdict = &m.verdicts.list[i];
+
+		if (verdict->kind != VERDICT_UNSUPPORTED)
+			continue;
+		said++;
+		CHECK_STR(verdict->object, said == 1 ? "Service default/s7" : "Service default/s8");
+		CHECK_STR(verdict->field, "spec.ports");
+		CHECK_STR(verdict->reason,
+			  "port 80 is not steered: replica 10.1.0.9:9000 stands behind 7 "
+			  "service-ports already; let fewer lead to it");
+	}
+	CHECK_INT(said, 2);
+	manifests_done(&m);
+}
+
 TEST(nothing_to_steer_gives_an_empty_model)
 {
 	check_model("", "");

@@ -283,6 +283,7 @@ TEST(policy_becomes_fields_of_the_service_row)
 	CHECK_INT(row->syn_deadline_ticks, 8); /* of 4 ms, rounded up */
 	CHECK_INT(f.tables.replicas[0].config.max_connections, 7);
 
+	one.reset_after_ms = 3000;
 	one.retry.off = one.replace = one.wait_full = one.wait_none = one.keep_on_eject = true;
 	one.outlier = (struct model_outlier){
 		.enabled = true, .consecutive_5xx = 5, .consecutive_local = 6,
@@ -298,6 +299,7 @@ TEST(policy_becomes_fields_of_the_service_row)
 	CHECK_INT(row->min_health_percent, 20);
 	CHECK_INT(row->base_ejection_ticks, 30 * 250);
 	CHECK_INT(row->max_ejection_ticks, 300 * 250);
+	CHECK_INT(row->reset_after_ds, 30);
 	CHECK_INT(f.tables.replicas[0].config.max_connections, 0);
 
 	one.outlier.consecutive_5xx = 0;

@@ -40,6 +40,7 @@ static const struct out_column columns[] = {
 	{"when_full", NULL, OUT_STRING},
 	{"when_none", NULL, OUT_STRING},
 	{"on_eject", NULL, OUT_STRING},
+	{"reset_after_s", NULL, OUT_REAL},
 	{"vips", "VIPS", OUT_LIST},
 	{},
 };
@@ -137,6 +138,7 @@ static void put_policy(struct out *out, const struct sl_service *service, __u32 
 	out_string(out, refuse_or_wait(service, SL_SERVICE_WAIT_FULL));
 	out_string(out, refuse_or_wait(service, SL_SERVICE_WAIT_NONE));
 	out_string(out, service->flags & SL_SERVICE_KEEP ? "keep" : "reset");
+	out_real(out, service->reset_after_ds / 10.0);
 }
 
 /* The same for people who ask for one service. */

@@ -20,6 +20,7 @@ static const struct out_column columns[] = {
 	{"agent_pid", "agent pid", OUT_UINT},
 	{"heartbeat_age_ms", "heartbeat age, ms", OUT_UINT},
 	{"agent_uptime_s", "agent uptime, s", OUT_UINT},
+	{"doubt", "soft evidence in doubt", OUT_BOOL},
 	{"frozen", "ejections and resets frozen", OUT_BOOL},
 	{"frozen_s", "frozen for another, s", OUT_UINT},
 	{"layout", "map layout", OUT_UINT},
@@ -59,10 +60,14 @@ static void put_agent(const struct view *view, struct out *out)
 		out_uint(out, now_s > started_s ? now_s - started_s : 0);
 	else
 		out_null(out);
+	out_bool(out, alive && control->doubt);
 	out_bool(out, frozen);
 	out_uint(out, frozen / control->hz);
 	out_uint(out, control->layout);
 	out_uint(out, control->applied);
+	if (alive && control->doubt)
+		out_note(out, "Many replicas fail at once, or the agent ran late: that probes time "
+			      "out may be this node's own fault. See sluice event show.");
 	if (!alive)
 		out_note(out, "The agent is gone: open flows, new picks and the sweep go on, probes "
 			      "and changes of manifests do not. Start sluiced again.");
