@@ -55,7 +55,7 @@ ARRAY(sources, struct sl_source, SL_MAX_SOURCES, BPF_F_MMAPABLE);
 ARRAY(flows, struct sl_flow_set, SL_FLOW_SETS, BPF_F_MMAPABLE);
 /* Source-NAT ports in use or in quarantine. Programs / CLI, mapped. 8 MiB. */
 ARRAY(snat, struct sl_snat_set, SL_SNAT_SETS, BPF_F_MMAPABLE);
-/* Event ring and its head. Agent, mapped / CLI. 8 MiB. */
+/* Event ring and its head. Agent, mapped / CLI. 16 MiB. */
 ARRAY(events, struct sl_event, SL_MAX_EVENTS, BPF_F_MMAPABLE);
 ARRAY(event_head, struct sl_event_head, 1, BPF_F_MMAPABLE);
 

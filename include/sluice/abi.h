@@ -36,7 +36,7 @@
 #define SL_INDEX_WAYS 8u
 #define SL_INDEX_SETS 16384u     /* 128 K keys, 4 MiB; a power of two */
 #define SL_FILTER_BITS 65536u    /* 8 KiB */
-#define SL_MAX_EVENTS 32768u
+#define SL_MAX_EVENTS 65536u
 #define SL_MAX_EVENT_KINDS 32u
 #define SL_PENDING 16384u          /* handshakes under way that can be retried, 3 MiB; a power of two */
 #define SL_TRIED_MAX 16u         /* replicas that one connect is offered to */
