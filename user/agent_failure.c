@@ -211,13 +211,14 @@ __u16 failures_judge(struct failures *failures, __u32 row, const struct probe_he
 	if (!failing)
 		return bits;
 	failing->down = health->known && health->down;
-	failing->hard = hard;
+	failing->gone |= gone;
+	failing->hard = hard || failing->gone;
 	snprintf(failing->evidence, sizeof(failing->evidence), "%s", evidence);
 	if (!ours)
 		failing_uncount(failures, failing);
 	look(failures, now_ns);
 	failing->withheld = false;
-	if (!hard && ours && (failures->reasons & DOUBT_VOID || failing->believed_ns))
+	if (!failing->hard && ours && (failures->reasons & DOUBT_VOID || failing->believed_ns))
 		bits = withhold(failing, bits);
 	failing->stored = bits & HEALTH;
 	if (failing->withheld && failures->reasons & DOUBT_VOID && !failures->told)

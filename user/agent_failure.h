@@ -21,6 +21,7 @@ struct failing {
 	__u32 row;
 	bool down;     /* not merely suspect */
 	bool hard;     /* its port refuses or its link is gone: left out in doubt too */
+	bool gone;     /* its link is */
 	bool counted;  /* in the doubt: it had answered well, and is silent or refuses */
 	bool fresh;    /* began to fail in a round in doubt, and is not believed yet */
 	bool withheld; /* its row says less than its probes do */

@@ -216,6 +216,18 @@ void failures_link_gone(struct failures *failures, const struct route_link *link
 
 /* ---- looking -------------------------------------------------------------------------------------*/
 
+/* A port that refused does no longer, and nothing good came of it: a server that was started anew
+ * and hangs, say. That is news, whatever was in doubt before. */
+static void soften(struct failures *failures, struct failing *failing, uint64_t now_ns)
+{
+	const struct probe_health *health = probe_set_health(failures->agent->probes, failing->row);
+
+	if (!failing->hard || failing->gone || (health && health->refuses))
+		return;
+	failing->hard = failing->spoilt = false;
+	failures_watch(failures, failing, now_ns);
+}
+
 void failures_look(struct failures *failures, uint64_t now_ns)
 {
 	char seen[64], evidence[128];
@@ -223,6 +235,7 @@ void failures_look(struct failures *failures, uint64_t now_ns)
 	for (struct failing *at = failures->first; at; at = at->next) {
 		uint64_t pause_ns = failures->subjects[at->row].reset_after_ms * 1000000ull;
 
+		soften(failures, at, now_ns);
 		if (!is_suspect(failures, at) ||
 		    !tables_of(failures)->replicas[at->row].state.inflight)
 			continue;

@@ -460,6 +460,26 @@ def the_fabric_is_cut(shared):
     streams.leave()
 
 
+@case
+def an_agent_that_starts_behind_a_firewall(shared):
+    """It has seen nobody well; an earlier one has."""
+    shared.app.annotations["sluice.dev/reset-after"] = "1s"
+    shared.app.apply(shared.node)
+    clients, mark = Waiting(shared.client, (shared.app.vip4, 80), "/hang", 20), last_event(shared)
+    shared.node.agent.kill()
+    with rules(shared.node, "DROP"):
+        shared.node.start_sluiced()
+        eventually(lambda: events(shared, "doubt", mark), "doubt is said")
+        time.sleep(14)  # it is over, and all are down for more than a second
+        check_equal({shared.node.replica(one.pod.ip4)["state"] for one in shared.app.replicas},
+                    {"down"}, "states")
+        clients.check_alive("clients of servers that are well")
+        check_equal(events(shared, "reset", mark), [], "resets")
+    clients.leave()
+    shared.app.annotations["sluice.dev/reset-after"] = "8s"
+    shared.app.apply(shared.node)
+
+
 # ---- freeze ------------------------------------------------------------------------------
 
 
