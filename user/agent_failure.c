@@ -20,10 +20,10 @@
 
 /* ---- the list --------------------------------------------------------------------------*/
 
-/* The one of this row, made if need be; NULL: no memory, and nobody is reset without it. `silent`:
- * it fails by saying nothing, for which we may be to blame. */
+/* The one of this row, made if need be; NULL: no memory, and nobody is reset without it. `ours`:
+ * it fails in a way for which we may be to blame. */
 static struct failing *failing_get(struct failures *failures, __u32 row, uint64_t now_ns,
-				   bool silent)
+				   bool ours)
 {
 	struct subject *subject = &failures->subjects[row];
 	struct failing *failing = subject->failing;
@@ -34,14 +34,14 @@ static struct failing *failing_get(struct failures *failures, __u32 row, uint64_
 	if (!failing)
 		return NULL;
 	failing->row = row;
-	failing->witness.since_ns = now_ns;
-	failing->fresh = silent && failures->reasons;
+	failures_watch(failures, failing, now_ns);
+	failing->fresh = ours && failures->reasons & DOUBT_VOID;
 	failing->next = failures->first;
 	failing->link = &failures->first;
 	if (failing->next)
 		failing->next->link = &failing->next;
 	failures->first = subject->failing = failing;
-	if (subject->good && silent) {
+	if (subject->good && ours) {
 		failing->counted = true;
 		doubt_fail(&failures->doubt, now_ns);
 	}
@@ -95,7 +95,7 @@ static void doubt_begin(struct failures *failures, uint64_t now_ns)
 	for (struct failing *at = failures->first; at; at = at->next) {
 		__u16 bits = at->stored;
 
-		at->fresh |= now_ns - at->witness.since_ns < DOUBT_WINDOW_NS;
+		at->fresh |= now_ns - at->witness.since_ns < failures->doubt.window_ns;
 		at->believed_ns = 0;
 		if (at->hard || !at->fresh)
 			continue;
@@ -119,8 +119,8 @@ static void doubt_end(struct failures *failures, unsigned was, uint64_t now_ns)
 		log_info("no doubt any more: probes are believed again");
 	for (struct failing *at = failures->first; at; at = at->next) {
 		if (at->fresh) {
-			at->spoilt = was & DOUBT_MANY;
-			at->witness.since_ns = now_ns;
+			at->spoilt |= was & DOUBT_MANY;
+			failures_watch(failures, at, now_ns);
 		}
 		at->believed_ns = at->fresh || at->withheld ? now_ns + DOUBT_WINDOW_NS : 0;
 	}
@@ -154,7 +154,7 @@ static void look(struct failures *failures, uint64_t now_ns)
 
 	failures->reasons = doubt_look(&failures->doubt, now_ns, lost_ns);
 	failures->agent->facts.in_doubt = failures->reasons;
-	if (failures->reasons && !was)
+	if (failures->reasons & DOUBT_VOID && !(was & DOUBT_VOID))
 		doubt_begin(failures, now_ns);
 	for (struct failing *at = failures->first; at && !loud; at = at->next)
 		loud = at->withheld;
@@ -162,8 +162,11 @@ static void look(struct failures *failures, uint64_t now_ns)
 	    (loud || failures->reasons & DOUBT_MANY ||
 	     failures->doubt.lost.now + failures->doubt.lost.before >= LOUD_NS))
 		tell(failures);
-	if (was && !failures->reasons)
+	if (was & DOUBT_VOID && !(failures->reasons & DOUBT_VOID))
 		doubt_end(failures, was, now_ns);
+	if (was & DOUBT_SLOW && !failures->reasons)
+		for (struct failing *at = failures->first; at; at = at->next)
+			failures_watch(failures, at, now_ns); /* what was missed meanwhile is void */
 }
 
 /* ---- verdicts ------------------------------------------------------------------------------*/
@@ -173,11 +176,15 @@ static __u16 judge_good(struct failures *failures, __u32 row, const struct probe
 {
 	struct subject *subject = &failures->subjects[row];
 
-	if (subject->failing) {
+	if (subject->failing)
 		failing_del(failures, subject->failing);
+	/* Of one that left and came back, or whose address another pod has now, as well. */
+	if (health->known)
 		reset_cancel(failures->reset, row);
-	}
-	if (health->known && !subject->good && subject->replica) {
+	if (!health->known || !subject->replica)
+		return bits;
+	subject->seen = true;
+	if (!subject->good) {
 		subject->good = true;
 		doubt_add(&failures->doubt);
 	}
@@ -190,30 +197,36 @@ __u16 failures_judge(struct failures *failures, __u32 row, const struct probe_he
 	uint64_t now_ns = uv_hrtime();
 	/* Told of while its answer, a bad one, is at hand: that is no silence. */
 	bool silent = now_ns - health->last_answer_ns > ANSWER_NS;
+	bool gone = hard && !health->refuses, ours = !gone && (silent || hard);
 	struct failing *failing;
+
+	hard = gone || (hard && failures_is_own_port(failures, row));
 
 	if (!health->suspect && !(health->known && health->down)) {
 		bits = judge_good(failures, row, health, bits);
 		look(failures, now_ns);
 		return bits;
 	}
-	failing = failing_get(failures, row, now_ns, silent);
+	failing = failing_get(failures, row, now_ns, ours);
 	if (!failing)
 		return bits;
 	failing->down = health->known && health->down;
-	failing->hard |= hard;
+	failing->gone |= gone;
+	failing->hard = hard || failing->gone;
 	snprintf(failing->evidence, sizeof(failing->evidence), "%s", evidence);
-	if (hard || !silent)
+	if (!ours)
 		failing_uncount(failures, failing);
 	look(failures, now_ns);
 	failing->withheld = false;
-	if (!failing->hard && silent && (failures->reasons || failing->believed_ns))
+	if (!failing->hard && ours && (failures->reasons & DOUBT_VOID || failing->believed_ns))
 		bits = withhold(failing, bits);
 	failing->stored = bits & HEALTH;
-	if (failing->withheld && failures->reasons && !failures->told)
+	if (failing->withheld && failures->reasons & DOUBT_VOID && !failures->told)
 		tell(failures);
-	if (hard)
+	if (gone) {
+		failing->asked_ns = now_ns;
 		failures_reset(failures, row, false, evidence);
+	}
 	return bits;
 }
 
@@ -226,12 +239,14 @@ void failures_sync_begin(struct failures *failures)
 			failures->subjects[row] = (struct subject){
 				.failing = failures->subjects[row].failing,
 				.good = failures->subjects[row].good,
+				.seen = failures->subjects[row].seen,
 			};
 }
 
 void failures_sync_add(struct failures *failures, __u32 row, const struct model_replica *replica,
 		       unsigned reset_after_ms)
 {
+	const struct sl_replica_config *config = &failures->agent->maps.replicas[row].config;
 	struct subject *subject = &failures->subjects[row];
 
 	if (reset_after_ms == 0)
@@ -239,9 +254,20 @@ void failures_sync_add(struct failures *failures, __u32 row, const struct model_
 	subject->replica = replica;
 	if (reset_after_ms > subject->reset_after_ms)
 		subject->reset_after_ms = reset_after_ms;
+	/* One that an earlier agent found well: should it and others fail now, we are the news. */
+	if (!subject->good && config->probe_good && !(config->flags & SL_REPLICA_PROBE_DOWN)) {
+		subject->good = true;
+		doubt_add(&failures->doubt);
+	}
 }
 
-/* Of one that is probed no longer nothing is known: no flow of its is reset on soft evidence. */
+void failures_sync_pace(struct failures *failures, unsigned interval_ms)
+{
+	doubt_pace(&failures->doubt, interval_ms * 1000000ull);
+}
+
+/* Of one that is probed no longer nothing is known: no flow of its is reset on soft evidence (that
+ * what was asked on it is gone, agent_reset.c finds). */
 void failures_sync_end(struct failures *failures)
 {
 	for (__u32 row = 0; row < SL_MAX_REPLICAS; row++) {
@@ -250,10 +276,9 @@ void failures_sync_end(struct failures *failures)
 		if (subject->replica)
 			continue;
 		if (subject->failing) {
-			if (!subject->failing->hard)
-				reset_cancel(failures->reset, row);
 			failing_del(failures, subject->failing);
 		}
+		subject->seen = false;
 		if (subject->good) {
 			subject->good = false;
 			doubt_del(&failures->doubt);
@@ -269,10 +294,10 @@ static void on_tick(uv_timer_t *timer)
 	uint64_t now_ns = uv_hrtime();
 
 	look(failures, now_ns);
-	if (failures->reasons)
-		return;
-	believe(failures, now_ns);
-	failures_look(failures, now_ns);
+	if (!(failures->reasons & DOUBT_VOID))
+		believe(failures, now_ns);
+	if (!failures->reasons)
+		failures_look(failures, now_ns);
 }
 
 int failures_new(struct agent *agent, struct failures **ret)
@@ -283,6 +308,7 @@ int failures_new(struct agent *agent, struct failures **ret)
 	if (!failures)
 		return -ENOMEM;
 	failures->agent = agent;
+	doubt_pace(&failures->doubt, 0);
 	error = failures_open_reset(failures);
 	if (error) {
 		free(failures);

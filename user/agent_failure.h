@@ -20,8 +20,9 @@
 struct failing {
 	__u32 row;
 	bool down;     /* not merely suspect */
-	bool hard;     /* by hard evidence: neither doubt nor budget holds it up */
-	bool counted;  /* in the doubt: it had answered well, and fell silent */
+	bool hard;     /* its port refuses or its link is gone: left out in doubt too */
+	bool gone;     /* its link is */
+	bool counted;  /* in the doubt: it had answered well, and is silent or refuses */
 	bool fresh;    /* began to fail in a round in doubt, and is not believed yet */
 	bool withheld; /* its row says less than its probes do */
 	bool spoilt;   /* began to fail in a round in doubt: never reset on that evidence */
@@ -40,14 +41,15 @@ struct subject {
 	const struct model_replica *replica; /* of the model in force; NULL: not probed */
 	struct failing *failing;             /* NULL: it does not */
 	uint32_t reset_after_ms;             /* the longest of its services'; 0: the default */
-	bool good;                           /* it has answered well once */
+	bool good;                           /* it has answered well once, or before our start */
+	bool seen;                           /* it has answered us well */
 };
 
 struct failures {
 	struct agent *agent;
 	uv_timer_t tick;
 	struct doubt doubt;
-	unsigned reasons; /* DOUBT_*: soft evidence is void now */
+	unsigned reasons; /* DOUBT_* */
 	bool told;        /* this doubt is in the event ring */
 	struct reset *reset;
 	struct reset_run run;
@@ -59,9 +61,14 @@ struct failures {
 /* 0, or -ENOMEM. */
 int failures_open_reset(struct failures *failures);
 void failures_close_reset(struct failures *failures);
-/* Resets the flows of a row, unless its services all keep them. */
+/* Resets the flows of a row, unless its services all keep them. `soft`: not if it comes to be in
+ * doubt, nor if the evidence goes. */
 void failures_reset(struct failures *failures, __u32 row, bool soft, const char *evidence);
 /* Looks for second witnesses against those that are down by soft evidence. */
 void failures_look(struct failures *failures, uint64_t now_ns);
+/* Its flows are to be watched from now on. */
+void failures_watch(struct failures *failures, struct failing *failing, uint64_t now_ns);
+/* Whether no firewall or sidecar can have been the one that refused. */
+bool failures_is_own_port(const struct failures *failures, __u32 row);
 
 #endif

@@ -154,6 +154,17 @@ static void set_stale(struct agent *agent, const struct target_list *list)
 	}
 }
 
+static unsigned longest_interval_ms(const struct target_list *list)
+{
+	unsigned longest = 0;
+
+	for (size_t i = 0; i < list->n; i++)
+		if (list->targets[i].probe->kind != MODEL_PROBE_NONE &&
+		    list->targets[i].probe->interval_ms > longest)
+			longest = list->targets[i].probe->interval_ms;
+	return longest;
+}
+
 int agent_sync_probes(struct agent *agent)
 {
 	unsigned peers = agent->options->peers ? agent->options->peers : count_nodes(agent->model);
@@ -175,6 +186,7 @@ int agent_sync_probes(struct agent *agent)
 	}
 	if (!error) {
 		drop_doubles(&list);
+		failures_sync_pace(agent->failures, longest_interval_ms(&list));
 		set_stale(agent, &list);
 		error = probe_set_sync(agent->probes, list.targets, list.n);
 	}

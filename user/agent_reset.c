@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Owns the decision that open flows of a replica are reset, and says so. Hard evidence is a port
- * that refuses or a link that is gone; soft evidence needs a second witness. Leaves flows alone that
- * their service keeps. Called by agent_failure.c and agent_input.c.
+ * Owns the decision that open flows of a replica are reset, and says so. A link that is gone is
+ * enough; everything else needs a second witness, which must be there still when it comes to the
+ * reset. Leaves flows alone that their service keeps. Called by agent_failure.c and agent_input.c.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -20,6 +20,82 @@
 static struct tables *tables_of(const struct failures *failures)
 {
 	return datapath_tables(failures->agent->datapath);
+}
+
+/* ---- the second witness ----------------------------------------------------------------------*/
+
+void failures_watch(struct failures *failures, struct failing *failing, uint64_t now_ns)
+{
+	struct sl_replica *replica = &tables_of(failures)->replicas[failing->row];
+
+	failing->witness.since_ns = now_ns;
+	__atomic_store_n(&replica->state.last_payload, 0, __ATOMIC_RELAXED);
+}
+
+bool failures_is_own_port(const struct failures *failures, __u32 row)
+{
+	const struct model_replica *replica = failures->subjects[row].replica;
+
+	return replica && replica->probe.port == replica->port;
+}
+
+/* Its port refuses, and not because it was told to leave: such a one closes it and serves on. */
+static bool refuses(const struct failures *failures, __u32 row, const struct probe_health *health)
+{
+	const struct sl_replica_config *config = &tables_of(failures)->replicas[row].config;
+
+	return health && health->refuses && failures_is_own_port(failures, row) &&
+	       !failures->subjects[row].replica->terminating && !(config->admin & SL_ADMIN_DRAINED);
+}
+
+static void look_at_cpu(struct failures *failures, struct failing *failing, uint64_t now_ns)
+{
+	const struct model_replica *replica = failures->subjects[failing->row].replica;
+	uint64_t cpu_us;
+
+	if (!replica || !replica->pod_uid || now_ns - failing->looked_ns < CPU_LOOK_NS ||
+	    !(tables_of(failures)->replicas[failing->row].config.flags & SL_REPLICA_LOCAL))
+		return;
+	failing->looked_ns = now_ns;
+	if (!failing->cgroup[0] && cgroup_find_pod(cgroup_roots, replica->pod_uid, failing->cgroup,
+						   sizeof(failing->cgroup)))
+		failing->cgroup[0] = '\0';
+	if (failing->cgroup[0] && !cgroup_cpu_us(failing->cgroup, &cpu_us))
+		witness_cpu(&failing->witness, cpu_us, now_ns);
+}
+
+static bool is_dead(struct failures *failures, struct failing *failing, uint64_t now_ns,
+		    char seen[static 64])
+{
+	const struct probe_health *health = probe_set_health(failures->agent->probes, failing->row);
+	const struct subject *subject = &failures->subjects[failing->row];
+	const struct tables *tables = tables_of(failures);
+	struct witness *witness = &failing->witness;
+	__u32 last = __atomic_load_n(&tables->replicas[failing->row].state.last_payload,
+				     __ATOMIC_RELAXED);
+
+	if (!health)
+		return false;
+	witness->reset_after_ms = subject->reset_after_ms;
+	witness->payload_ns = witness_payload_ns(last, tables->kernel->now, tables->control->hz,
+						 now_ns);
+	witness->answer_ns = health->last_answer_ns;
+	witness->refuses = refuses(failures, failing->row, health);
+	witness->unreachable = health->unreachable_ns > health->last_answer_ns &&
+			       health->unreachable_ns > witness->payload_ns &&
+			       now_ns - health->unreachable_ns < UNREACHABLE_NS;
+	look_at_cpu(failures, failing, now_ns);
+	return witness_is_dead(witness, now_ns, seen, 64);
+}
+
+/* Whether a second witness is worth asking. One that we have never seen well may be well: it is
+ * then our probes that never got through. */
+static bool is_suspect(const struct failures *failures, const struct failing *failing)
+{
+	const struct probe_health *health = probe_set_health(failures->agent->probes, failing->row);
+
+	return failing->down && !failing->withheld && !failing->spoilt &&
+	       (failures->subjects[failing->row].seen || refuses(failures, failing->row, health));
 }
 
 /* ---- in the kernel -------------------------------------------------------------------------*/
@@ -61,7 +137,27 @@ static void on_done(void *context, const struct reset_request *request, __u32 fl
 			   request->evidence);
 }
 
-static const struct reset_ops ops = {.run = on_run, .is_frozen = on_frozen, .done = on_done};
+static bool on_holds(void *context, const struct reset_request *request, bool first_pass)
+{
+	struct failures *failures = context;
+	const struct sl_replica *replica = &tables_of(failures)->replicas[request->replica];
+	struct failing *failing = failures->subjects[request->replica].failing;
+	char seen[64];
+
+	if (!addr_equal(&replica->config.addr, &request->addr) ||
+	    replica->config.port != request->port)
+		return false;
+	/* Who was marked is asked to the end. */
+	if (!first_pass)
+		return true;
+	if (!__atomic_load_n(&replica->state.inflight, __ATOMIC_ACQUIRE))
+		return false;
+	return !request->soft ||
+	       (failing && is_suspect(failures, failing) && is_dead(failures, failing, uv_hrtime(), seen));
+}
+
+static const struct reset_ops ops = {
+	.run = on_run, .is_frozen = on_frozen, .holds = on_holds, .done = on_done};
 
 int failures_open_reset(struct failures *failures)
 {
@@ -85,7 +181,9 @@ void failures_reset(struct failures *failures, __u32 row, bool soft, const char 
 {
 	const struct tables *tables = tables_of(failures);
 	const struct sl_replica_services *list = &tables->replica_services[row];
-	struct reset_request request = {.replica = row, .soft = soft};
+	struct reset_request request = {.replica = row, .soft = soft,
+					.addr = tables->replicas[row].config.addr,
+					.port = tables->replicas[row].config.port};
 
 	for (__u32 i = 0; i < list->n && i < SL_MAX_SHARED; i++)
 		if (!(tables->services[list->service[i]].flags & SL_SERVICE_KEEP))
@@ -116,69 +214,37 @@ void failures_link_gone(struct failures *failures, const struct route_link *link
 	}
 }
 
-/* ---- the second witness ----------------------------------------------------------------------*/
+/* ---- looking -------------------------------------------------------------------------------------*/
 
-/* When its flows last carried a payload byte of its; 0: not since it began to fail. */
-static uint64_t payload_ns(const struct failures *failures, __u32 row, uint64_t now_ns)
-{
-	const struct tables *tables = tables_of(failures);
-	__u32 last = __atomic_load_n(&tables->replicas[row].state.last_payload, __ATOMIC_RELAXED);
-	__s32 age = tables->kernel->now - last;
-
-	if (!last)
-		return 0;
-	return now_ns - (age > 0 ? age * NS_PER_S / tables->control->hz : 0);
-}
-
-static void look_at_cpu(struct failures *failures, struct failing *failing, uint64_t now_ns)
-{
-	const struct model_replica *replica = failures->subjects[failing->row].replica;
-	uint64_t cpu_us;
-
-	if (!replica || !replica->pod_uid || now_ns - failing->looked_ns < CPU_LOOK_NS ||
-	    !(tables_of(failures)->replicas[failing->row].config.flags & SL_REPLICA_LOCAL))
-		return;
-	failing->looked_ns = now_ns;
-	if (!failing->cgroup[0] && cgroup_find_pod(cgroup_roots, replica->pod_uid, failing->cgroup,
-						   sizeof(failing->cgroup)))
-		failing->cgroup[0] = '\0';
-	if (failing->cgroup[0] && !cgroup_cpu_us(failing->cgroup, &cpu_us))
-		witness_cpu(&failing->witness, cpu_us, now_ns);
-}
-
-static void look_at(struct failures *failures, struct failing *failing, uint64_t now_ns)
+/* A port that refused does no longer, and nothing good came of it: a server that was started anew
+ * and hangs, say. That is news, whatever was in doubt before. */
+static void soften(struct failures *failures, struct failing *failing, uint64_t now_ns)
 {
 	const struct probe_health *health = probe_set_health(failures->agent->probes, failing->row);
-	const struct subject *subject = &failures->subjects[failing->row];
-	struct witness *witness = &failing->witness;
-	char seen[64], evidence[128];
 
-	if (!health)
+	if (!failing->hard || failing->gone || (health && health->refuses))
 		return;
-	witness->reset_after_ms = subject->reset_after_ms;
-	witness->payload_ns = payload_ns(failures, failing->row, now_ns);
-	witness->answer_ns = health->last_answer_ns;
-	witness->unreachable = health->unreachable_ns > health->last_answer_ns &&
-			       health->unreachable_ns > witness->payload_ns &&
-			       now_ns - health->unreachable_ns < UNREACHABLE_NS;
-	look_at_cpu(failures, failing, now_ns);
-	if (!witness_is_dead(witness, now_ns, seen, sizeof(seen)))
-		return;
-	failing->asked_ns = now_ns;
-	snprintf(evidence, sizeof(evidence), "%s; %.60s", seen, failing->evidence);
-	failures_reset(failures, failing->row, true, evidence);
+	failing->hard = failing->spoilt = false;
+	failures_watch(failures, failing, now_ns);
 }
 
 void failures_look(struct failures *failures, uint64_t now_ns)
 {
+	char seen[64], evidence[128];
+
 	for (struct failing *at = failures->first; at; at = at->next) {
 		uint64_t pause_ns = failures->subjects[at->row].reset_after_ms * 1000000ull;
 
-		if (at->hard || !at->down || at->withheld || at->spoilt ||
+		soften(failures, at, now_ns);
+		if (!is_suspect(failures, at) ||
 		    !tables_of(failures)->replicas[at->row].state.inflight)
 			continue;
 		/* Flows that were opened since, in a panic, have as long as the ones before. */
-		if (!at->asked_ns || now_ns - at->asked_ns >= pause_ns)
-			look_at(failures, at, now_ns);
+		if ((at->asked_ns && now_ns - at->asked_ns < pause_ns) ||
+		    !is_dead(failures, at, now_ns, seen))
+			continue;
+		at->asked_ns = now_ns;
+		snprintf(evidence, sizeof(evidence), "%s; %.60s", seen, at->evidence);
+		failures_reset(failures, at->row, true, evidence);
 	}
 }

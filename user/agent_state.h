@@ -77,13 +77,15 @@ struct failures;
 int failures_new(struct agent *agent, struct failures **ret);
 void failures_free(struct failures *failures);
 /* What is to be stored of a verdict, whose bits are `bits`; open flows are reset if it comes to
- * that. `hard`: hard evidence. */
+ * that. `hard`: its port refuses, or its link is gone. */
 __u16 failures_judge(struct failures *failures, __u32 row, const struct probe_health *health,
 		     bool hard, const char *evidence, __u16 bits);
 /* Who is probed from now on: begin, each (once for every service that has it), end. */
 void failures_sync_begin(struct failures *failures);
 void failures_sync_add(struct failures *failures, __u32 row, const struct model_replica *replica,
 		       unsigned reset_after_ms);
+/* The longest interval at which any of them is probed. */
+void failures_sync_pace(struct failures *failures, unsigned interval_ms);
 void failures_sync_end(struct failures *failures);
 /* agent_reset.c */
 /* A link went: "is gone", "is down". */

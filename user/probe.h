@@ -29,6 +29,7 @@ struct probe_health {
 			* first answer was bad. Unknown is not down: the caller decides */
 	bool suspect;
 	bool down;
+	bool refuses;  /* the port answered the last connect with an RST */
 	uint64_t last_good_ns; /* CLOCK_MONOTONIC; 0: never */
 	uint64_t last_answer_ns; /* the same, of any answer, good or bad */
 	uint64_t unreachable_ns; /* the same, of the last EHOSTUNREACH: no way to its host */

@@ -5,6 +5,7 @@
  * and probe_grpc.
  */
 #include <errno.h>
+#include <netinet/in.h>
 #include <nghttp2/nghttp2.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +18,17 @@
 
 #define IDLE_READS 16u
 
+/* Whether it was an ICMP message that refused: the kernel keeps it, an RST it does not. */
+static bool refused_by_icmp(int fd)
+{
+	struct msghdr message = {};
+
+	return recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0;
+}
+
 static int conn_socket(const union sl_addr *addr)
 {
+	const int on = 1;
 	const struct linger no_trace = {.l_onoff = 1, .l_linger = 0};
 	int fd = socket(addr_is_v4(addr) ? AF_INET : AF_INET6,
 			SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -32,6 +42,9 @@ static int conn_socket(const union sl_addr *addr)
 		close(fd);
 		return err;
 	}
+	/* IPv6 keeps no ICMP message unasked. */
+	if (!addr_is_v4(addr))
+		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof(on));
 	return fd;
 }
 
@@ -51,7 +64,8 @@ int probe_conn_finish(struct probe_conn *conn)
 	socklen_t len = addr_to_sockaddr(&replica->addr, replica->spec->asked.port, &peer);
 
 	if (connect(conn->fd, (struct sockaddr *)&peer, len) && errno != EISCONN)
-		return -errno;
+		return errno != ECONNREFUSED ? -errno :
+		       refused_by_icmp(conn->fd) ? -PROBE_EICMP : -ECONNREFUSED;
 	if (conn_is_self(conn->fd, &peer, len))
 		return -ECONNREFUSED;
 	conn->connected = true;

@@ -22,6 +22,7 @@ bool probe_health_trust(struct probe_judge *judge)
 	judge->health.known = true;
 	judge->health.suspect = false;
 	judge->health.down = false;
+	judge->health.refuses = false;
 	return verdict_of(judge) != before;
 }
 
@@ -71,6 +72,18 @@ static void count_failure(struct probe_judge *judge, const struct probe_rules *r
 	judge->health.down = true;
 }
 
+/* One that was asked before the port refused, and ends after, says nothing about the port. */
+static void note_port(struct probe_judge *judge, enum probe_outcome outcome, uint64_t begun_ns,
+		      uint64_t now_ns)
+{
+	if (outcome == PROBE_REFUSED) {
+		judge->health.refuses = true;
+		judge->refused_ns = now_ns;
+	} else if (begun_ns >= judge->refused_ns) {
+		judge->health.refuses = false;
+	}
+}
+
 bool probe_health_result(struct probe_judge *judge, const struct probe_rules *rules,
 			 enum probe_outcome outcome, uint64_t begun_ns, uint64_t now_ns)
 {
@@ -82,6 +95,7 @@ bool probe_health_result(struct probe_judge *judge, const struct probe_rules *ru
 		probe_health_restart(judge, now_ns);
 		return false;
 	}
+	note_port(judge, outcome, begun_ns, now_ns);
 	if (outcome == PROBE_GOOD || outcome == PROBE_BAD) {
 		probe_health_restart(judge, now_ns);
 		judge->health.suspect = false;

@@ -28,7 +28,7 @@ enum probe_outcome {
 	PROBE_BAD,       /* answered, but not as it should: 503, NOT_SERVING, nonsense */
 	PROBE_FAILED,    /* no answer, and we know at once: reset, closed, unreachable */
 	PROBE_TIMED_OUT, /* no answer in time */
-	PROBE_REFUSED,   /* the port refuses: hard evidence */
+	PROBE_REFUSED,   /* the port refuses: nobody listens there */
 	PROBE_VOID,      /* our own fault, says nothing about the replica: out of ports, of files */
 };
 
@@ -47,6 +47,7 @@ struct probe_judge {
 	unsigned short failures;   /* in a row, up to failure_threshold */
 	unsigned short successes;  /* in a row, up to success_threshold */
 	bool refused;              /* the port refused, and nothing answered since */
+	uint64_t refused_ns;       /* when it last did; 0: never */
 	bool hopeful;              /* the last probe was good */
 };
 

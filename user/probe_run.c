@@ -190,7 +190,10 @@ void probe_attempt_end_errno(struct probe_attempt *attempt, int error)
 		probe_attempt_end(attempt, PROBE_VOID, "at its connection cap", 0);
 		return;
 	}
-	probe_attempt_end(attempt, outcome_of_errno(error), strerrordesc_np(error), 0);
+	if (error == PROBE_EICMP)
+		probe_attempt_end(attempt, PROBE_FAILED, "refused by ICMP, not by the port", 0);
+	else
+		probe_attempt_end(attempt, outcome_of_errno(error), strerrordesc_np(error), 0);
 }
 
 void probe_run_fail(struct probe_replica *replica, const char *evidence)
@@ -198,6 +201,7 @@ void probe_run_fail(struct probe_replica *replica, const char *evidence)
 	uint64_t now_ns = replica->set->clock.awake_ns;
 
 	probe_health_result(&replica->judge, &replica->spec->rules, PROBE_REFUSED, now_ns, now_ns);
+	replica->judge.health.refuses = false; /* its link speaks, not its port */
 	replica_arm(replica);
 	report(replica, true, evidence);
 }

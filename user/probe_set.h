@@ -11,6 +11,7 @@
 #ifndef SLUICE_PROBE_SET_H
 #define SLUICE_PROBE_SET_H
 
+#include <errno.h>
 #include <uv.h>
 
 #include "probe.h"
@@ -26,6 +27,10 @@
  * is a new connection: a server that still serves its old connections but whose accept queue is
  * full has none to fall back on. It also reaches the other processes behind one port. */
 #define PROBE_MAX_USES 10u
+
+/* Stands for ECONNREFUSED that no RST brought: a firewall's word, on the way or on this node. No
+ * connect() fails with this one. */
+#define PROBE_EICMP ECOMM
 
 struct probe_attempt;
 struct probe_conn;

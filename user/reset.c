@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Owns the queue and its order: hard evidence first, then whoever came first, second askings last;
- * one slice a turn of the loop. Refuses to know the kernel: reset_run.c does. Called by
+ * one slice a turn of the loop. Gives up what its caller says holds no longer. Refuses to
+ * know the kernel: reset_run.c does. Called by
  * agent_failure.c.
  */
 #include "reset.h"
@@ -139,6 +140,20 @@ void reset_cancel(struct reset *reset, __u32 replica)
 		give_up(reset, at);
 }
 
+/* Gives up what holds no longer. */
+static void sift(struct reset *reset)
+{
+	struct entry **at = &reset->first;
+
+	while (*at) {
+		if (reset->ops->holds &&
+		    !reset->ops->holds(reset->context, &(*at)->request, !(*at)->job.pass))
+			give_up(reset, at);
+		else
+			at = &(*at)->next;
+	}
+}
+
 unsigned reset_void(struct reset *reset)
 {
 	struct entry **at = &reset->first;
@@ -223,6 +238,7 @@ static void on_turn(uv_idle_t *turn)
 	uint64_t now = now_ms(), wait_ms = WAIT_MS;
 	struct entry *entry = NULL;
 
+	sift(reset);
 	if (!reset->ops->is_frozen(reset->context))
 		entry = choose(reset, now, &wait_ms);
 	if (entry) {

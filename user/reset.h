@@ -24,6 +24,8 @@
 struct reset_request {
 	__u32 replica;  /* row */
 	bool soft;      /* on soft evidence: by the budget, and void when that is in doubt */
+	union sl_addr addr; /* of the replica: its row may be another's by the time */
+	__be16 port;
 	__u32 n_services;
 	__u32 services[SL_MAX_SHARED]; /* rows: whose budgets it draws on */
 	char evidence[128];            /* one line for people */
@@ -34,6 +36,9 @@ struct reset_ops {
 	int (*run)(void *context, struct sl_reset *job);
 	/* Whether resets are off now. */
 	bool (*is_frozen)(void *context);
+	/* Whether what was asked holds still: looked at before each slice, and in a freeze too.
+	 * NULL: always. */
+	bool (*holds)(void *context, const struct reset_request *request, bool first_pass);
 	/* A replica's table is walked through: `flows` are being reset, 0 perhaps; `error`: as run()
 	 * returned. */
 	void (*done)(void *context, const struct reset_request *request, __u32 flows, int error);

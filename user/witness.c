@@ -8,6 +8,8 @@
 #include <stdio.h>
 
 #define NS_PER_MS 1000000ull
+#define NS_PER_S 1000000000ull
+#define AHEAD_S 60 /* a stamp of a program may be newer than our idea of now, but not by more */
 
 void witness_cpu(struct witness *witness, uint64_t cpu_us, uint64_t now_ns)
 {
@@ -18,6 +20,16 @@ void witness_cpu(struct witness *witness, uint64_t cpu_us, uint64_t now_ns)
 	witness->cpu_us = cpu_us;
 	witness->cpu_since_ns = now_ns;
 	witness->cpu_known = false;
+}
+
+uint64_t witness_payload_ns(uint32_t last, uint32_t now, uint32_t hz, uint64_t now_ns)
+{
+	int32_t age = now - last;
+	uint64_t age_ns = age > 0 ? age * NS_PER_S / hz : 0;
+
+	if (!last || age_ns >= now_ns || -(int64_t)age > (int64_t)AHEAD_S * hz)
+		return 0;
+	return now_ns - age_ns;
 }
 
 static uint64_t later(uint64_t a, uint64_t b)
@@ -33,6 +45,11 @@ bool witness_is_dead(const struct witness *witness, uint64_t now_ns, char *buf, 
 
 	if (witness->unreachable) {
 		snprintf(buf, len, "there is no way to its host");
+		return true;
+	}
+	if (witness->refuses && quiet_ms >= WITNESS_REFUSES_MS) {
+		snprintf(buf, len, "its port refuses, no byte of any flow for %llu ms",
+			 (unsigned long long)quiet_ms);
 		return true;
 	}
 	if (quiet_ms >= after_ms) {

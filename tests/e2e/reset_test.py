@@ -1,7 +1,6 @@
 #!/usr/bin/env -S python3 -B
 # SPDX-License-Identifier: GPL-2.0-only
-"""Open flows of a dead replica: who waits for it learns so at once on hard evidence (the port
-refuses, the link is gone), on soft evidence when a second witness agrees, and not at all when it is
+"""Open flows of a dead replica: who waits for it learns so at once when its link is gone, on other evidence when a second witness agrees, and not at all when it is
 rather ourselves who failed, or while a freeze holds."""
 
 import contextlib
@@ -181,13 +180,83 @@ def the_port_refuses(shared):
         waiting, mark, began = wait_everywhere(shared, pod), last_event(shared), time.time()
         server.process.signal(signal.SIGUSR2)
         found = check_all_reset(shared, pod, waiting, began, mark, f"{pod.name} refuses")
-        check("refused" in found[0]["text"], f"evidence {found[0]}")
+        check("its port refuses" in found[0]["text"], f"evidence {found[0]}")
         # The replica's end was told as well: nothing of them is open there.
         eventually(lambda: pod.established(80, server.process.pid) == 0,
                    f"no connection is open at {pod.name}")
         server.process.kill()
         server.start()
         settled(shared)
+
+
+@case
+def a_server_that_shuts_down_well(shared):
+    """Its listener is gone, its clients are served to the end: not one flow is lost."""
+    pod = pods_of(shared, shared.node)[0]
+    server = shared.servers[pod.name]
+    waiting, mark = wait_everywhere(shared, pod, "/stream"), last_event(shared)
+    server.process.signal(signal.SIGUSR2)
+    wait_states(shared, [pod], ("down",))
+    time.sleep(3.5)  # longer than a port that refuses is given
+    for name, one in waiting.items():
+        one.check_alive(f"{name}, streaming")
+        one.leave()
+    check_equal(events(shared, "reset", mark), [], "resets")
+    server.process.kill()
+    server.start()
+
+
+@contextlib.contextmanager
+def rules(node, *rule):
+    """Of iptables, on a node's own packets; mended at the end."""
+    tables = ("iptables", "ip6tables")
+    for table in tables:
+        node.run(table, "-I", "OUTPUT", "-p", "tcp", "--dport", "80", "-j", *rule)
+    try:
+        yield
+    finally:
+        for table in tables:
+            node.run(table, "-D", "OUTPUT", "-p", "tcp", "--dport", "80", "-j", *rule)
+
+
+@case
+def a_firewall_refuses(shared):
+    """For all replicas, which are well: by ICMP, and by an RST as if it were theirs."""
+    clients = Waiting(shared.client, (shared.app.vip4, 80), "/hang", 20)
+    mark = last_event(shared)
+    for rule in (("REJECT",), ("REJECT", "--reject-with", "tcp-reset")):
+        with rules(shared.node, *rule):
+            time.sleep(3.5)
+        clients.check_alive(f"clients behind {rule}")
+        wait_states(shared, [one.pod for one in shared.app.replicas], ("ready",))
+    check_equal(events(shared, "reset", mark), [], "resets")
+    clients.leave()
+
+
+@case
+def a_probe_on_another_port(shared):
+    """It is a sidecar's: that it refuses says nothing of the port that serves."""
+    app = App(shared.lab, "sidecar", 21)
+    app.probe = {"tcpSocket": {"port": 81}, "periodSeconds": 1}
+    pod = shared.lab.add_pod(shared.node, "sidecar")
+    Odd(pod)
+    side = pod.spawn("python3", "-m", "http.server", 81)
+    wait_listening(pod, 81, side)
+    app.add(pod)
+    app.apply(shared.node)
+    wait_states(shared, [pod], ("ready",))
+    mark = last_event(shared)
+    waiting = Waiting(shared.client, (app.vip4, 80))
+    side.kill()
+    wait_states(shared, [pod], ("down",))
+    time.sleep(3)
+    waiting.check_alive("clients of the port that serves")
+    check_equal(events(shared, "reset", mark), [], "resets")
+    waiting.leave()
+    app.remove()
+    eventually(lambda: not shared.node.replicas(app.service) or
+               not shared.node.counted(), "nothing counts any more", 20)
+    shared.lab.del_pod(pod)
 
 
 @case
@@ -389,6 +458,26 @@ def the_fabric_is_cut(shared):
     streams.check_alive("streams over the cut")
     check_equal(events(shared, "reset", mark), [], "resets")
     streams.leave()
+
+
+@case
+def an_agent_that_starts_behind_a_firewall(shared):
+    """It has seen nobody well; an earlier one has."""
+    shared.app.annotations["sluice.dev/reset-after"] = "1s"
+    shared.app.apply(shared.node)
+    clients, mark = Waiting(shared.client, (shared.app.vip4, 80), "/hang", 20), last_event(shared)
+    shared.node.agent.kill()
+    with rules(shared.node, "DROP"):
+        shared.node.start_sluiced()
+        eventually(lambda: events(shared, "doubt", mark), "doubt is said")
+        time.sleep(14)  # it is over, and all are down for more than a second
+        check_equal({shared.node.replica(one.pod.ip4)["state"] for one in shared.app.replicas},
+                    {"down"}, "states")
+        clients.check_alive("clients of servers that are well")
+        check_equal(events(shared, "reset", mark), [], "resets")
+    clients.leave()
+    shared.app.annotations["sluice.dev/reset-after"] = "8s"
+    shared.app.apply(shared.node)
 
 
 # ---- freeze ------------------------------------------------------------------------------

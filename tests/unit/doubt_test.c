@@ -70,7 +70,7 @@ TEST(it_ends_when_most_are_back)
 		doubt_fail(&doubt, 100 * S);
 	CHECK_INT(doubt_look(&doubt, 100 * S, 0), DOUBT_MANY);
 	CHECK_STR(doubt_format(&doubt, DOUBT_MANY, text, sizeof(text)),
-		  "5 of 6 replicas fall silent at once: nobody is left out or reset");
+		  "5 of 6 replicas fail at once: silence is void, nobody is reset");
 	CHECK_INT(doubt_look(&doubt, 105 * S, 0), DOUBT_MANY); /* the window is long over */
 	doubt_mend(&doubt);
 	CHECK_INT(doubt_look(&doubt, 106 * S, 0), DOUBT_MANY);
@@ -107,6 +107,9 @@ TEST(a_loop_that_stood_still)
 	CHECK_STR(doubt_format(&doubt, DOUBT_LATE, text, sizeof(text)),
 		  "our own loop did not run for 4900 ms: nobody is left out or reset");
 	CHECK_INT(doubt_look(&doubt, 105 * S + 400 * MS, 4900 * MS), DOUBT_LATE);
+	CHECK_INT(doubt_look(&doubt, 105 * S + 900 * MS, 4900 * MS), DOUBT_LATE);
+	CHECK_STR(doubt_format(&doubt, DOUBT_LATE, text, sizeof(text)), /* what was too much */
+		  "our own loop did not run for 4900 ms: nobody is left out or reset");
 	CHECK_INT(doubt_look(&doubt, 109 * S, 4900 * MS), 0);
 }
 
@@ -139,4 +142,43 @@ TEST(a_replica_that_is_probed_no_longer)
 	CHECK_INT(doubt_look(&doubt, 110 * S, 0), 0);
 	doubt_fail(&doubt, 110 * S);
 	CHECK_INT(doubt_look(&doubt, 110 * S, 0), DOUBT_MANY); /* 2 of 3 */
+}
+
+TEST(a_loop_that_is_late_for_ever)
+{
+	struct doubt doubt = fresh(2);
+	uint64_t lost = 0;
+
+	for (unsigned i = 1; i <= 300; i++) {
+		uint64_t now = 100 * S + i * 100 * MS;
+		unsigned reasons;
+
+		lost += 75 * MS;
+		reasons = doubt_look(&doubt, now, lost);
+		if (i >= 10 && i < 100)
+			CHECK_INT(reasons, DOUBT_LATE);
+		if (i >= 120)
+			CHECK_INT(reasons, DOUBT_SLOW);
+	}
+	CHECK_INT(doubt_look(&doubt, 140 * S, lost), 0);
+	CHECK_INT(doubt_look(&doubt, 141 * S, lost + 900 * MS), DOUBT_LATE); /* and anew */
+}
+
+TEST(probed_at_long_intervals)
+{
+	struct doubt doubt = fresh(6);
+
+	/* All fail at second 110; each is noticed some time within its interval of 3 s. */
+	doubt_pace(&doubt, 3 * S);
+	for (unsigned i = 0; i < 3; i++) {
+		doubt_fail(&doubt, 110 * S + i * 900 * MS);
+		CHECK_INT(doubt_look(&doubt, 110 * S + i * 900 * MS, 0), 0);
+	}
+	doubt_fail(&doubt, 112900 * MS);
+	CHECK_INT(doubt_look(&doubt, 112900 * MS, 0), DOUBT_MANY);
+	/* Over once, it is not found again in the same onsets. */
+	CHECK_INT(doubt_look(&doubt, 112900 * MS + DOUBT_MAX_NS, 0), 0);
+	CHECK_INT(doubt_look(&doubt, 113000 * MS + DOUBT_MAX_NS, 0), 0);
+	doubt_pace(&doubt, 10 * MS);
+	CHECK_INT(doubt.window_ns, DOUBT_WINDOW_NS);
 }

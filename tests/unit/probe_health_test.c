@@ -217,6 +217,25 @@ TEST(a_down_replica_that_begins_to_refuse_is_news)
 	     {201, PROBE_REFUSED, 200, "kd", false});
 }
 
+TEST(whether_the_port_refuses_now)
+{
+	struct probe_judge judge = TELL(&defaults, {101, PROBE_REFUSED, 100, "kd", true});
+
+	CHECK(judge.health.refuses);
+	/* It was asked while there was a listener. */
+	probe_health_result(&judge, &defaults, PROBE_TIMED_OUT, at(50), at(1050));
+	CHECK(judge.health.refuses);
+	probe_health_result(&judge, &defaults, PROBE_VOID, at(1100), at(1100));
+	CHECK(judge.health.refuses);
+	/* A server that was started anew, and hangs. */
+	probe_health_result(&judge, &defaults, PROBE_TIMED_OUT, at(1200), at(2200));
+	CHECK(!judge.health.refuses);
+	probe_health_result(&judge, &defaults, PROBE_REFUSED, at(3200), at(3201));
+	CHECK(judge.health.refuses);
+	probe_health_result(&judge, &defaults, PROBE_GOOD, at(4200), at(4201));
+	CHECK(!judge.health.refuses);
+}
+
 TEST(our_own_fault_counts_for_nothing)
 {
 	struct probe_judge judge = {0};

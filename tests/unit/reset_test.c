@@ -20,6 +20,7 @@ struct kernel {
 	__u32 told[64];       /* with how many flows */
 	unsigned n_done;
 	bool frozen;
+	bool void_now[ROWS]; /* what was asked holds no longer */
 	int error;
 };
 
@@ -60,7 +61,13 @@ static void done(void *context, const struct reset_request *request, __u32 flows
 	kernel->told[kernel->n_done++] = flows;
 }
 
-static const struct reset_ops ops = {.run = run, .is_frozen = is_frozen, .done = done};
+static bool holds(void *context, const struct reset_request *request, bool first_pass)
+{
+	return !((struct kernel *)context)->void_now[request->replica];
+}
+
+static const struct reset_ops ops = {
+	.run = run, .is_frozen = is_frozen, .holds = holds, .done = done};
 
 struct bench {
 	uv_loop_t loop;
@@ -259,5 +266,25 @@ TEST(a_kernel_that_refuses)
 	turn_until(bench, 1);
 	uv_run(&bench->loop, UV_RUN_DEFAULT);
 	CHECK_INT(reset_pending(bench->reset), 0);
+	bench_free(bench);
+}
+
+TEST(what_holds_no_longer_is_given_up_in_a_freeze_too)
+{
+	struct bench *bench = bench_new();
+	uint64_t end = uv_hrtime() + 10000000000ull;
+
+	bench->kernel.flows[2] = bench->kernel.flows[3] = 100;
+	bench->kernel.frozen = true;
+	ask(bench, 2, false, 0);
+	ask(bench, 3, false, 0);
+	bench->kernel.void_now[2] = true; /* its row is another's now, say */
+	while (reset_pending(bench->reset) > 1 && uv_hrtime() < end)
+		uv_run(&bench->loop, UV_RUN_ONCE);
+	CHECK_INT(reset_pending(bench->reset), 1);
+	bench->kernel.void_now[2] = bench->kernel.frozen = false;
+	turn_until(bench, 1);
+	CHECK_INT(bench->kernel.marked[2], 0);
+	CHECK_INT(bench->kernel.marked[3], 100);
 	bench_free(bench);
 }

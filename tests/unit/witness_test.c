@@ -79,3 +79,31 @@ TEST(what_lies_in_socket_buffers_goes_out_without_it)
 	witness_cpu(&witness, 5000, 105 * S);
 	CHECK(!is_dead(&witness, 105 * S));
 }
+
+TEST(its_port_refuses)
+{
+	struct witness witness = {.since_ns = 100 * S, .refuses = true};
+	char text[64];
+
+	CHECK(!is_dead(&witness, 102 * S - 1));
+	CHECK(witness_is_dead(&witness, 102 * S, text, sizeof(text)));
+	CHECK_STR(text, "its port refuses, no byte of any flow for 2000 ms");
+	witness.payload_ns = 105 * S; /* it closed its listener and serves on whom it has */
+	CHECK(!is_dead(&witness, 107 * S - 1));
+	CHECK(is_dead(&witness, 107 * S));
+	witness.refuses = false; /* it accepts again, or it was told to leave */
+	CHECK(!is_dead(&witness, 114 * S));
+	CHECK(is_dead(&witness, 115 * S));
+}
+
+TEST(stamps_of_payload)
+{
+	/* 250 to the second. */
+	CHECK_INT(witness_payload_ns(1000, 1250, 250, 500 * S), 499 * S);
+	CHECK_INT(witness_payload_ns(1000, 1000, 250, 500 * S), 500 * S);
+	CHECK_INT(witness_payload_ns(1003, 1000, 250, 500 * S), 500 * S); /* a program was quicker */
+	CHECK_INT(witness_payload_ns(0, 1000, 250, 500 * S), 0);
+	CHECK_INT(witness_payload_ns(0xffffff06, 0, 250, 500 * S), 499 * S);
+	/* So old that it looks as if it came from the future. */
+	CHECK_INT(witness_payload_ns(1000, 1000 + 0x80000001u, 250, 50000000 * S), 0);
+}
