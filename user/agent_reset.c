@@ -43,9 +43,11 @@ bool failures_is_own_port(const struct failures *failures, __u32 row)
 static bool refuses(const struct failures *failures, __u32 row, const struct probe_health *health)
 {
 	const struct sl_replica_config *config = &tables_of(failures)->replicas[row].config;
+	const struct model_replica *replica = failures->subjects[row].replica;
 
 	return health && health->refuses && failures_is_own_port(failures, row) &&
-	       !failures->subjects[row].replica->terminating && !(config->admin & SL_ADMIN_DRAINED);
+	       !replica->terminating && !replica->held_until_ns &&
+	       !(config->admin & SL_ADMIN_DRAINED);
 }
 
 static void look_at_cpu(struct failures *failures, struct failing *failing, uint64_t now_ns)
