@@ -216,7 +216,7 @@ void failures_link_gone(struct failures *failures, const struct route_link *link
 	}
 }
 
-/* ---- looking -------------------------------------------------------------------------------------*/
+/* ---- looking ---------------------------------------------------------------------------------*/
 
 /* A port that refused does no longer, and nothing good came of it: a server that was started anew
  * and hangs, say. That is news, whatever was in doubt before. */

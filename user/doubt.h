@@ -53,7 +53,7 @@ enum doubt_reason {
 /* What is in doubt now, DOUBT_* together. `lost_ns`: time lost by our loop since the start. */
 unsigned doubt_look(struct doubt *doubt, uint64_t now_ns, uint64_t lost_ns);
 
-/* The longest interval at which a replica is probed: those that fail at once are noticed within it. */
+/* The longest interval at which a replica is probed: who fails at once is noticed within it. */
 void doubt_pace(struct doubt *doubt, uint64_t interval_ns);
 
 /* A replica answered well for the first time; one is no longer probed. */

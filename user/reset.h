@@ -58,7 +58,7 @@ int reset_ask(struct reset *reset, const struct reset_request *request);
 
 /* The replica is well again: what is not reset yet goes on. */
 void reset_cancel(struct reset *reset, __u32 replica);
-/* Soft evidence is void: what was asked on it and is not done yet. Returns for how many replicas. */
+/* Soft evidence is void: what was asked on it and is not done yet. Returns how many replicas. */
 unsigned reset_void(struct reset *reset);
 
 /* Replicas that are being walked or wait for it. */

@@ -57,7 +57,8 @@ bool witness_is_dead(const struct witness *witness, uint64_t now_ns, char *buf, 
 		return true;
 	}
 	/* What lies in socket buffers goes out without the process: then it is too early to say. */
-	if (witness->cpu_known && alive_ns <= witness->cpu_since_ns && now_ns >= witness->cpu_since_ns + WITNESS_CPU_NS) {
+	if (witness->cpu_known && alive_ns <= witness->cpu_since_ns &&
+	    now_ns >= witness->cpu_since_ns + WITNESS_CPU_NS) {
 		snprintf(buf, len, "its pod used no CPU for %llu ms",
 			 (unsigned long long)((now_ns - witness->cpu_since_ns) / NS_PER_MS));
 		return true;
