@@ -206,6 +206,9 @@ static __always_inline int client_stays(struct __sk_buff *skb, const struct pack
 					    ref->state & ~(SL_FLOW_RETRY | SL_FLOW_REFUSED));
 		return refused ? drop(SL_DROP_AWAITS_OTHERS) : NEXT;
 	}
+	/* Another CPU deals with another copy of this SYN, the client's own retransmit, say. */
+	if (READ_ONCE(ref->flow->state) != ref->state)
+		return drop(SL_DROP_AWAITS_OTHERS);
 	park_refused(ref->slot, ref->state);
 	flow_ref_advance(ref, 0, FLOW_OVER);
 	return refuse(skb, pkt, o->reason);
