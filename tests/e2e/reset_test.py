@@ -240,7 +240,7 @@ def a_probe_on_another_port(shared):
     app.probe = {"tcpSocket": {"port": 81}, "periodSeconds": 1}
     pod = shared.lab.add_pod(shared.node, "sidecar")
     Odd(pod)
-    side = pod.spawn("python3", "-m", "http.server", 81)
+    side = pod.spawn("python3", "-B", f"{LIB}/odd_server.py", 81)
     wait_listening(pod, 81, side)
     app.add(pod)
     app.apply(shared.node)
