@@ -7,6 +7,7 @@
 #define SLUICE_BPF_FROM_CLIENT_H
 
 #include "event.h"
+#include "icmp.h"
 #include "lookup.h"
 #include "open.h"
 #include "park.h"
@@ -89,11 +90,19 @@ static __always_inline bool client_datagram_opens(const struct flow_ref *ref, __
 	return true;
 }
 
-/* A packet to a VIP's address of which no port is known. */
-static __always_inline int client_unreadable(const struct packet *pkt, enum parse_result result)
+/* A packet to a VIP's address of which no port is known: an ICMP error says it in what it quotes. */
+static __always_inline int client_unreadable(struct __sk_buff *skb, const struct packet *pkt,
+					     enum parse_result result)
 {
-	if (result == PARSE_FOREIGN || !pkt->addressed || !is_vip_address(&pkt->dst))
+	int found;
+
+	if ((result == PARSE_FOREIGN && likely(!packet_is_icmp(pkt))) || !pkt->addressed ||
+	    !is_vip_address(&pkt->dst))
 		return NOT_OURS;
+	if (result == PARSE_FOREIGN) {
+		found = icmp_find_reply(skb, pkt);
+		return found > 0 ? icmp_to_replica(skb, pkt, found - 1) : NOT_OURS;
+	}
 	return drop(result == PARSE_FRAGMENT ? SL_DROP_FRAGMENT : SL_DROP_TRUNCATED);
 }
 
@@ -362,7 +371,7 @@ static __always_inline int from_client(struct __sk_buff *skb, const struct packe
 	int verdict;
 
 	if (unlikely(result != PARSE_OK))
-		return client_unreadable(pkt, result);
+		return client_unreadable(skb, pkt, result);
 	found = vip_find(&pkt->dst, pkt->dport, pkt->proto);
 	if (likely(found < 0))
 		return NOT_OURS;

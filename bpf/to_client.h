@@ -196,6 +196,28 @@ static __always_inline int reply_for_node(struct __sk_buff *skb, const struct pa
 	return verdict == NOT_OURS ? reply_to_node(skb, pkt, replica_row, REPLY_REFUSES) : verdict;
 }
 
+/* A packet without ports: an ICMP error may be about a packet of ours, and refuse it if that is a
+ * SYN. */
+static __always_inline int reply_unreadable(struct __sk_buff *skb, const struct packet *pkt,
+					    enum sl_hook hook)
+{
+	int found, verdict;
+	__u32 slot;
+
+	if (likely(!packet_is_icmp(pkt)))
+		return NOT_OURS;
+	found = icmp_find(skb, pkt, hook);
+	if (found <= 0)
+		return NOT_OURS;
+	slot = (found & ~ICMP_REFUSES) - 1;
+	if (found & ICMP_REFUSES) {
+		verdict = retry(skb, pkt, slot);
+		if (verdict != NOT_OURS)
+			return verdict;
+	}
+	return icmp_to_client(skb, pkt, slot);
+}
+
 /* A packet of a pod's on its way into the node: a reply, here or nowhere, if it is addressed to the
  * node. */
 static __always_inline int to_client_from_pod(struct __sk_buff *skb, const struct packet *pkt,
@@ -203,8 +225,10 @@ static __always_inline int to_client_from_pod(struct __sk_buff *skb, const struc
 {
 	__s64 found;
 
-	if (!node_ifindex || result != PARSE_OK || likely(!is_known_address(&pkt->dst)))
+	if (!node_ifindex || !pkt->addressed || likely(!is_known_address(&pkt->dst)))
 		return NOT_OURS;
+	if (unlikely(result != PARSE_OK))
+		return reply_unreadable(skb, pkt, SL_HOOK_NODE);
 	found = replica_find(&pkt->src, pkt->sport, pkt->proto);
 	return found < 0 ? NOT_OURS : reply_for_node(skb, pkt, found);
 }
@@ -230,18 +254,6 @@ static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct
 	verdict = retry(skb, pkt, verdict - REPLY_REFUSES);
 	return verdict == NOT_OURS ? reply_undo_snat(skb, pkt, replica_row, REPLY_REFUSES) :
 				     verdict;
-}
-
-/* A packet without ports: an ICMP error may refuse a SYN of ours. */
-static __always_inline int reply_unreadable(struct __sk_buff *skb, const struct packet *pkt,
-					    enum sl_hook hook)
-{
-	int found;
-
-	if (likely(pkt->proto != IPPROTO_ICMP && pkt->proto != IPPROTO_ICMPV6))
-		return NOT_OURS;
-	found = icmp_refuses(skb, pkt, hook);
-	return found > 0 ? retry(skb, pkt, found - 1) : NOT_OURS;
 }
 
 static __always_inline int to_client(struct __sk_buff *skb, const struct packet *pkt,
