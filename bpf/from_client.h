@@ -9,6 +9,7 @@
 #include "event.h"
 #include "icmp.h"
 #include "lookup.h"
+#include "mtu.h"
 #include "open.h"
 #include "park.h"
 #include "refuse.h"
@@ -24,6 +25,7 @@ static __always_inline int client_forward(struct __sk_buff *skb, const struct pa
 	struct new_end src, dst;
 	struct sl_source *source;
 	__u32 row = flow->source;
+	__u32 mtu;
 
 	if (!replica)
 		return drop(SL_DROP_NO_REPLICA);
@@ -33,6 +35,11 @@ static __always_inline int client_forward(struct __sk_buff *skb, const struct pa
 	dst.port = replica->config.port;
 	if (likely(flow->hook == SL_HOOK_POD || flow->hook == SL_HOOK_UPLINK))
 		return rewrite(skb, pkt, NULL, &dst) ? drop(SL_DROP_CHECKSUM) : NEXT;
+	if (mtu_matters(skb, pkt)) { /* nobody else looks from here on */
+		mtu = mtu_exceeded(skb, pkt, replica->config.out_ifindex);
+		if (unlikely(mtu))
+			return mtu_answer(skb, pkt, mtu);
+	}
 	if (flow->hook == SL_HOOK_NODE) {
 		if (rewrite(skb, pkt, NULL, &dst))
 			return drop(SL_DROP_CHECKSUM);

@@ -63,8 +63,11 @@ static __always_inline void icmp_find_client(const struct quote *quote, __u32 re
 	for (__u32 i = 0; shared && i < SL_MAX_SHARED && i < shared->n; i++) {
 		key.service = shared->service[i];
 		*ret = table_find_slow(&key, SIDE_REPLICA, replica);
-		if (ret->flow)
-			return;
+		if (!ret->flow)
+			continue;
+		if (ret->flow->hook == SL_HOOK_FABRIC) /* its packets do not look like this one */
+			ret->flow = NULL;
+		return;
 	}
 }
 

@@ -12,6 +12,7 @@
 #include "icmp.h"
 #include "late.h"
 #include "lookup.h"
+#include "mtu.h"
 #include "node.h"
 #include "retry.h"
 #include "rewrite.h"
@@ -86,6 +87,7 @@ static __always_inline int reply_from_vip(const struct sl_flow *flow, struct sl_
  * flow's slot, beyond any verdict. */
 #define REPLY_REFUSES 0x1000000 /* a refusal */
 #define REPLY_IS_LATE 0x2000000 /* a SYN-ACK to a port that its flow has left */
+#define REPLY_TOO_BIG 0x4000000 /* + the MTU that it exceeds */
 
 /* A reply that came to an address of ours since we had put it there: source NAT undone. `settled`: of
  * REPLY_*, those that the caller has dealt with. A global function for its stack: older kernels
@@ -99,6 +101,7 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 	struct flow_ref ref;
 	struct sl_snat *entry;
 	__s64 source_row;
+	__u32 mtu;
 
 	if (!pkt || !replica)
 		return NOT_OURS;
@@ -125,6 +128,11 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 		return NOT_OURS;
 	if (unlikely(!(settled & REPLY_REFUSES) && retry_is_refusal(&ref, pkt)))
 		return REPLY_REFUSES + ref.slot;
+	if (mtu_matters(skb, pkt)) {
+		mtu = mtu_exceeded(skb, pkt, entry->client_ifindex);
+		if (unlikely(mtu))
+			return REPLY_TOO_BIG + mtu;
+	}
 	dst.addr = &ref.flow->key.client;
 	dst.sum_old = sl_addr_sum(&pkt->dst);
 	dst.sum_new = sl_addr_sum(&ref.flow->key.client);
@@ -239,6 +247,8 @@ static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct
 	int verdict = reply_undo_snat(skb, pkt, replica_row, 0);
 	struct sl_flow *flow;
 
+	if (unlikely(verdict >= REPLY_TOO_BIG))
+		return mtu_answer(skb, pkt, verdict - REPLY_TOO_BIG);
 	if (unlikely(verdict >= REPLY_IS_LATE)) {
 		flow = table_slot(verdict - REPLY_IS_LATE);
 		if (late_answer_snat(pkt, replica_row, verdict - REPLY_IS_LATE) == LATE_BEATEN && flow)

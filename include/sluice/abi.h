@@ -27,6 +27,7 @@
 #define SL_MAX_REPLICAS 16384u
 #define SL_MAX_MEMBERS 262144u   /* slots in all member ranges together */
 #define SL_MAX_SOURCES 256u      /* own addresses used for source NAT */
+#define SL_MAX_ROUTE_MTUS 1024u  /* devices with a route that has an MTU of its own */
 #define SL_MAX_SHARED 7u         /* service-ports that may share one replica */
 #define SL_FLOW_WAYS 8u          /* entries per set */
 #define SL_FLOW_SETS 32768u      /* 256 K flows, 16 MiB; a power of two */
