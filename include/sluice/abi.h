@@ -75,8 +75,11 @@ enum sl_index_kind {
 };
 
 /* The device pair through which the node's own clients reach VIPs that nobody else serves: the
- * name of the end with routes, and its MAC address (locally administered). */
+ * name of the end with routes, that of the other end, which nothing comes out of, the MAC address
+ * of the first (locally administered), and the protocol number of the routes (RTA_PROTOCOL). */
 #define SL_NODE_DEVICE "sluice0"
+#define SL_NODE_PEER "sluice1"
+#define SL_NODE_ROUTES 115
 #define SL_NODE_MAC {0x02, 0x73, 0x6c, 0x75, 0x63, 0x65}
 
 struct sl_index_entry {
