@@ -133,6 +133,7 @@ static int map_tables(struct datapath *datapath)
 	t->inject_fd = bpf_program__fd(s->progs.inject);
 	t->eject_fd = bpf_program__fd(s->progs.eject_now);
 	t->reset_flows_fd = bpf_program__fd(s->progs.reset_flows);
+	t->route_mtus_fd = bpf_map__fd(s->maps.route_mtus);
 	t->service_names_fd = bpf_map__fd(s->maps.service_names);
 	t->replica_names_fd = bpf_map__fd(s->maps.replica_names);
 	return code;
