@@ -19,7 +19,7 @@
 
 #include "names.h"
 
-#define SL_LAYOUT_VERSION 2
+#define SL_LAYOUT_VERSION 3
 
 /* Default sizes; the first three can be set before the maps are created. */
 #define SL_MAX_SERVICES 4096u    /* service-ports */
@@ -97,6 +97,7 @@ enum sl_filter_id { SL_FILTER_VIP, SL_FILTER_REPLICA, SL_FILTER_MAX };
 /* ---- vips -------------------------------------------------------------------*/
 #define SL_VIP_USED 0x1u
 #define SL_VIP_NO_NEW 0x2u /* withdrawn: known flows go on, SYNs are not ours */
+#define SL_ADMIN_HANDED_BACK 0x1u /* `sluice hand-back`: the same, until it is undone */
 
 struct sl_vip {
 	union sl_addr addr;
@@ -105,7 +106,8 @@ struct sl_vip {
 	__u8 flags;
 	__u32 service;  /* row in services */
 	__u32 addr_sum; /* sl_addr_sum(addr): what a checksum delta is made of */
-	__u32 reserved;
+	__u32 admin;    /* SL_ADMIN_HANDED_BACK: the CLI's; the agent hands it on to new VIPs of the
+			 * service, and ends it with the service */
 };
 _Static_assert(sizeof(struct sl_vip) == 32, "vip");
 
