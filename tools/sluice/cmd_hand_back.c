@@ -74,7 +74,7 @@ static void count_spilled(const struct hand_back *job, struct left *left)
 	int fd = job->view.maps.spill_fd;
 	struct sl_flow_key key, next;
 	struct sl_flow flow;
-	bool more = job->view.maps.kernel->spilled && !bpf_map_get_next_key(fd, NULL, &next);
+	bool more = !bpf_map_get_next_key(fd, NULL, &next);
 
 	for (__u32 i = 0; more && i < 2 * SL_MAX_SPILL; i++) {
 		if (!bpf_map_lookup_elem(fd, &next, &flow))
