@@ -149,6 +149,7 @@ static int load(struct datapath *datapath, const struct datapath_options *option
 	datapath->skeleton = s;
 	s->rodata->seed = control->seed;
 	s->rodata->hz = control->hz;
+	s->rodata->node_ifindex = 0;
 	s->rodata->snat_port_min = options->snat_port_min;
 	s->rodata->snat_port_max = options->snat_port_max;
 	return sluice_bpf__load(s);
