@@ -123,6 +123,19 @@ static __always_inline int client_unknown(struct __sk_buff *skb, const struct pa
 	return NEXT;
 }
 
+/* Its client begins anew from the same port, and not with us: what is left of the flow must not translate
+ * packets of the new connection, which is kube-proxy's. A global function: verified by itself. */
+__noinline int client_forget(__u32 slot, __u64 state)
+{
+	struct sl_flow *flow = table_slot(slot);
+
+	if (!flow)
+		return 0;
+	if (SL_FLOW_PHASE(state) != SL_FLOW_DONE)
+		flow_advance(slot, state, 0, FLOW_OVER);
+	return !flow_bars(flow);
+}
+
 /* What a packet is to a flow, or to none. */
 enum client_wish {
 	CLIENT_GOES_ON,
@@ -291,7 +304,7 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 	o->hook = hook;
 	o->replace = service && service->flags & SL_SERVICE_REPLACE;
 	o->body.flags = sniff_flag(service, pkt->proto);
-	if (wish == CLIENT_GOES_ON || (vip->flags & SL_VIP_NO_NEW && wish == CLIENT_OPENS))
+	if (wish == CLIENT_GOES_ON || (wish == CLIENT_OPENS && !vip_takes_new(vip)))
 		return client_unknown(skb, pkt, o->replace);
 	if (client_queues(o, service, wish) || (from == SL_NO_REPLICA && !o->body.pending))
 		result = OPEN_REFUSED;
@@ -408,6 +421,9 @@ static __always_inline int from_client(struct __sk_buff *skb, const struct packe
 		if (wish != CLIENT_MOVES)
 			ref.flow = NULL;
 		verdict = client_begin(skb, pkt, &o, vip, vip_row, hook, wish, now, &ref);
+		if (!ref.flow && verdict == NEXT && ref.state && wish == CLIENT_OPENS &&
+		    !(ref.state & SL_FLOW_SPILLED)) /* spilled: of replace mode, which passes none */
+			client_forget(ref.slot, ref.state);
 		if (!ref.flow || verdict != NEXT)
 			return verdict;
 	}

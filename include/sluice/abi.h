@@ -110,6 +110,7 @@ enum sl_filter_id {
 /* ---- vips -------------------------------------------------------------------*/
 #define SL_VIP_USED 0x1u
 #define SL_VIP_NO_NEW 0x2u /* withdrawn: known flows go on, SYNs are not ours */
+#define SL_ADMIN_HANDED_BACK 0x1u /* `sluice hand-back`: the same, until it is undone */
 
 struct sl_vip {
 	union sl_addr addr;
@@ -118,7 +119,8 @@ struct sl_vip {
 	__u8 flags;
 	__u32 service;  /* row in services */
 	__u32 addr_sum; /* sl_addr_sum(addr): what a checksum delta is made of */
-	__u32 reserved;
+	__u32 admin;    /* SL_ADMIN_HANDED_BACK: the CLI's; the agent hands it on to new VIPs of the
+			 * service, and ends it with the service */
 };
 _Static_assert(sizeof(struct sl_vip) == 32, "vip");
 
