@@ -114,13 +114,15 @@ __noinline int icmp_find(struct __sk_buff *skb, const struct packet *pkt, __u32 
 	return (ref.slot + 1) | (icmp_is_refusal(pkt, &quote, &ref) ? ICMP_REFUSES : 0);
 }
 
-/* On to the client, who may be this node. */
-static __always_inline int icmp_send_to_client(struct __sk_buff *skb, const struct sl_flow *flow)
+/* On to the client. To this node's own as its replies go if it comes from the VIP, else as it came:
+ * reverse-path filters know a router by the device that leads to it. */
+static __always_inline int icmp_send_to_client(struct __sk_buff *skb, const struct sl_flow *flow,
+					       bool from_vip)
 {
 	union sl_snat_key key = flow_snat_key(flow);
 	struct sl_snat *entry;
 
-	if (flow->hook == SL_HOOK_NODE)
+	if (flow->hook == SL_HOOK_NODE && from_vip)
 		return node_address(skb) ? drop(SL_DROP_CHECKSUM) :
 					   bpf_redirect(node_ifindex, BPF_F_INGRESS);
 	if (flow->hook != SL_HOOK_FABRIC)
@@ -139,6 +141,7 @@ __noinline int icmp_to_client(struct __sk_buff *skb, const struct packet *pkt, _
 	struct quote quote = {};
 	struct quote_ends to;
 	struct sl_vip *vip;
+	bool from_vip;
 
 	if (!pkt || !flow || !quote_parse(skb, pkt, &quote))
 		return NOT_OURS;
@@ -148,7 +151,8 @@ __noinline int icmp_to_client(struct __sk_buff *skb, const struct packet *pkt, _
 	quote_ends_init(&to, pkt, &quote);
 	to.dst = &vip->addr;
 	to.dport = vip->port;
-	if (addr_equal(&pkt->src, &quote.dst))
+	from_vip = addr_equal(&pkt->src, &quote.dst);
+	if (from_vip)
 		to.outer_src = &vip->addr;
 	if (flow->hook == SL_HOOK_FABRIC) {
 		to.src = to.outer_dst = &flow->key.client;
@@ -157,7 +161,7 @@ __noinline int icmp_to_client(struct __sk_buff *skb, const struct packet *pkt, _
 	if (quote_rewrite(skb, pkt, &quote, &to))
 		return drop(SL_DROP_CHECKSUM);
 	count(SL_COUNT_ICMP_ERRORS);
-	return icmp_send_to_client(skb, flow);
+	return icmp_send_to_client(skb, flow, from_vip);
 }
 
 /* ---- about a reply of the VIP's -----------------------------------------------------------*/
