@@ -7,7 +7,9 @@
 #define SLUICE_BPF_FROM_CLIENT_H
 
 #include "event.h"
+#include "icmp.h"
 #include "lookup.h"
+#include "mtu.h"
 #include "open.h"
 #include "park.h"
 #include "refuse.h"
@@ -23,6 +25,7 @@ static __always_inline int client_forward(struct __sk_buff *skb, const struct pa
 	struct new_end src, dst;
 	struct sl_source *source;
 	__u32 row = flow->source;
+	__u32 mtu;
 
 	if (!replica)
 		return drop(SL_DROP_NO_REPLICA);
@@ -32,6 +35,11 @@ static __always_inline int client_forward(struct __sk_buff *skb, const struct pa
 	dst.port = replica->config.port;
 	if (likely(flow->hook == SL_HOOK_POD || flow->hook == SL_HOOK_UPLINK))
 		return rewrite(skb, pkt, NULL, &dst) ? drop(SL_DROP_CHECKSUM) : NEXT;
+	if (mtu_matters(skb, pkt)) { /* nobody else looks from here on */
+		mtu = mtu_exceeded(skb, pkt, replica->config.out_ifindex);
+		if (unlikely(mtu))
+			return mtu_answer(skb, pkt, mtu);
+	}
 	if (flow->hook == SL_HOOK_NODE) {
 		if (rewrite(skb, pkt, NULL, &dst))
 			return drop(SL_DROP_CHECKSUM);
@@ -89,11 +97,19 @@ static __always_inline bool client_datagram_opens(const struct flow_ref *ref, __
 	return true;
 }
 
-/* A packet to a VIP's address of which no port is known. */
-static __always_inline int client_unreadable(const struct packet *pkt, enum parse_result result)
+/* A packet to a VIP's address of which no port is known: an ICMP error says it in what it quotes. */
+static __always_inline int client_unreadable(struct __sk_buff *skb, const struct packet *pkt,
+					     enum parse_result result)
 {
-	if (result == PARSE_FOREIGN || !pkt->addressed || !is_vip_address(&pkt->dst))
+	int found;
+
+	if ((result == PARSE_FOREIGN && likely(!packet_is_icmp(pkt))) || !pkt->addressed ||
+	    !is_vip_address(&pkt->dst))
 		return NOT_OURS;
+	if (result == PARSE_FOREIGN) {
+		found = icmp_find_reply(skb, pkt);
+		return found > 0 ? icmp_to_replica(skb, pkt, found - 1) : NOT_OURS;
+	}
 	return drop(result == PARSE_FRAGMENT ? SL_DROP_FRAGMENT : SL_DROP_TRUNCATED);
 }
 
@@ -375,7 +391,7 @@ static __always_inline int from_client(struct __sk_buff *skb, const struct packe
 	int verdict;
 
 	if (unlikely(result != PARSE_OK))
-		return client_unreadable(pkt, result);
+		return client_unreadable(skb, pkt, result);
 	found = vip_find(&pkt->dst, pkt->dport, pkt->proto);
 	if (likely(found < 0))
 		return NOT_OURS;

@@ -133,6 +133,7 @@ static int map_tables(struct datapath *datapath)
 	t->inject_fd = bpf_program__fd(s->progs.inject);
 	t->eject_fd = bpf_program__fd(s->progs.eject_now);
 	t->reset_flows_fd = bpf_program__fd(s->progs.reset_flows);
+	t->route_mtus_fd = bpf_map__fd(s->maps.route_mtus);
 	t->service_names_fd = bpf_map__fd(s->maps.service_names);
 	t->replica_names_fd = bpf_map__fd(s->maps.replica_names);
 	return code;
@@ -149,7 +150,7 @@ static int load(struct datapath *datapath, const struct datapath_options *option
 	datapath->skeleton = s;
 	s->rodata->seed = control->seed;
 	s->rodata->hz = control->hz;
-	s->rodata->node_ifindex = 0;
+	s->rodata->node_ifindex = options->node_ifindex;
 	s->rodata->snat_port_min = options->snat_port_min;
 	s->rodata->snat_port_max = options->snat_port_max;
 	return sluice_bpf__load(s);
@@ -333,6 +334,8 @@ static struct role_programs role_programs(const struct datapath *datapath, enum 
 					      bpf_program__fd(s->progs.to_uplink)};
 	case ATTACH_FABRIC:
 		return (struct role_programs){bpf_program__fd(s->progs.from_fabric), -1};
+	case ATTACH_NODE:
+		return (struct role_programs){-1, bpf_program__fd(s->progs.from_node)};
 	default:
 		return (struct role_programs){-1, -1};
 	}
