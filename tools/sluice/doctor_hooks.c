@@ -4,6 +4,7 @@
  * somewhere, and whether the agent lives. Called by `sluice doctor`.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -265,12 +266,35 @@ static void check_freeze(struct doctor *doctor)
 			   "ejections and resets are off for another %u s", left / control->hz);
 }
 
+static void check_handed_back(struct doctor *doctor)
+{
+	const struct maps *maps = &doctor->maps;
+	struct sl_service_name name;
+	struct strbuf services = {};
+	char word[SL_NAME_LEN + 3];
+
+	for (__u32 i = 0; i < maps->n_vips; i++) {
+		if (!maps_is_handed_back(&maps->vips[i]) ||
+		    !maps_service_name(maps, maps->vips[i].service, &name))
+			continue;
+		snprintf(word, sizeof(word), " %s,", name.service);
+		if (!services.data || !strstr(services.data, word))
+			strbuf_addf(&services, "%s", word);
+	}
+	if (services.len)
+		doctor_row(doctor, "handed_back", DOCTOR_INFO, "sluice hand-back --undo SERVICE",
+			   "Sluice takes no new connections of%.*s", (int)services.len - 1,
+			   services.data);
+	strbuf_done(&services);
+}
+
 void doctor_check_agent(struct doctor *doctor)
 {
 	switch (doctor->maps_err) {
 	case 0:
 		check_heartbeat(doctor);
 		check_freeze(doctor);
+		check_handed_back(doctor);
 		break;
 	case -ENOENT:
 		doctor_row(doctor, "agent", DOCTOR_INFO, NULL,
