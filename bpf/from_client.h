@@ -14,8 +14,8 @@
 #include "reset.h"
 #include "rewrite.h"
 
-/* Sends it on with the replica as destination; through the node's own stack, or, with an address of
- * ours as its source, straight to the neighbour: the stack would take that for a martian. */
+/* Sends it on with the replica as destination; through the node's own stack, past it, or, with an
+ * address of ours as its source, straight to the neighbour: the stack would take that for a martian. */
 static __always_inline int client_forward(struct __sk_buff *skb, const struct packet *pkt,
 					  const struct sl_flow *flow, const struct sl_vip *vip)
 {
@@ -32,6 +32,9 @@ static __always_inline int client_forward(struct __sk_buff *skb, const struct pa
 	dst.port = replica->config.port;
 	if (likely(flow->hook == SL_HOOK_POD || flow->hook == SL_HOOK_UPLINK))
 		return rewrite(skb, pkt, NULL, &dst) ? drop(SL_DROP_CHECKSUM) : NEXT;
+	if (hook_is_fast(flow->hook))
+		return rewrite(skb, pkt, NULL, &dst) ? drop(SL_DROP_CHECKSUM) :
+						       fast_to_replica(skb, replica);
 	if (flow->hook == SL_HOOK_NODE) {
 		if (rewrite(skb, pkt, NULL, &dst))
 			return drop(SL_DROP_CHECKSUM);

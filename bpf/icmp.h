@@ -7,6 +7,7 @@
 #ifndef SLUICE_BPF_ICMP_H
 #define SLUICE_BPF_ICMP_H
 
+#include "fast.h"
 #include "flow.h"
 #include "lookup.h"
 
@@ -96,12 +97,20 @@ static __always_inline struct flow_ref icmp_find(const struct quote *quote, __u3
 	return ref;
 }
 
+/* Whether `hook` is where the flow's replies are translated; the fast path's, at every ingress. */
+static __always_inline bool icmp_is_hook(const struct sl_flow *flow, __u32 hook)
+{
+	if (hook_is_fast(flow->hook))
+		return hook == SL_HOOK_FABRIC || hook_is_fast(hook);
+	return flow->hook == hook;
+}
+
 /* Slot + 1 of the flow whose SYN this error refuses, at the hook that translates its replies; 0:
  * none. A global function: verified by itself. */
 __noinline int icmp_refuses(struct __sk_buff *skb, const struct packet *pkt, __u32 hook)
 {
 	struct quote quote = {};
-	struct flow_ref ref;
+	struct flow_ref ref = {};
 	__s64 replica;
 	__u32 at;
 
@@ -113,8 +122,11 @@ __noinline int icmp_refuses(struct __sk_buff *skb, const struct packet *pkt, __u
 	replica = replica_find(&quote.dst, quote.tcp.dport, IPPROTO_TCP);
 	if (replica < 0)
 		return 0;
-	ref = hook == SL_HOOK_FABRIC ? icmp_find_snat(&quote, replica) : icmp_find(&quote, replica);
-	if (!ref.flow || ref.flow->hook != hook || ref.flow->isn != quote.tcp.seq)
+	if (hook == SL_HOOK_FABRIC)
+		ref = icmp_find_snat(&quote, replica);
+	if (!ref.flow)
+		ref = icmp_find(&quote, replica);
+	if (!ref.flow || !icmp_is_hook(ref.flow, hook) || ref.flow->isn != quote.tcp.seq)
 		return 0;
 	ref.state = READ_ONCE(ref.flow->state);
 	if (SL_FLOW_PHASE(ref.state) != SL_FLOW_SYN ||
