@@ -33,7 +33,7 @@ static __always_inline enum sl_hook fast_hook(const struct sl_replica *replica, 
 		return SL_HOOK_NONE;
 	/* Its owner counts at the egress hook; a pod that is its own replica needs another source. */
 	if (config->flags & SL_REPLICA_LOCAL &&
-	    (config->max_connections || config->peer_ifindex == ifindex))
+	    (config->max_connections || !config->peer_ifindex || config->peer_ifindex == ifindex))
 		return SL_HOOK_NONE;
 	if (!bpf_map_lookup_elem(&fast_devices, &key))
 		return SL_HOOK_NONE;

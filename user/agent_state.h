@@ -18,6 +18,7 @@
 #include "inject.h"
 #include "maps.h"
 #include "outlier.h"
+#include "peers.h"
 #include "probe.h"
 #include "reconcile.h"
 #include "route.h"
@@ -35,6 +36,7 @@ struct agent {
 	struct maps maps;
 	struct interfaces *interfaces;
 	struct route *route;
+	struct peers *peers; /* NULL: nobody asks for the fast path */
 	struct reconcile *reconcile;
 	struct discover_file *discover;
 	struct probe_set *probes;

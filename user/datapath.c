@@ -152,6 +152,8 @@ static int load(struct datapath *datapath, const struct datapath_options *option
 	s->rodata->node_ifindex = 0;
 	s->rodata->snat_port_min = options->snat_port_min;
 	s->rodata->snat_port_max = options->snat_port_max;
+	s->rodata->fast_path = control->fast_path;
+	s->rodata->fast_path_new = options->fast_path;
 	return sluice_bpf__load(s);
 }
 
@@ -190,14 +192,15 @@ static void fill_control(struct sl_control *row, const struct datapath_options *
 	row->seed = control->seed;
 	row->started_ns = now.tv_sec * 1000000000ull + now.tv_nsec;
 	row->hz = control->hz;
+	row->fast_path = control->fast_path;
 	row->snat_port_min = options->snat_port_min;
 	row->snat_port_max = options->snat_port_max;
 	__atomic_store_n(&row->layout, SL_LAYOUT_VERSION, __ATOMIC_RELEASE);
 }
 
 /* Locks the directory and reads the control row; -ENOENT there is a fresh start. 0, or -errno. */
-static int claim(struct datapath *datapath, const char *bpffs, struct sl_control *ret, char *error,
-		 size_t len)
+static int claim(struct datapath *datapath, const char *bpffs, bool fast_path,
+		 struct sl_control *ret, char *error, size_t len)
 {
 	int code;
 
@@ -221,6 +224,7 @@ static int claim(struct datapath *datapath, const char *bpffs, struct sl_control
 	if (!datapath->adopted && getrandom(&ret->seed, sizeof(ret->seed), 0) != sizeof(ret->seed))
 		ret->seed = (uintptr_t)datapath ^ time(NULL);
 	ret->hz = kernel_hz();
+	ret->fast_path |= fast_path;
 	return 0;
 }
 
@@ -263,7 +267,7 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret,
 	snprintf(datapath->links_dir, sizeof(datapath->links_dir), "%s/links", options->bpffs);
 	datapath->attach.links_dir = datapath->links_dir;
 	code = pin_dir_make(options->bpffs, error, error_len);
-	code = code ?: claim(datapath, options->bpffs, &control, error, error_len);
+	code = code ?: claim(datapath, options->bpffs, options->fast_path, &control, error, error_len);
 	if (code) {
 		datapath_close(datapath);
 		return code;
@@ -303,7 +307,22 @@ bool datapath_is_adopted(const struct datapath *datapath)
 	return datapath->adopted;
 }
 
+bool datapath_has_fast_path(const struct datapath *datapath)
+{
+	return datapath->tables.control->fast_path;
+}
+
 /* ---- interfaces -------------------------------------------------------------------------*/
+
+int datapath_set_fast_device(struct datapath *datapath, int ifindex, bool fast)
+{
+	int fd = bpf_map__fd(datapath->skeleton->maps.fast_devices);
+	__u32 key = ifindex, one = 1;
+
+	if (fast)
+		return bpf_map_update_elem(fd, &key, &one, BPF_ANY) ? -errno : 0;
+	return bpf_map_delete_elem(fd, &key) && errno != ENOENT ? -errno : 0;
+}
 
 struct role_programs {
 	int ingress, egress; /* fds; -1: none at that hook */

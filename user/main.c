@@ -39,6 +39,7 @@ static const char usage[] =
 	"  --manifests DIR            Kubernetes objects as YAML or JSON files, watched for changes\n"
 	"  --pod-interfaces GLOB,...  host side of pods (default: " DEFAULT_POD_INTERFACES ")\n"
 	"  --uplinks NAME,...         where outside clients come in (default: the default route's)\n"
+	"  --fast-path                packets bypass the node's stack, netfilter with it, where they can\n"
 	"  --bpffs DIR                where maps, programs and links are pinned\n"
 	"                             (default: " MAPS_DEFAULT_BPFFS ")\n"
 	"  --listen ADDR:PORT         /metrics, /healthz, /readyz, /status (default: " DEFAULT_LISTEN ")\n"
@@ -54,13 +55,13 @@ static const char usage[] =
 	"  --version  --help\n"
 	"\n"
 	"SIGTERM ends the agent and leaves everything working in the kernel; the next one adopts it.\n"
-	"Not in this version: --kubernetes, --bus, --fast-path.\n"
+	"Not in this version: --kubernetes, --bus.\n"
 	"\n"
 	"Try:  sluice check -f DIR      what would become of these manifests\n"
 	"      sluice doctor            what this node lacks\n"
 	"      sluice replica show      once it runs\n";
 
-enum option_id { OPT_MANIFESTS = 256, OPT_PODS, OPT_UPLINKS, OPT_BPFFS, OPT_LISTEN, OPT_NODE_NAME,
+enum option_id { OPT_MANIFESTS = 256, OPT_PODS, OPT_UPLINKS, OPT_FAST, OPT_BPFFS, OPT_LISTEN, OPT_NODE_NAME,
 		 OPT_PEERS, OPT_HOLD, OPT_SNAT, OPT_EXTERNAL, OPT_LOG_LEVEL, OPT_LOG_FORMAT, OPT_UNLOAD,
 		 OPT_VERSION, OPT_HELP, OPT_NOT_YET };
 
@@ -82,7 +83,7 @@ static const struct option long_options[] = {
 	{"help", no_argument, NULL, OPT_HELP},
 	{"kubernetes", no_argument, NULL, OPT_NOT_YET},
 	{"bus", required_argument, NULL, OPT_NOT_YET},
-	{"fast-path", no_argument, NULL, OPT_NOT_YET},
+	{"fast-path", no_argument, NULL, OPT_FAST},
 	{},
 };
 
@@ -166,6 +167,9 @@ static int take_option(int id, const char *name, struct settings *s)
 		return 0;
 	case OPT_UPLINKS:
 		s->agent.interfaces.uplinks = optarg;
+		return 0;
+	case OPT_FAST:
+		s->agent.datapath.fast_path = true;
 		return 0;
 	case OPT_BPFFS:
 		s->agent.datapath.bpffs = optarg;
