@@ -261,6 +261,21 @@ void agent_path(void *context, const union sl_addr *to, struct reconcile_path *r
 		agent->fabric[agent->n_fabric++] = path.ifindex;
 }
 
+/* Once for each change: who takes the node's stack although the fast path is wanted. */
+static void say_fast_path(struct agent *agent)
+{
+	struct tables *tables = datapath_tables(agent->datapath);
+	struct fast_tally tally;
+	char text[256];
+
+	if (!fast_is_on(tables->control))
+		return;
+	tally = fast_tally(tables->replicas, SL_MAX_REPLICAS);
+	if (memcmp(&tally, &agent->fast, sizeof(tally)))
+		log_info("fast path: %s", fast_format(&tally, text, sizeof(text)));
+	agent->fast = tally;
+}
+
 /* True: it has another role now. */
 static bool attach_one(struct agent *agent, int ifindex,
 		       int (*attach)(struct interfaces *, const struct route_link *))
@@ -285,6 +300,7 @@ void agent_attach_routed(struct agent *agent)
 	if (changed && agent->peers) /* only now are answers met there */
 		reconcile_paths(agent->reconcile);
 	agent->n_fabric = 0;
+	say_fast_path(agent);
 }
 
 void agent_on_route(void *context, enum route_change change, const struct route_link *link)

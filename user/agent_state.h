@@ -13,6 +13,7 @@
 #include "agent.h"
 #include "discover_file.h"
 #include "facts.h"
+#include "fast.h"
 #include "hold.h"
 #include "http.h"
 #include "inject.h"
@@ -50,6 +51,7 @@ struct agent {
 	struct verdicts ignored;    /* of the input in force */
 	struct diag last_refused;
 	bool frozen;                /* as last said in the log */
+	struct fast_tally fast;     /* likewise */
 	bool panic[SL_MAX_SERVICES]; /* as last said in an event */
 	int fabric[FABRIC_MAX];      /* devices met while paths were asked for */
 	unsigned n_fabric;

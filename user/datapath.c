@@ -152,8 +152,8 @@ static int load(struct datapath *datapath, const struct datapath_options *option
 	s->rodata->node_ifindex = 0;
 	s->rodata->snat_port_min = options->snat_port_min;
 	s->rodata->snat_port_max = options->snat_port_max;
-	s->rodata->fast_path = control->fast_path;
-	s->rodata->fast_path_new = options->fast_path;
+	s->rodata->fast_path = control->fast_path & SL_FAST_PATH_FLOWS;
+	s->rodata->fast_path_new = control->fast_path & SL_FAST_PATH_NEW;
 	return sluice_bpf__load(s);
 }
 
@@ -224,7 +224,9 @@ static int claim(struct datapath *datapath, const char *bpffs, bool fast_path,
 	if (!datapath->adopted && getrandom(&ret->seed, sizeof(ret->seed), 0) != sizeof(ret->seed))
 		ret->seed = (uintptr_t)datapath ^ time(NULL);
 	ret->hz = kernel_hz();
-	ret->fast_path |= fast_path;
+	ret->fast_path &= SL_FAST_PATH_FLOWS;
+	if (fast_path)
+		ret->fast_path = SL_FAST_PATH_FLOWS | SL_FAST_PATH_NEW;
 	return 0;
 }
 
@@ -309,7 +311,7 @@ bool datapath_is_adopted(const struct datapath *datapath)
 
 bool datapath_has_fast_path(const struct datapath *datapath)
 {
-	return datapath->tables.control->fast_path;
+	return datapath->tables.control->fast_path & SL_FAST_PATH_FLOWS;
 }
 
 /* ---- interfaces -------------------------------------------------------------------------*/

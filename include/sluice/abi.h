@@ -530,9 +530,11 @@ struct sl_control {
 	__u32 frozen_until;    /* `sluice freeze`: jiffies until which nothing is ejected or reset; 0 */
 	__u16 caps;            /* bool: some replica has a cap (max_connections) */
 	__u8 doubt;            /* bool: soft evidence is void, as of the last heartbeat; for people */
-	__u8 fast_path;        /* bool: flows of the fast path may be there, from now or before */
+	__u8 fast_path;        /* SL_FAST_PATH_* */
 };
 _Static_assert(sizeof(struct sl_control) == 64, "control");
+#define SL_FAST_PATH_FLOWS 0x1u /* flows of the fast path may be there, of this agent or an earlier one */
+#define SL_FAST_PATH_NEW 0x2u   /* new flows take it where they can */
 
 /* Row 0 of the map `kernel`: written by the programs. */
 struct sl_kernel {
