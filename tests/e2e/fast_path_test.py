@@ -40,17 +40,18 @@ def setup():
 
 @contextlib.contextmanager
 def nothing_forwarded(node):
-    """What the node's own stack would have to forward is dropped."""
-    for policy in ("DROP", "ACCEPT"):
+    """What the node's own stack would have to forward is dropped, and what its bridge would, but for
+    neighbour discovery."""
+    neighbours = ("FORWARD", "-p", "icmpv6", "-j", "ACCEPT")
+    node.run("ip6tables", "-I", *neighbours)
+    for tables in ("iptables", "ip6tables"):
+        node.run(tables, "-P", "FORWARD", "DROP")
+    try:
+        yield
+    finally:
         for tables in ("iptables", "ip6tables"):
-            node.run(tables, "-P", "FORWARD", policy)
-        if policy == "DROP":
-            try:
-                yield
-            except BaseException:
-                for tables in ("iptables", "ip6tables"):
-                    node.run(tables, "-P", "FORWARD", "ACCEPT")
-                raise
+            node.run(tables, "-P", "FORWARD", "ACCEPT")
+        node.run("ip6tables", "-D", *neighbours)
 
 
 def hooks(node, app, live=False):
