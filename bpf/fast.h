@@ -6,7 +6,8 @@
  * which device it then goes. Who may take it is decided at the pick (client_route()), from what the
  * agent says of the replica (SL_REPLICA_FAST) and of the client's interface (the map fast_devices).
  *
- * Redirects are not compared with an MTU, and leave the TTL as it is.
+ * What leaves by a neighbour is compared with the MTU (mtu.h); a pod takes what a veth hands it. The
+ * TTL stays as it is.
  */
 #ifndef SLUICE_BPF_FAST_H
 #define SLUICE_BPF_FAST_H
@@ -54,15 +55,21 @@ static __always_inline int fast_into_pod(struct __sk_buff *skb, __u32 ifindex)
 	return bpf_redirect_peer(ifindex, 0);
 }
 
-/* A translated packet of the client's. Where the way has gone since the pick, the node's stack says
- * so. */
-static __always_inline int fast_to_replica(struct __sk_buff *skb, const struct sl_replica *replica)
+/* A translated packet to a replica over the device of its route, past the node's stack; where that has
+ * gone since the pick, the stack says so. */
+static __always_inline int fast_by_neighbour(const struct sl_replica *replica)
 {
-	if (replica->config.flags & SL_REPLICA_LOCAL)
-		return likely(replica->config.peer_ifindex) ?
-			       fast_into_pod(skb, replica->config.peer_ifindex) : NEXT;
 	return likely(replica->config.out_ifindex) ?
 		       bpf_redirect_neigh(replica->config.out_ifindex, NULL, 0, 0) : NEXT;
+}
+
+/* The same on the fast path. */
+static __always_inline int fast_to_replica(struct __sk_buff *skb, const struct sl_replica *replica)
+{
+	if (!(replica->config.flags & SL_REPLICA_LOCAL))
+		return fast_by_neighbour(replica);
+	return likely(replica->config.peer_ifindex) ?
+		       fast_into_pod(skb, replica->config.peer_ifindex) : NEXT;
 }
 
 /* A translated packet of the replica's. */

@@ -20,6 +20,7 @@ struct datapath_options {
 	uint16_t snat_port_min; /* host byte order, inclusive; never overlapping the ranges of the */
 	uint16_t snat_port_max; /* node's own ports: the caller checks */
 	bool fast_path;         /* new flows bypass the node's stack where they can */
+	int node_ifindex;       /* of SL_NODE_DEVICE */
 };
 
 struct datapath;
