@@ -11,6 +11,7 @@
 #ifndef SLUICE_BPF_ICMP_H
 #define SLUICE_BPF_ICMP_H
 
+#include "fast.h"
 #include "flow.h"
 #include "lookup.h"
 #include "node.h"
@@ -71,10 +72,13 @@ static __always_inline void icmp_find_client(const struct quote *quote, __u32 re
 	}
 }
 
-/* Whether `hook` is where the flow's replies are translated. */
+/* Whether `hook` is where the flow's replies are translated; SL_HOOK_NODE: the ingress of a pod
+ * interface. */
 static __always_inline bool icmp_is_hook(const struct sl_flow *flow, __u32 hook)
 {
-	return flow->hook == hook || (hook == SL_HOOK_FABRIC && flow->hook == SL_HOOK_NODE);
+	if (flow->hook >= SL_HOOK_NODE)
+		return hook == SL_HOOK_FABRIC || hook == SL_HOOK_NODE;
+	return flow->hook == hook;
 }
 
 /* Whether the error says that the flow's SYN did not arrive. */
@@ -122,6 +126,8 @@ static __always_inline int icmp_send_to_client(struct __sk_buff *skb, const stru
 	union sl_snat_key key = flow_snat_key(flow);
 	struct sl_snat *entry;
 
+	if (hook_is_fast(flow->hook))
+		return fast_to_client(skb, flow);
 	if (flow->hook == SL_HOOK_NODE && from_vip)
 		return node_address(skb) ? drop(SL_DROP_CHECKSUM) :
 					   bpf_redirect(node_ifindex, BPF_F_INGRESS);
@@ -225,7 +231,7 @@ __noinline int icmp_to_replica(struct __sk_buff *skb, const struct packet *pkt, 
 	count(SL_COUNT_ICMP_ERRORS);
 	if (flow->hook == SL_HOOK_POD || flow->hook == SL_HOOK_UPLINK)
 		return NEXT;
-	return bpf_redirect_neigh(replica->config.out_ifindex, NULL, 0, 0);
+	return hook_is_fast(flow->hook) ? fast_to_replica(skb, replica) : fast_by_neighbour(replica);
 }
 
 #endif
