@@ -7,12 +7,27 @@
 #define SLUICE_BPF_FROM_CLIENT_H
 
 #include "event.h"
+#include "hairpin.h"
 #include "lookup.h"
 #include "open.h"
 #include "park.h"
 #include "refuse.h"
 #include "reset.h"
 #include "rewrite.h"
+
+/* The node's own client has a replica in the node's own network: it comes back in as the VIP's. */
+static __always_inline int client_forward_hairpin(struct __sk_buff *skb, const struct packet *pkt,
+						  const struct sl_vip *vip,
+						  const struct new_end *dst)
+{
+	struct new_end src = {.addr = &vip->addr, .port = pkt->sport};
+
+	src.sum_old = sl_addr_sum(&pkt->src);
+	src.sum_new = vip->addr_sum;
+	if (rewrite(skb, pkt, &src, dst))
+		return drop(SL_DROP_CHECKSUM);
+	return bpf_redirect(node_ifindex, BPF_F_INGRESS);
+}
 
 /* Sends it on with the replica as destination; through the node's own stack, or, with an address of
  * ours as its source, straight to the neighbour: the stack would take that for a martian. */
@@ -33,6 +48,8 @@ static __always_inline int client_forward(struct __sk_buff *skb, const struct pa
 	if (likely(flow->hook == SL_HOOK_POD || flow->hook == SL_HOOK_UPLINK))
 		return rewrite(skb, pkt, NULL, &dst) ? drop(SL_DROP_CHECKSUM) : NEXT;
 	if (flow->hook == SL_HOOK_NODE) {
+		if (unlikely(addr_is(&pkt->src, dst.addr)))
+			return client_forward_hairpin(skb, pkt, vip, &dst);
 		if (rewrite(skb, pkt, NULL, &dst))
 			return drop(SL_DROP_CHECKSUM);
 		return bpf_redirect_neigh(replica->config.out_ifindex, NULL, 0, 0);

@@ -9,6 +9,7 @@
 #define SLUICE_BPF_TO_CLIENT_H
 
 #include "flow.h"
+#include "hairpin.h"
 #include "icmp.h"
 #include "late.h"
 #include "lookup.h"
@@ -196,17 +197,37 @@ static __always_inline int reply_for_node(struct __sk_buff *skb, const struct pa
 	return verdict == NOT_OURS ? reply_to_node(skb, pkt, replica_row, REPLY_REFUSES) : verdict;
 }
 
-/* A packet of a pod's on its way into the node: a reply, here or nowhere, if it is addressed to the
- * node. */
-static __always_inline int to_client_from_pod(struct __sk_buff *skb, const struct packet *pkt,
+/* A packet of a pod's on its way into the node: a reply to the node's own client, or to the pod's. */
+static __always_inline int to_client_from_pod(struct __sk_buff *skb, struct packet *pkt,
 					      enum parse_result result)
 {
 	__s64 found;
+	int verdict;
 
-	if (!node_ifindex || result != PARSE_OK || likely(!is_known_address(&pkt->dst)))
+	if (result != PARSE_OK || likely(!is_known_address(&pkt->dst)))
 		return NOT_OURS;
 	found = replica_find(&pkt->src, pkt->sport, pkt->proto);
-	return found < 0 ? NOT_OURS : reply_for_node(skb, pkt, found);
+	if (found < 0)
+		return NOT_OURS;
+	verdict = reply_for_node(skb, pkt, found);
+	return verdict == NOT_OURS ? hairpin_answer(skb, pkt, found) : verdict;
+}
+
+/* What the node itself says to a VIP's address, but to no port of it: a replica's answer to its own
+ * client, or nothing of ours. */
+static __always_inline int to_client_from_node(struct __sk_buff *skb, struct packet *pkt,
+					       enum parse_result result)
+{
+	__s64 found;
+	int verdict;
+
+	if (result != PARSE_OK)
+		return NOT_OURS;
+	found = replica_find(&pkt->src, pkt->sport, pkt->proto);
+	if (found < 0)
+		return NOT_OURS;
+	verdict = hairpin_answer(skb, pkt, found);
+	return verdict == NEXT ? reply_for_node(skb, pkt, found) : verdict;
 }
 
 static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct packet *pkt,
