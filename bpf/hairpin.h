@@ -19,11 +19,6 @@
 #include "node.h"
 #include "rewrite.h"
 
-static __always_inline bool addr_is(const union sl_addr *a, const union sl_addr *b)
-{
-	return a->d[1] == b->d[1] && a->d[0] == b->d[0];
-}
-
 /* Whether the flow's client can have this replica: with one on its own address, the packets of both
  * must be told apart, and so not while the client's port is a port of the VIP as well; and the node's
  * own client one of the node itself only from that address. A global function: verified by itself. */
@@ -35,7 +30,7 @@ __noinline int hairpin_allows(const struct sl_flow *body, __u32 replica_row)
 
 	if (!body || !replica)
 		return false;
-	if (likely(!addr_is(&replica->config.addr, &body->key.client)))
+	if (likely(!addr_equal(&replica->config.addr, &body->key.client)))
 		return body->hook != SL_HOOK_NODE || !is_local_address(&replica->config.addr);
 	vip_row = body->vip;
 	vip = bpf_map_lookup_elem(&vips, &vip_row);
@@ -110,7 +105,7 @@ __noinline int hairpin_answer(struct __sk_buff *skb, struct packet *pkt, __u32 r
 		return NOT_OURS;
 	ref = hairpin_find(pkt, pkt->dport, replica);
 	vip = ref.flow ? hairpin_vip(&ref) : NULL;
-	if (vip ? !addr_is(&vip->addr, &pkt->dst) :
+	if (vip ? !addr_equal(&vip->addr, &pkt->dst) :
 		  !(pkt->tcp_flags & TCP_SYN) || is_local_address(&pkt->dst))
 		return NOT_OURS;
 	dst.addr = &pkt->src;
@@ -127,7 +122,7 @@ __noinline int hairpin_answer(struct __sk_buff *skb, struct packet *pkt, __u32 r
 static __always_inline int hairpin_to_pod(struct __sk_buff *skb, struct packet *pkt,
 					  enum parse_result result)
 {
-	return unlikely(result == PARSE_OK && addr_is(&pkt->src, &pkt->dst)) ?
+	return unlikely(result == PARSE_OK && addr_equal(&pkt->src, &pkt->dst)) ?
 		       hairpin_call(skb, pkt) : NOT_OURS;
 }
 

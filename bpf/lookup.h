@@ -16,6 +16,11 @@
 #include "maps.h"
 #include "verifier.h"
 
+static __always_inline bool addr_equal(const union sl_addr *a, const union sl_addr *b)
+{
+	return a->d[1] == b->d[1] && a->d[0] == b->d[0];
+}
+
 static __always_inline bool filter_has(enum sl_filter_id id, __u64 hash)
 {
 	__u32 row = id, bit = sl_filter_bit(hash);
@@ -68,6 +73,12 @@ static __always_inline __s64 vip_find(const union sl_addr *addr, __be16 port, __
 	if (likely(!filter_has(SL_FILTER_VIP, hash)))
 		return -1;
 	return index_find(addr, port, proto, hash, SL_INDEX_VIP);
+}
+
+/* Whether a VIP takes new flows: neither the agent nor `sluice hand-back` withdrew it. */
+static __always_inline bool vip_takes_new(const struct sl_vip *vip)
+{
+	return !(vip->flags & SL_VIP_NO_NEW || vip->admin & SL_ADMIN_HANDED_BACK);
 }
 
 /* Row in replicas, or -1. */

@@ -32,6 +32,7 @@
 	X(SL_DROP_NO_WAY_BACK, "no_way_back",                                                      \
 	  "every replica left is on the client's own address, and its port is one of the VIP's; "   \
 	  "or on another address of its own node")                                                 \
+	X(SL_DROP_TOO_BIG, "too_big", "longer than the MTU of the way out, answered by ICMP")      \
 	X(SL_DROP_CHECKSUM, "checksum", "the kernel refused to rewrite the packet")
 
 /* What the datapath counts besides drops. Index into the map `counters`. */
@@ -51,7 +52,8 @@
 	X(SL_COUNT_FULL, "full", "SYNs sent on since a replica was at its cap; not a failure")     \
 	X(SL_COUNT_EJECTIONS, "ejections", "replicas taken out by outlier detection")              \
 	X(SL_COUNT_RESETS, "resets", "open flows of dead replicas reset")                          \
-	X(SL_COUNT_ANSWERS_5XX, "answers_5xx", "HTTP/1.x answers with status 5xx")
+	X(SL_COUNT_ANSWERS_5XX, "answers_5xx", "HTTP/1.x answers with status 5xx")                 \
+	X(SL_COUNT_ICMP_ERRORS, "icmp_errors", "ICMP errors translated, to a client or a replica")
 
 /* Everything worth an entry in the event ring. */
 #define SL_EVENTS(X)                                                                               \
@@ -77,7 +79,8 @@
 	X(SL_EVENT_ATTACH, "attach", "programs attached to an interface")                          \
 	X(SL_EVENT_DETACH, "detach", "programs left an interface")                                 \
 	X(SL_EVENT_ENDPOINTS_DOUBTED, "endpoints_doubted", "many left a list at once, and stay (value: how many)") \
-	X(SL_EVENT_ENDPOINTS_SETTLED, "endpoints_settled", "what became of those that stayed (value: stay still)")
+	X(SL_EVENT_ENDPOINTS_SETTLED, "endpoints_settled", "what became of those that stayed (value: stay still)") \
+	X(SL_EVENT_HAND_BACK, "hand_back", "a service's new flows are left to kube-proxy, or not any more (value: flows left)")
 
 /* Why a replica is ejected; the names go into the text of events: "5 of 5 ...". */
 #define SL_EJECT_CAUSES(X)                                                                         \
