@@ -136,6 +136,15 @@ def routes_are_these(shared):
 
 
 @case
+def cli_says_who_is_steered(shared):
+    for row in shared.node.sluice("service", "show"):
+        check_equal(row["node_clients_steered"], True, row["service"])
+    row = next(row for row in shared.node.sluice("doctor") if row["check"] == "own_clients")
+    # Two dual-stack ports of TCP and one of UDP at two places, and a load balancer's address of each.
+    check_equal((row["status"], row["found"].split()[0]), ("ok", "16"), f"{row}")
+
+
+@case
 def routes_follow_services(shared):
     """A new service, one that becomes overlay, one that goes."""
     lab, node = shared.lab, shared.node
