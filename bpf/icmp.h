@@ -22,11 +22,6 @@ static __always_inline bool packet_is_icmp(const struct packet *pkt)
 	return pkt->proto == IPPROTO_ICMP || pkt->proto == IPPROTO_ICMPV6;
 }
 
-static __always_inline bool addr_equal(const union sl_addr *a, const union sl_addr *b)
-{
-	return a->d[0] == b->d[0] && a->d[1] == b->d[1];
-}
-
 /* ---- about a client's packet to its replica --------------------------------------------*/
 
 /* The flow that left this node with an address of ours. */

@@ -340,7 +340,4 @@ void doctor_check_agent(struct doctor *doctor)
 		doctor_row(doctor, "agent", DOCTOR_FAIL, NULL, "cannot read the maps below %s: %s",
 			   doctor->cli->bpffs, strerror(-doctor->maps_err));
 	}
-	doctor_row(doctor, "own_clients", DOCTOR_INFO, NULL,
-		   "the node's own clients (hostNetwork pods, processes on the node) and its own "
-		   "calls to a nodePort are not steered by this version");
 }
