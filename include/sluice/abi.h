@@ -19,7 +19,7 @@
 
 #include "names.h"
 
-#define SL_LAYOUT_VERSION 2
+#define SL_LAYOUT_VERSION 3
 
 /* Default sizes; the first three can be set before the maps are created. */
 #define SL_MAX_SERVICES 4096u    /* service-ports */

@@ -45,7 +45,8 @@
 	X(SL_COUNT_FULL, "full", "SYNs sent on since a replica was at its cap; not a failure")     \
 	X(SL_COUNT_EJECTIONS, "ejections", "replicas taken out by outlier detection")              \
 	X(SL_COUNT_RESETS, "resets", "open flows of dead replicas reset")                          \
-	X(SL_COUNT_ANSWERS_5XX, "answers_5xx", "HTTP/1.x answers with status 5xx")
+	X(SL_COUNT_ANSWERS_5XX, "answers_5xx", "HTTP/1.x answers with status 5xx")                 \
+	X(SL_COUNT_XDP, "xdp", "packets that XDP at the uplink sent on by itself")
 
 /* Everything worth an entry in the event ring. */
 #define SL_EVENTS(X)                                                                               \
