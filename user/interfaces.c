@@ -57,6 +57,24 @@ static void say(struct interfaces *interfaces, enum sl_event_kind kind, const st
 	events_add(interfaces->events, &event, "%s as %s", at->name, attach_role_names[at->role]);
 }
 
+/* XDP only accelerates: without it, TC goes on. */
+static void accelerate(struct interfaces *interfaces, const struct route_link *link)
+{
+	__u8 mode = datapath_tables(interfaces->datapath)->control->xdp;
+	struct sl_event event = {.kind = SL_EVENT_ATTACH};
+	char why[XDP_WHY_LEN];
+
+	if (!datapath_attach_xdp(interfaces->datapath, link->ifindex, link->name, link->kind, why)) {
+		events_add(interfaces->events, &event, "%s: XDP, native", link->name);
+		return;
+	}
+	if (mode == SL_XDP_OFF)
+		return;
+	event.kind = SL_EVENT_NO_XDP;
+	event.value = mode == SL_XDP_ON;
+	events_add(interfaces->events, &event, "%s: %s", link->name, why);
+}
+
 static void forget(struct interfaces *interfaces, struct attached *at)
 {
 	datapath_detach(interfaces->datapath, at->ifindex, at->name);
@@ -86,6 +104,8 @@ static int give_role(struct interfaces *interfaces, const struct route_link *lin
 	*at = (struct attached){.ifindex = link->ifindex, .role = role};
 	snprintf(at->name, sizeof(at->name), "%s", link->name);
 	say(interfaces, SL_EVENT_ATTACH, at);
+	if (role == ATTACH_UPLINK)
+		accelerate(interfaces, link);
 	return 0;
 }
 

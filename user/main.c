@@ -48,6 +48,8 @@ static const char usage[] =
 	"  --endpoint-hold SECONDS    how long endpoints stay when most leave their list at once\n"
 	"                             (default: 60; 0: the list is believed at once)\n"
 	"  --snat-ports MIN-MAX       source ports towards remote replicas (default: 1024-29999)\n"
+	"  --xdp auto|on|off          accelerate uplinks by native XDP (default: auto: where the\n"
+	"                             device has a driver of its own that can)\n"
 	"  --allow-external-ips CIDR,...   ranges in which externalIPs are served (default: none)\n"
 	"  --log-level error|warn|info|debug    --log-format text|json\n"
 	"  --unload                   remove every program, link, map and qdisc of ours, and exit\n"
@@ -61,7 +63,7 @@ static const char usage[] =
 	"      sluice replica show      once it runs\n";
 
 enum option_id { OPT_MANIFESTS = 256, OPT_PODS, OPT_UPLINKS, OPT_BPFFS, OPT_LISTEN, OPT_NODE_NAME,
-		 OPT_PEERS, OPT_HOLD, OPT_SNAT, OPT_EXTERNAL, OPT_LOG_LEVEL, OPT_LOG_FORMAT, OPT_UNLOAD,
+		 OPT_PEERS, OPT_HOLD, OPT_SNAT, OPT_XDP, OPT_EXTERNAL, OPT_LOG_LEVEL, OPT_LOG_FORMAT, OPT_UNLOAD,
 		 OPT_VERSION, OPT_HELP, OPT_NOT_YET };
 
 static const struct option long_options[] = {
@@ -74,6 +76,7 @@ static const struct option long_options[] = {
 	{"peers", required_argument, NULL, OPT_PEERS},
 	{"endpoint-hold", required_argument, NULL, OPT_HOLD},
 	{"snat-ports", required_argument, NULL, OPT_SNAT},
+	{"xdp", required_argument, NULL, OPT_XDP},
 	{"allow-external-ips", required_argument, NULL, OPT_EXTERNAL},
 	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
 	{"log-format", required_argument, NULL, OPT_LOG_FORMAT},
@@ -186,6 +189,10 @@ static int take_option(int id, const char *name, struct settings *s)
 	case OPT_SNAT:
 		return parse_snat_ports(optarg, &s->agent.datapath) ?
 			       complain("--snat-ports", optarg, "must be MIN-MAX, as in 1024-29999") :
+			       0;
+	case OPT_XDP:
+		return xdp_mode_parse(optarg, &s->agent.datapath.xdp) ?
+			       complain("--xdp", optarg, "must be auto, on or off") :
 			       0;
 	case OPT_EXTERNAL:
 		return parse_cidrs(optarg, &s->agent) ?
