@@ -12,6 +12,8 @@
 #include "icmp.h"
 #include "late.h"
 #include "lookup.h"
+#include "mtu.h"
+#include "node.h"
 #include "retry.h"
 #include "rewrite.h"
 #include "witness.h"
@@ -85,6 +87,7 @@ static __always_inline int reply_from_vip(const struct sl_flow *flow, struct sl_
  * flow's slot, beyond any verdict. */
 #define REPLY_REFUSES 0x1000000 /* a refusal */
 #define REPLY_IS_LATE 0x2000000 /* a SYN-ACK to a port that its flow has left */
+#define REPLY_TOO_BIG 0x4000000 /* + the MTU that it exceeds */
 
 /* A reply that came to an address of ours since we had put it there: source NAT undone. `settled`: of
  * REPLY_*, those that the caller has dealt with. A global function for its stack: older kernels
@@ -98,6 +101,7 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 	struct flow_ref ref;
 	struct sl_snat *entry;
 	__s64 source_row;
+	__u32 mtu;
 
 	if (!pkt || !replica)
 		return NOT_OURS;
@@ -124,6 +128,11 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 		return NOT_OURS;
 	if (unlikely(!(settled & REPLY_REFUSES) && retry_is_refusal(&ref, pkt)))
 		return REPLY_REFUSES + ref.slot;
+	if (mtu_matters(skb, pkt)) {
+		mtu = mtu_exceeded(skb, pkt, entry->client_ifindex);
+		if (unlikely(mtu))
+			return REPLY_TOO_BIG + mtu;
+	}
 	dst.addr = &ref.flow->key.client;
 	dst.sum_old = sl_addr_sum(&pkt->dst);
 	dst.sum_new = sl_addr_sum(&ref.flow->key.client);
@@ -148,18 +157,106 @@ __noinline int reply_note_full(struct __sk_buff *skb, const struct packet *pkt, 
 	return 0;
 }
 
+/* A reply that came to an address of this node since its own client has it. `settled` as above; a late
+ * SYN-ACK is told without a slot. A global function: verified by itself. */
+__noinline int reply_to_node(struct __sk_buff *skb, const struct packet *pkt, __u32 replica_row,
+			     __u32 settled)
+{
+	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &replica_row);
+	struct flow_ref ref;
+	struct new_end src;
+
+	if (!pkt || !replica || !is_local_address(&pkt->dst))
+		return NOT_OURS;
+	ref = reply_find(pkt, replica_row);
+	if (!ref.flow)
+		return !settled && reply_is_syn_ack(pkt) ? REPLY_IS_LATE : NOT_OURS;
+	if (ref.flow->hook != SL_HOOK_NODE || reply_is_anothers(&ref, pkt) ||
+	    reply_from_vip(ref.flow, replica, &src))
+		return NOT_OURS;
+	if (unlikely(!(settled & REPLY_REFUSES) && retry_is_refusal(&ref, pkt)))
+		return REPLY_REFUSES + ref.slot;
+	witness_payload(replica, pkt);
+	sniff_reply(skb, &ref, pkt);
+	if (unlikely(!flow_track_replica(&ref, pkt, bpf_jiffies64())))
+		return drop(SL_DROP_LATE_ANSWER);
+	if (rewrite(skb, pkt, &src, NULL) || node_address(skb))
+		return drop(SL_DROP_CHECKSUM);
+	return bpf_redirect(node_ifindex, BPF_F_INGRESS);
+}
+
+/* At the ingress of the device on which a reply to the node's own client arrives. */
+static __always_inline int reply_for_node(struct __sk_buff *skb, const struct packet *pkt,
+					  __u32 replica_row)
+{
+	int verdict;
+
+	if (!node_ifindex)
+		return NOT_OURS;
+	verdict = reply_to_node(skb, pkt, replica_row, 0);
+	if (unlikely(verdict == REPLY_IS_LATE)) {
+		late_answer(pkt, replica_row, SL_HOOK_NODE);
+		verdict = reply_to_node(skb, pkt, replica_row, REPLY_IS_LATE);
+	}
+	if (likely(verdict < REPLY_REFUSES))
+		return verdict;
+	verdict = retry(skb, pkt, verdict - REPLY_REFUSES);
+	return verdict == NOT_OURS ? reply_to_node(skb, pkt, replica_row, REPLY_REFUSES) : verdict;
+}
+
+/* A packet without ports: an ICMP error may be about a packet of ours, and refuse it if that is a
+ * SYN. */
+static __always_inline int reply_unreadable(struct __sk_buff *skb, const struct packet *pkt,
+					    enum sl_hook hook)
+{
+	int found, verdict;
+	__u32 slot;
+
+	if (likely(!packet_is_icmp(pkt)))
+		return NOT_OURS;
+	found = icmp_find(skb, pkt, hook);
+	if (found <= 0)
+		return NOT_OURS;
+	slot = (found & ~ICMP_REFUSES) - 1;
+	if (found & ICMP_REFUSES) {
+		verdict = retry(skb, pkt, slot);
+		if (verdict != NOT_OURS)
+			return verdict;
+	}
+	return icmp_to_client(skb, pkt, slot);
+}
+
+/* A packet of a pod's on its way into the node: a reply, here or nowhere, if it is addressed to the
+ * node. */
+static __always_inline int to_client_from_pod(struct __sk_buff *skb, const struct packet *pkt,
+					      enum parse_result result)
+{
+	__s64 found;
+
+	if (!node_ifindex || !pkt->addressed || likely(!is_known_address(&pkt->dst)))
+		return NOT_OURS;
+	if (unlikely(result != PARSE_OK))
+		return reply_unreadable(skb, pkt, SL_HOOK_NODE);
+	found = replica_find(&pkt->src, pkt->sport, pkt->proto);
+	return found < 0 ? NOT_OURS : reply_for_node(skb, pkt, found);
+}
+
 static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct packet *pkt,
 					     __u32 replica_row)
 {
 	int verdict = reply_undo_snat(skb, pkt, replica_row, 0);
 	struct sl_flow *flow;
 
+	if (unlikely(verdict >= REPLY_TOO_BIG))
+		return mtu_answer(skb, pkt, verdict - REPLY_TOO_BIG);
 	if (unlikely(verdict >= REPLY_IS_LATE)) {
 		flow = table_slot(verdict - REPLY_IS_LATE);
 		if (late_answer_snat(pkt, replica_row, verdict - REPLY_IS_LATE) == LATE_BEATEN && flow)
 			eject_accept(flow->key.service, replica_row);
 		verdict = reply_undo_snat(skb, pkt, replica_row, REPLY_IS_LATE);
 	}
+	if (verdict == NOT_OURS)
+		verdict = reply_for_node(skb, pkt, replica_row);
 	if (unlikely(verdict == NOT_OURS && pkt->tcp_flags & TCP_RST))
 		reply_note_full(skb, pkt, replica_row);
 	if (likely(verdict < REPLY_REFUSES))
@@ -167,18 +264,6 @@ static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct
 	verdict = retry(skb, pkt, verdict - REPLY_REFUSES);
 	return verdict == NOT_OURS ? reply_undo_snat(skb, pkt, replica_row, REPLY_REFUSES) :
 				     verdict;
-}
-
-/* A packet without ports: an ICMP error may refuse a SYN of ours. */
-static __always_inline int reply_unreadable(struct __sk_buff *skb, const struct packet *pkt,
-					    enum sl_hook hook)
-{
-	int found;
-
-	if (likely(pkt->proto != IPPROTO_ICMP && pkt->proto != IPPROTO_ICMPV6))
-		return NOT_OURS;
-	found = icmp_refuses(skb, pkt, hook);
-	return found > 0 ? retry(skb, pkt, found - 1) : NOT_OURS;
 }
 
 static __always_inline int to_client(struct __sk_buff *skb, const struct packet *pkt,

@@ -21,6 +21,7 @@ struct datapath_options {
 	uint16_t snat_port_min; /* host byte order, inclusive; never overlapping the ranges of the */
 	uint16_t snat_port_max; /* node's own ports: the caller checks */
 	enum sl_xdp_mode xdp;
+	int node_ifindex;       /* of SL_NODE_DEVICE */
 };
 
 struct datapath;

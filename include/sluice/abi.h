@@ -27,6 +27,7 @@
 #define SL_MAX_REPLICAS 16384u
 #define SL_MAX_MEMBERS 262144u   /* slots in all member ranges together */
 #define SL_MAX_SOURCES 256u      /* own addresses used for source NAT */
+#define SL_MAX_ROUTE_MTUS 1024u  /* devices with a route that has an MTU of its own */
 #define SL_MAX_SHARED 7u         /* service-ports that may share one replica */
 #define SL_FLOW_WAYS 8u          /* entries per set */
 #define SL_FLOW_SETS 32768u      /* 256 K flows, 16 MiB; a power of two */
@@ -73,6 +74,14 @@ enum sl_index_kind {
 	SL_INDEX_LOCAL,   /* an address of this node, exempt from caps; port 0, protocol 0; id 0 */
 };
 
+/* The device pair through which the node's own clients reach VIPs that nobody else serves: the
+ * name of the end with routes, that of the other end, which nothing comes out of, the MAC address
+ * of the first (locally administered), and the protocol number of the routes (RTA_PROTOCOL). */
+#define SL_NODE_DEVICE "sluice0"
+#define SL_NODE_PEER "sluice1"
+#define SL_NODE_ROUTES 115
+#define SL_NODE_MAC {0x02, 0x73, 0x6c, 0x75, 0x63, 0x65}
+
 struct sl_index_entry {
 	union sl_addr addr;
 	__be16 port;
@@ -92,11 +101,16 @@ struct sl_filter {
 	__u64 word[SL_FILTER_BITS / 64];
 };
 /* Rows of the map `filters`. */
-enum sl_filter_id { SL_FILTER_VIP, SL_FILTER_REPLICA, SL_FILTER_MAX };
+enum sl_filter_id {
+	SL_FILTER_VIP,     /* VIPs; with port 0 and protocol 0 their addresses, and those of this node */
+	SL_FILTER_REPLICA,
+	SL_FILTER_MAX
+};
 
 /* ---- vips -------------------------------------------------------------------*/
 #define SL_VIP_USED 0x1u
 #define SL_VIP_NO_NEW 0x2u /* withdrawn: known flows go on, SYNs are not ours */
+#define SL_ADMIN_HANDED_BACK 0x1u /* `sluice hand-back`: the same, until it is undone */
 
 struct sl_vip {
 	union sl_addr addr;
@@ -105,7 +119,8 @@ struct sl_vip {
 	__u8 flags;
 	__u32 service;  /* row in services */
 	__u32 addr_sum; /* sl_addr_sum(addr): what a checksum delta is made of */
-	__u32 reserved;
+	__u32 admin;    /* SL_ADMIN_HANDED_BACK: the CLI's; the agent hands it on to new VIPs of the
+			 * service, and ends it with the service */
 };
 _Static_assert(sizeof(struct sl_vip) == 32, "vip");
 

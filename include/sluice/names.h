@@ -26,6 +26,8 @@
 	X(SL_DROP_FULL, "full", "refused: every replica is at its connection cap")                 \
 	X(SL_DROP_OVER_CAP, "over_cap", "a SYN over the cap of a replica of this node, sent back") \
 	X(SL_DROP_PARKED, "parked", "a SYN that waits for a free replica")                         \
+	X(SL_DROP_NO_PORT, "no_port", "the node's own packet to a VIP's address, but to no port of it") \
+	X(SL_DROP_TOO_BIG, "too_big", "longer than the MTU of the way out, answered by ICMP")      \
 	X(SL_DROP_CHECKSUM, "checksum", "the kernel refused to rewrite the packet")
 
 /* What the datapath counts besides drops. Index into the map `counters`. */
@@ -46,7 +48,8 @@
 	X(SL_COUNT_EJECTIONS, "ejections", "replicas taken out by outlier detection")              \
 	X(SL_COUNT_RESETS, "resets", "open flows of dead replicas reset")                          \
 	X(SL_COUNT_ANSWERS_5XX, "answers_5xx", "HTTP/1.x answers with status 5xx")                 \
-	X(SL_COUNT_XDP, "xdp", "packets that XDP at the uplink sent on by itself")
+	X(SL_COUNT_XDP, "xdp", "packets that XDP at the uplink sent on by itself")                   \
+	X(SL_COUNT_ICMP_ERRORS, "icmp_errors", "ICMP errors translated, to a client or a replica")
 
 /* Everything worth an entry in the event ring. */
 #define SL_EVENTS(X)                                                                               \
@@ -73,7 +76,8 @@
 	X(SL_EVENT_DETACH, "detach", "programs left an interface")                                 \
 	X(SL_EVENT_NO_XDP, "no_xdp", "no XDP at an uplink (why), TC does all (value: 1: --xdp on)") \
 	X(SL_EVENT_ENDPOINTS_DOUBTED, "endpoints_doubted", "many left a list at once, and stay (value: how many)") \
-	X(SL_EVENT_ENDPOINTS_SETTLED, "endpoints_settled", "what became of those that stayed (value: stay still)")
+	X(SL_EVENT_ENDPOINTS_SETTLED, "endpoints_settled", "what became of those that stayed (value: stay still)") \
+	X(SL_EVENT_HAND_BACK, "hand_back", "a service's new flows are left to kube-proxy, or not any more (value: flows left)")
 
 /* Why a replica is ejected; the names go into the text of events: "5 of 5 ...". */
 #define SL_EJECT_CAUSES(X)                                                                         \
@@ -107,7 +111,8 @@
 	X(SL_HOOK_NONE, "none", "no hook")                                                         \
 	X(SL_HOOK_POD, "pod", "egress of the client's own pod interface")                          \
 	X(SL_HOOK_UPLINK, "uplink", "egress of the uplink: outside client, local replica")         \
-	X(SL_HOOK_FABRIC, "fabric", "ingress of the device on which the reply arrives: source NAT")
+	X(SL_HOOK_FABRIC, "fabric", "ingress of the device on which the reply arrives: source NAT") \
+	X(SL_HOOK_NODE, "node", "ingress of the device on which the reply arrives: the node's own client")
 
 #define SL_ENUM_ROW(enumerator, name, help) enumerator,
 #define SL_NAME_ROW(enumerator, name, help) [enumerator] = name,

@@ -44,6 +44,7 @@ enum fixture_hook {
 	TO_UPLINK,
 	FROM_FABRIC,
 	XDP_UPLINK, /* verdicts are XDP_* of linux/bpf.h */
+	FROM_NODE,
 	FIXTURE_HOOKS,
 };
 
@@ -83,6 +84,7 @@ struct fixture_options {
 	__u32 flow_sets; /* usually 64: 512 flows */
 	__u32 snat_sets; /* usually 64: 512 ports */
 	__u16 snat_port_min, snat_port_max;
+	__u32 node_ifindex; /* usually 0: no device for the node's own clients */
 	__u32 hz;        /* usually FIXTURE_HZ; 1 makes seconds pass in milliseconds */
 };
 

@@ -23,6 +23,7 @@ int fixture_program_fd(const struct fixture *fixture, enum fixture_hook at)
 		[TO_UPLINK] = fixture->skel->progs.to_uplink,
 		[FROM_FABRIC] = fixture->skel->progs.from_fabric,
 		[XDP_UPLINK] = fixture->skel->progs.uplink,
+		[FROM_NODE] = fixture->skel->progs.from_node,
 	};
 
 	return bpf_program__fd(programs[at]);
