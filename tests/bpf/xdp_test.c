@@ -1,57 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The program at XDP against the one at TC: each packet goes through both, with the same tables before
- * it. XDP passes it without a bit changed, in the packet or in the tables; or it sends what TC would
- * send, and leaves the tables as TC would. TC's tables are those that go on. Each row says which of the
- * two it is to be.
+ * What the program at XDP finishes, as TC would, and what it leaves to TC: each row is a packet that
+ * both programs get (tests/lib/xdp_twin.h).
  */
 #include <linux/bpf.h>
 #include <net/if.h>
-#include <sched.h>
-#include <stdlib.h>
 
-#include "bpf_fixture.h"
 #include "check.h"
 #include "packet_spec.h"
 #include "xdp.h"
+#include "xdp_twin.h"
 
-/* A quarter of a second of these is longer than a case takes, at any speed of the kernel's clock. */
-static const struct fixture_options slow_clock = {.hz = 100000};
-#define UNSEEN (slow_clock.hz / 4)
-
-struct row {
-	const char *in;
-	const char *out; /* what XDP sends; NULL: it passes the packet */
-};
-
-/* ---- a node ------------------------------------------------------------------------------ */
-
-/* All that is remote lies behind up0, one gateway on; r3 behind another device, r4 behind a gateway
- * whose MAC address nobody knows. The frames that packet_build() makes go from :0a to :0b. */
-static bool setup(struct fixture *f)
-{
-	static const char *const script =
-		"ip link add up0 mtu 9000 address 02:00:00:00:00:0b type veth peer name far0 mtu 9000 && "
-		"ip link add up1 type veth peer name far1 && "
-		"for one in up0 far0 up1 far1; do ip link set $one up; done && "
-		"sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 && "
-		"ip addr add 10.5.0.1/24 dev up0 && ip addr add fd05::1/64 dev up0 nodad && "
-		"ip addr add 10.6.0.1/24 dev up1 && ip addr add fd06::1/64 dev up1 nodad && "
-		"ip neigh add 10.5.0.254 lladdr 02:00:00:00:00:0a dev up0 nud permanent && "
-		"ip neigh add fd05::fe lladdr 02:00:00:00:00:0a dev up0 nud permanent && "
-		"ip neigh add 10.6.0.254 lladdr 02:00:00:00:00:0a dev up1 nud permanent && "
-		"ip neigh add fd06::fe lladdr 02:00:00:00:00:0a dev up1 nud permanent && "
-		"for net in 10.9.0.0/24 10.2.0.0/24; do ip route add $net via 10.5.0.254; done && "
-		"for net in fd09::/64 fd02::/64; do ip route add $net via fd05::fe; done && "
-		"ip route add 10.2.0.3 via 10.6.0.254 && ip route add fd02::3 via fd06::fe && "
-		"ip route add 10.2.0.4 via 10.5.0.253 && ip route add fd02::4 via fd05::fd";
-	static int made;
-
-	if (!made)
-		made = unshare(CLONE_NEWNET) || system(script) ? -1 : 1;
-	f->ifindex = if_nametoindex("up0");
-	return made > 0;
-}
+static const struct fixture_options slow_clock = {.hz = TWIN_HZ};
 
 /* vip:80, udp vip:53, and on another node one replica for each. */
 static __u32 remote(struct fixture *f, __u32 flags, const char *replica)
@@ -60,7 +20,7 @@ static __u32 remote(struct fixture *f, __u32 flags, const char *replica)
 	__u32 service = fixture_add_service(f, flags), row;
 	__u32 source = fixture_add_source(f, "node");
 
-	if (!setup(f))
+	if (!twin_node(f))
 		fixture_die("setup", ENODEV);
 	fixture_add_vip(f, service, "vip:80");
 	row = fixture_add_replica(f, service, replica, 100);
@@ -75,215 +35,18 @@ static __u32 remote(struct fixture *f, __u32 flags, const char *replica)
 	return row;
 }
 
-/* ---- what the programs may change ---------------------------------------------------------- */
-
-#define PENDING_ROWS 64 /* that a case may use */
-#define PARTS 7
-#define COUNTS (SL_DROP_MAX + SL_COUNT_MAX)
-
-struct part {
-	void *memory;
-	size_t len;
-};
-
-struct snapshot {
-	struct part copy[PARTS];
-	uint64_t counts[COUNTS];
-};
-
-static void list_parts(const struct fixture *f, struct part ret[PARTS])
-{
-	ret[0] = (struct part){f->flows, f->flow_sets * sizeof(*f->flows)};
-	ret[1] = (struct part){f->snat, f->snat_sets * sizeof(*f->snat)};
-	ret[2] = (struct part){f->replicas, f->n_replicas * sizeof(*f->replicas)};
-	ret[3] = (struct part){f->kernel, sizeof(*f->kernel)};
-	ret[4] = (struct part){f->outliers, f->n_replicas * sizeof(*f->outliers)};
-	ret[5] = (struct part){f->service_states, f->n_services * sizeof(*f->service_states)};
-	ret[6] = (struct part){f->pending, PENDING_ROWS * sizeof(*f->pending)};
-}
-
-static void read_counts(struct fixture *f, uint64_t counts[COUNTS])
-{
-	for (int i = 0; i < SL_DROP_MAX; i++)
-		counts[i] = fixture_drops(f, i);
-	for (int i = 0; i < SL_COUNT_MAX; i++)
-		counts[SL_DROP_MAX + i] = fixture_counter(f, i);
-}
-
-static void snapshot_take(struct fixture *f, struct snapshot *s)
-{
-	struct part live[PARTS];
-
-	list_parts(f, live);
-	for (int i = 0; i < PARTS; i++) {
-		s->copy[i] = (struct part){malloc(live[i].len), live[i].len};
-		if (!s->copy[i].memory)
-			fixture_die("snapshot", ENOMEM);
-		memcpy(s->copy[i].memory, live[i].memory, live[i].len);
-	}
-	read_counts(f, s->counts);
-}
-
-static void snapshot_restore(struct fixture *f, const struct snapshot *s)
-{
-	struct part live[PARTS];
-
-	list_parts(f, live);
-	for (int i = 0; i < PARTS; i++)
-		memcpy(live[i].memory, s->copy[i].memory, live[i].len);
-}
-
-static void snapshot_done(struct snapshot *s)
-{
-	for (int i = 0; i < PARTS; i++)
-		free(s->copy[i].memory);
-}
-
-static bool is_near(__u32 a, __u32 b)
-{
-	return abs((int)(a - b)) < (int)UNSEEN;
-}
-
-/* The same flow, but for what XDP leaves to the next packet that TC sees: when that was. */
-static bool flow_equal(struct sl_flow a, const struct sl_flow *b)
-{
-	if (is_near(a.last_seen, b->last_seen))
-		a.last_seen = b->last_seen;
-	if (!a.request == !b->request && is_near(a.request, b->request))
-		a.request = b->request;
-	return !memcmp(&a, b, sizeof(a));
-}
-
-/* The number of the first part that differs; -1: none. `times`: but for times of flows. */
-static int parts_differ(struct fixture *f, const struct snapshot *s, bool times)
-{
-	struct part live[PARTS];
-
-	list_parts(f, live);
-	for (int i = 0; i < PARTS; i++) {
-		const struct sl_flow *copy = s->copy[i].memory, *flow = live[i].memory;
-
-		if (!memcmp(copy, flow, live[i].len))
-			continue;
-		if (i || !times)
-			return i;
-		for (size_t n = 0; n < live[i].len / sizeof(*flow); n++)
-			if (!flow_equal(copy[n], &flow[n]))
-				return i;
-	}
-	return -1;
-}
-
-/* ---- both programs ---------------------------------------------------------------------------- */
-
-static const char *passed_by_xdp(struct fixture *f, const struct snapshot *before,
-				 const struct fixture_result *xdp)
-{
-	uint64_t counts[COUNTS];
-
-	read_counts(f, counts);
-	if (xdp->out.len != xdp->in.len || memcmp(xdp->out.data, xdp->in.data, xdp->in.len))
-		return "passed, but changed";
-	if (parts_differ(f, before, false) >= 0)
-		return "passed, but the tables changed";
-	if (memcmp(counts, before->counts, sizeof(counts)))
-		return "passed, but counted";
-	return NULL;
-}
-
-/* Sent by XDP: TC runs on the tables as they were. */
-static const char *finished_by_xdp(struct fixture *f, const struct snapshot *before,
-				   const struct fixture_result *xdp, struct fixture_result *tc)
-{
-	struct snapshot after;
-	uint64_t counts[COUNTS];
-	int differs;
-
-	read_counts(f, counts);
-	counts[SL_DROP_MAX + SL_COUNT_XDP]--;
-	if (memcmp(counts, before->counts, sizeof(counts)))
-		return "the packet is not counted once, as XDP's";
-	if (memcmp(xdp->out.data, packet_mac_a, 6) || memcmp(xdp->out.data + 6, packet_mac_b, 6))
-		return "not the MAC addresses of the way out";
-	snapshot_take(f, &after);
-	snapshot_restore(f, before);
-	fixture_send_built(f, FROM_UPLINK, tc);
-	differs = parts_differ(f, &after, true);
-	snapshot_done(&after);
-	if (tc->verdict != REDIRECT)
-		return "TC does not send it on";
-	if (tc->out.len != xdp->out.len ||
-	    memcmp(tc->out.data + 12, xdp->out.data + 12, xdp->out.len - 12))
-		return "TC sends other bytes";
-	return differs < 0 ? NULL : "TC leaves other tables";
-}
-
-/* Sends a packet through both. What is wrong; NULL: nothing. *ret: XDP's result, with the MAC addresses
- * as they came. */
-static const char *send_both(struct fixture *f, struct fixture_result *ret)
-{
-	static struct fixture_result tc;
-	struct snapshot before;
-	const char *wrong;
-
-	tc.in = ret->in;
-	snapshot_take(f, &before);
-	fixture_send_built(f, XDP_UPLINK, ret);
-	if (ret->verdict == XDP_PASS) {
-		wrong = passed_by_xdp(f, &before, ret);
-		fixture_send_built(f, FROM_UPLINK, &tc);
-	} else if (ret->verdict == XDP_TX) {
-		wrong = finished_by_xdp(f, &before, ret, &tc);
-		memcpy(ret->out.data, ret->in.data, 12);
-		packet_format(&ret->out, ret->text);
-	} else {
-		wrong = "neither passed nor sent";
-	}
-	snapshot_done(&before);
-	return wrong;
-}
-
-static bool run_row(struct fixture *f, const struct row *row)
-{
-	static struct fixture_result xdp;
-	char text[PACKET_TEXT_LEN];
-	const char *wrong;
-
-	if (packet_build(fixture_expand(f, row->in, text), &xdp.in))
-		fixture_die(text, EINVAL);
-	wrong = send_both(f, &xdp);
-	if (!wrong && !row->out != (xdp.verdict == XDP_PASS))
-		wrong = row->out ? "passed" : "not passed";
-	if (!wrong && row->out && strcmp(xdp.text, fixture_expand(f, row->out, text)))
-		wrong = "XDP and TC send something else";
-	if (wrong)
-		printf("  [%s%s] %s: %s (XDP: %d, %s)\n", f->v6 ? "v6" : "v4",
-		       f->complete ? ", complete" : "", row->in, wrong, xdp.verdict, xdp.text);
-	return !wrong;
-}
-
-static bool run_rows(struct fixture *f, const struct row *rows, size_t n)
-{
-	bool good = true;
-
-	for (size_t i = 0; i < n; i++)
-		good &= run_row(f, &rows[i]);
-	return good;
-}
-#define ROWS(f, rows) CHECK(run_rows(f, rows, sizeof(rows) / sizeof((rows)[0])))
-
 /* client:4000 and r1, established. */
-static const struct row handshake[] = {
+static const struct twin_row handshake[] = {
 	{"client:4000 > vip:80 S seq 7 len 0 opts 20", NULL},
 	{"r1:8000 > node:1024 SA seq 100 ack 8 len 0 opts 20", NULL},
 	{"client:4000 > vip:80 A seq 8 ack 101 len 0", "node:1024 > r1:8000 A seq 8 ack 101 len 0"},
 };
 
-/* ---- TCP ------------------------------------------------------------------------------------------ */
+/* ---- TCP ----------------------------------------------------------------------------- */
 
 static void whole_life(struct fixture *f)
 {
-	static const struct row data[] = {
+	static const struct twin_row data[] = {
 		{"client:4000 > vip:80 PA seq 8 ack 101 len 500 opts 12",
 		 "node:1024 > r1:8000 PA seq 8 ack 101 len 500 opts 12"},
 		{"r1:8000 > node:1024 A seq 101 ack 508 len 1400 ttl 2",
@@ -295,7 +58,7 @@ static void whole_life(struct fixture *f)
 		{"client:4000 > vip:80 A seq 508 ack 1834 len 3 pad 6",
 		 "node:1024 > r1:8000 A seq 508 ack 1834 len 3"},
 	};
-	static const struct row closing[] = {
+	static const struct twin_row closing[] = {
 		{"client:4000 > vip:80 FA seq 511 ack 1834 len 20",
 		 "node:1024 > r1:8000 FA seq 511 ack 1834 len 20"},
 		{"r1:8000 > node:1024 A seq 1834 ack 532 len 700",
@@ -313,15 +76,15 @@ static void whole_life(struct fixture *f)
 	};
 
 	remote(f, 0, "r1:8000");
-	ROWS(f, handshake);
-	ROWS(f, data);
+	TWINS(f, handshake);
+	TWINS(f, data);
 	CHECK_INT(SL_FLOW_PHASE(fixture_flow(f)->state), SL_FLOW_OPEN);
 	CHECK_INT(f->replicas[0].state.inflight, 1);
-	CHECK(run_rows(f, closing, 5));
+	CHECK(twin_rows(f, closing, 5));
 	CHECK_INT(SL_FLOW_PHASE(fixture_flow(f)->state), SL_FLOW_DONE);
 	CHECK_INT(f->replicas[0].state.inflight, 0);
 	CHECK_INT(f->kernel->half_open, 0);
-	CHECK(run_rows(f, closing + 5, 2));
+	CHECK(twin_rows(f, closing + 5, 2));
 	CHECK_INT(f->replicas[0].state.inflight, 1);
 }
 
@@ -332,7 +95,7 @@ TEST(a_connection_from_its_first_packet_to_its_last)
 
 static void left_to_tc(struct fixture *f)
 {
-	static const struct row rows[] = {
+	static const struct twin_row rows[] = {
 		{"client:4000 > vip:80 S seq 7 len 0", NULL},
 		{"client:4000 > vip:80 S seq 7000 len 0", NULL},
 		{"client:4000 > vip:80 A seq 8 ack 101 len 10 ttl 1", NULL},
@@ -365,8 +128,8 @@ static void left_to_tc(struct fixture *f)
 	};
 
 	remote(f, 0, "r1:8000");
-	ROWS(f, handshake);
-	ROWS(f, rows);
+	TWINS(f, handshake);
+	TWINS(f, rows);
 }
 
 TEST(what_is_left_to_tc)
@@ -376,13 +139,13 @@ TEST(what_is_left_to_tc)
 
 static void headers(struct fixture *f)
 {
-	static const struct row v4[] = {
+	static const struct twin_row v4[] = {
 		{"client:4000 > vip:80 A seq 8 ack 101 len 10 ipopts 4", NULL},
 		{"client:4000 > vip:80 A seq 8 ack 101 len 10 tot 39", NULL},
 		{"client:4000 > vip:80 A seq 8 ack 101 len 10 badip",
 		 "node:1024 > r1:8000 A seq 8 ack 101 len 10 badip"},
 	};
-	static const struct row v6[] = {
+	static const struct twin_row v6[] = {
 		{"client:4000 > vip:80 A seq 8 ack 101 len 10 hop", NULL},
 		{"client:4000 > vip:80 A seq 8 ack 101 len 10 dst", NULL},
 		{"client:4000 > vip:80 A seq 8 ack 101 len 10 tot 65535", NULL},
@@ -392,15 +155,15 @@ static void headers(struct fixture *f)
 	char text[PACKET_TEXT_LEN];
 
 	remote(f, 0, "r1:8000");
-	ROWS(f, handshake);
+	TWINS(f, handshake);
 	if (f->v6)
-		ROWS(f, v6);
+		TWINS(f, v6);
 	else
-		ROWS(f, v4);
+		TWINS(f, v4);
 	packet_build(fixture_expand(f, "client:4000 > vip:80 A seq 8 ack 101 len 10", text),
 		     &unsaid.in);
 	unsaid.in.data[length] = unsaid.in.data[length + 1] = 0;
-	CHECK_STR(send_both(f, &unsaid) ?: "", "");
+	CHECK_STR(twin_send(f, &unsaid) ?: "", "");
 	CHECK_INT(unsaid.verdict, XDP_PASS);
 }
 
@@ -416,7 +179,7 @@ static void buffers(struct fixture *f)
 	char text[PACKET_TEXT_LEN];
 
 	remote(f, 0, "r1:8000");
-	ROWS(f, handshake);
+	TWINS(f, handshake);
 	fixture_send(f, XDP_UPLINK, "r1:8000 > node:1024 FA seq 101 ack 8 len 8000", &xdp);
 	CHECK_INT(xdp.verdict, XDP_TX);
 	CHECK_STR(xdp.text, fixture_expand(f, "vip:80 > client:4000 FA seq 101 ack 8 len 8000 back",
@@ -431,18 +194,19 @@ TEST(frames_in_several_buffers)
 	fixture_each(buffers, &slow_clock);
 }
 
-/* Whatever flags a segment has, from either side: the two agree. The flow is as each stage of the handshake leaves it. */
+/* Whatever flags a segment has, from either side: the two agree. The flow is as each stage of the
+ * handshake leaves it. */
 static void all_flags(struct fixture *f)
 {
 	static struct fixture_result xdp;
-	static struct snapshot before;
-	char line[PACKET_TEXT_LEN], text[PACKET_TEXT_LEN];
+	struct twin_snapshot *before;
+	char line[PACKET_TEXT_LEN];
 	unsigned finished = 0;
 
 	remote(f, 0, "r1:8000");
 	for (unsigned stage = 1; stage <= 3; stage++) {
-		CHECK(run_row(f, &handshake[stage - 1]));
-		snapshot_take(f, &before);
+		CHECK(twin_row(f, &handshake[stage - 1]));
+		before = twin_snapshot_new(f);
 		for (unsigned i = 0; i < 256; i++) {
 			char flags[8] = "", *at = flags;
 
@@ -454,13 +218,11 @@ static void all_flags(struct fixture *f)
 				 i & 64 ? "client:4000 > vip:80" : "r1:8000 > node:1024",
 				 flags[0] ? flags : "-", i & 64 ? 8 : 101, i & 64 ? 101 : 8,
 				 i & 128 ? 40 : 0);
-			if (packet_build(fixture_expand(f, line, text), &xdp.in))
-				fixture_die(text, EINVAL);
-			CHECK_STR(send_both(f, &xdp) ?: "", "");
+			CHECK_STR(twin_send_line(f, line, &xdp) ?: "", "");
 			finished += xdp.verdict == XDP_TX;
-			snapshot_restore(f, &before);
+			twin_snapshot_restore(f, before);
 		}
-		snapshot_done(&before);
+		twin_snapshot_free(before);
 	}
 	CHECK(finished > 64);
 }
@@ -470,11 +232,11 @@ TEST(any_flags_at_any_stage)
 	fixture_each(all_flags, &slow_clock);
 }
 
-/* ---- UDP ------------------------------------------------------------------------------------------- */
+/* ---- UDP ----------------------------------------------------------------------------- */
 
 static void datagrams(struct fixture *f)
 {
-	static const struct row rows[] = {
+	static const struct twin_row rows[] = {
 		{"udp client:4000 > vip:53 len 30", NULL},
 		{"udp client:4000 > vip:53 len 30", NULL}, /* nobody has answered */
 		{"udp r1:8000 > node:1024 len 40", NULL},
@@ -489,7 +251,7 @@ static void datagrams(struct fixture *f)
 	};
 
 	remote(f, 0, "r1:8000");
-	ROWS(f, rows);
+	TWINS(f, rows);
 }
 
 TEST(a_conversation)
@@ -500,7 +262,7 @@ TEST(a_conversation)
 /* Whose checksum comes out as 0 says ffff: 0 would mean that there is none. */
 static void zero_sum(struct fixture *f)
 {
-	static const struct row rows[] = {
+	static const struct twin_row rows[] = {
 		{"udp client:4000 > vip:53 len 30", NULL},
 		{"udp r1:8000 > node:1024 len 40", NULL},
 	};
@@ -509,7 +271,7 @@ static void zero_sum(struct fixture *f)
 	char text[PACKET_TEXT_LEN];
 
 	remote(f, 0, "r1:8000");
-	ROWS(f, rows);
+	TWINS(f, rows);
 	packet_build(fixture_expand(f, "udp client:4000 > vip:53 len 30", text), &xdp.in);
 	for (unsigned sum = 1; sum <= 0xffff; sum += sum == 1 || zeros ? 257 : 1) {
 		xdp.in.data[check] = sum >> 8;
@@ -518,7 +280,7 @@ static void zero_sum(struct fixture *f)
 		CHECK(xdp.out.data[check] || xdp.out.data[check + 1]);
 		if (xdp.out.data[check] == 0xff && xdp.out.data[check + 1] == 0xff) {
 			zeros++;
-			CHECK_STR(send_both(f, &xdp) ?: "", "");
+			CHECK_STR(twin_send(f, &xdp) ?: "", "");
 		}
 	}
 	CHECK(zeros > 0);
@@ -529,23 +291,23 @@ TEST(a_checksum_never_becomes_none)
 	fixture_each(zero_sum, &slow_clock);
 }
 
-/* ---- flows that are to be looked into ---------------------------------------------------------------- */
+/* ---- flows that are to be looked into ------------------------------------------------ */
 
 static void unseen(struct fixture *f)
 {
-	static const struct row late = {"client:4000 > vip:80 A seq 8 ack 101 len 10", NULL};
-	static const struct row reply = {"r1:8000 > node:1024 A seq 101 ack 18 len 10", NULL};
-	static const struct row again = {"client:4000 > vip:80 A seq 8 ack 101 len 10",
+	static const struct twin_row late = {"client:4000 > vip:80 A seq 8 ack 101 len 10", NULL};
+	static const struct twin_row reply = {"r1:8000 > node:1024 A seq 101 ack 18 len 10", NULL};
+	static const struct twin_row again = {"client:4000 > vip:80 A seq 8 ack 101 len 10",
 					 "node:1024 > r1:8000 A seq 8 ack 101 len 10"};
 
 	remote(f, 0, "r1:8000");
-	ROWS(f, handshake);
-	fixture_flow(f)->last_seen -= UNSEEN;
-	CHECK(run_row(f, &late));
-	CHECK(run_row(f, &again)); /* TC has seen it */
-	fixture_flow(f)->last_seen -= UNSEEN;
-	CHECK(run_row(f, &reply));
-	CHECK(run_row(f, &again));
+	TWINS(f, handshake);
+	fixture_flow(f)->last_seen -= TWIN_UNSEEN;
+	CHECK(twin_row(f, &late));
+	CHECK(twin_row(f, &again)); /* TC has seen it */
+	fixture_flow(f)->last_seen -= TWIN_UNSEEN;
+	CHECK(twin_row(f, &reply));
+	CHECK(twin_row(f, &again));
 }
 
 TEST(tc_sees_each_flow_four_times_a_second)
@@ -556,22 +318,22 @@ TEST(tc_sees_each_flow_four_times_a_second)
 /* The conversation's last answer is noted by TC alone, whatever the client sends. */
 static void unanswered(struct fixture *f)
 {
-	static const struct row begin[] = {
+	static const struct twin_row begin[] = {
 		{"udp client:4000 > vip:53 len 30", NULL},
 		{"udp r1:8000 > node:1024 len 40", NULL},
 	};
-	static const struct row question = {"udp client:4000 > vip:53 len 30",
+	static const struct twin_row question = {"udp client:4000 > vip:53 len 30",
 					    "udp node:1024 > r1:8000 len 30"};
-	static const struct row answer = {"udp r1:8000 > node:1024 len 40", NULL};
-	static const struct row later = {"udp client:4000 > vip:53 len 30", NULL};
+	static const struct twin_row answer = {"udp r1:8000 > node:1024 len 40", NULL};
+	static const struct twin_row later = {"udp client:4000 > vip:53 len 30", NULL};
 
 	remote(f, 0, "r1:8000");
-	ROWS(f, begin);
-	fixture_flow(f)->request -= UNSEEN;
-	CHECK(run_row(f, &question));
-	CHECK(run_row(f, &answer));
+	TWINS(f, begin);
+	fixture_flow(f)->request -= TWIN_UNSEEN;
+	CHECK(twin_row(f, &question));
+	CHECK(twin_row(f, &answer));
 	fixture_flow(f)->request -= 2 * slow_clock.hz; /* soon its client may go elsewhere */
-	CHECK(run_row(f, &later));
+	CHECK(twin_row(f, &later));
 }
 
 TEST(tc_sees_when_a_conversation_is_answered)
@@ -581,7 +343,7 @@ TEST(tc_sees_when_a_conversation_is_answered)
 
 static void sniffed(struct fixture *f)
 {
-	static const struct row rows[] = {
+	static const struct twin_row rows[] = {
 		{"client:4000 > vip:80 PA seq 8 ack 101 len 100",
 		 "node:1024 > r1:8000 PA seq 8 ack 101 len 100"},
 		{"r1:8000 > node:1024 A seq 101 ack 108 len 0",
@@ -595,8 +357,8 @@ static void sniffed(struct fixture *f)
 	};
 
 	remote(f, SL_SERVICE_SNIFF, "r1:8000");
-	ROWS(f, handshake);
-	ROWS(f, rows);
+	TWINS(f, handshake);
+	TWINS(f, rows);
 }
 
 TEST(the_first_bytes_of_an_answer_are_read_by_tc)
@@ -606,18 +368,18 @@ TEST(the_first_bytes_of_an_answer_are_read_by_tc)
 
 static void suspected(struct fixture *f)
 {
-	static const struct row out = {"client:4000 > vip:80 PA seq 8 ack 101 len 100",
+	static const struct twin_row out = {"client:4000 > vip:80 PA seq 8 ack 101 len 100",
 				       "node:1024 > r1:8000 PA seq 8 ack 101 len 100"};
-	static const struct row back = {"r1:8000 > node:1024 A seq 101 ack 108 len 9", NULL};
+	static const struct twin_row back = {"r1:8000 > node:1024 A seq 101 ack 108 len 9", NULL};
 
 	remote(f, 0, "r1:8000");
-	ROWS(f, handshake);
+	TWINS(f, handshake);
 	f->replicas[0].config.flags |= SL_REPLICA_SUSPECT;
-	CHECK(run_row(f, &out));
-	CHECK(run_row(f, &back));
+	CHECK(twin_row(f, &out));
+	CHECK(twin_row(f, &back));
 	CHECK(f->replicas[0].state.last_payload);
 	f->replicas[0].config.flags ^= SL_REPLICA_SUSPECT | SL_REPLICA_PROBE_DOWN;
-	CHECK(run_row(f, &back));
+	CHECK(twin_row(f, &back));
 }
 
 TEST(tc_is_the_witness_of_a_suspect)
@@ -636,7 +398,7 @@ static void states(struct fixture *f)
 	struct sl_flow *flow;
 
 	remote(f, 0, "r1:8000");
-	ROWS(f, handshake);
+	TWINS(f, handshake);
 	flow = fixture_flow(f);
 	for (unsigned i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
 		for (unsigned line = 0; line < 2; line++) {
@@ -655,11 +417,11 @@ TEST(flows_in_doubt_are_left_to_tc)
 	fixture_each(states, &slow_clock);
 }
 
-/* ---- other ways ---------------------------------------------------------------------------------------- */
+/* ---- other ways ---------------------------------------------------------------------- */
 
 static void local(struct fixture *f)
 {
-	static const struct row rows[] = {
+	static const struct twin_row rows[] = {
 		{"client:4000 > vip:80 S seq 7 len 0", NULL},
 		{"client:4000 > vip:80 A seq 8 ack 101 len 0", NULL},
 		{"client:4000 > vip:80 A seq 8 ack 101 len 100", NULL},
@@ -667,12 +429,12 @@ static void local(struct fixture *f)
 	static const struct step answer = {TO_UPLINK, "r1:8000 > client:4000 SA seq 100 ack 8 len 0",
 					   NEXT, "vip:80 > client:4000 SA seq 100 ack 8 len 0"};
 
-	CHECK(setup(f));
+	CHECK(twin_node(f));
 	fixture_simple(f, 0, 1);
-	CHECK(run_row(f, &rows[0]));
+	CHECK(twin_row(f, &rows[0]));
 	CHECK(fixture_step(f, &answer));
-	CHECK(run_row(f, &rows[1]));
-	CHECK(run_row(f, &rows[2]));
+	CHECK(twin_row(f, &rows[1]));
+	CHECK(twin_row(f, &rows[2]));
 }
 
 TEST(a_local_replica_is_reached_through_the_stack)
@@ -689,13 +451,13 @@ static void elsewhere(struct fixture *f, const char *replica, const char *device
 		"client:4000 > vip:80 A seq 8 ack 101 len 100",
 	};
 	char line[PACKET_TEXT_LEN];
-	struct row row = {line, NULL};
+	struct twin_row row = {line, NULL};
 
 	remote(f, 0, replica);
 	f->replicas[0].config.out_ifindex = if_nametoindex(device);
 	for (unsigned i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
 		snprintf(line, sizeof(line), lines[i], replica);
-		CHECK(run_row(f, &row));
+		CHECK(twin_row(f, &row));
 	}
 	CHECK_INT(SL_FLOW_PHASE(fixture_flow(f)->state), SL_FLOW_OPEN);
 }
@@ -727,10 +489,10 @@ static void other_mac(struct fixture *f)
 	char text[PACKET_TEXT_LEN];
 
 	remote(f, 0, "r1:8000");
-	ROWS(f, handshake);
+	TWINS(f, handshake);
 	packet_build(fixture_expand(f, "client:4000 > vip:80 A seq 8 ack 101 len 9", text), &xdp.in);
 	xdp.in.data[5] ^= 1;
-	CHECK_STR(send_both(f, &xdp) ?: "", "");
+	CHECK_STR(twin_send(f, &xdp) ?: "", "");
 	CHECK_INT(xdp.verdict, XDP_PASS);
 }
 
