@@ -29,7 +29,7 @@ bool twin_node(struct fixture *f)
 		"ip neigh add fd05::fe lladdr 02:00:00:00:00:0a dev up0 nud permanent && "
 		"ip neigh add 10.6.0.254 lladdr 02:00:00:00:00:0a dev up1 nud permanent && "
 		"ip neigh add fd06::fe lladdr 02:00:00:00:00:0a dev up1 nud permanent && "
-		"for net in 10.9.0.0/24 10.2.0.0/24; do ip route add $net via 10.5.0.254; done && "
+		"for net in 10.9.0.0/16 10.2.0.0/16; do ip route add $net via 10.5.0.254; done && "
 		"for net in fd09::/64 fd02::/64; do ip route add $net via fd05::fe; done && "
 		"ip route add 10.2.0.3 via 10.6.0.254 && ip route add fd02::3 via fd06::fe && "
 		"ip route add 10.2.0.4 via 10.5.0.253 && ip route add fd02::4 via fd05::fd";

@@ -16,7 +16,7 @@ struct twin_row {
 
 /* Makes a network namespace in which all that is remote (net r1, client) lies behind up0, one gateway on,
  * r4 behind one whose MAC address nobody knows, and r3 behind up1; packets come in by up0 from now on.
- * False: the kernel lacks what it takes. The frames that packet_build() makes go from :0a to :0b. */
+ * False: the kernel lacks veth, or whatever. The frames that packet_build() makes go from :0a to :0b. */
 bool twin_node(struct fixture *fixture);
 
 /* For options.hz: a quarter of a second of it is longer than a case takes, at any speed of the kernel's
