@@ -176,7 +176,7 @@ def agent(shared):
     expect(doctor(Cli(f"{shared.empty}/none"), heard=None)["agent"], "info", "has not run here")
     cli.pinned("layout", "99")
     expect(doctor(cli, 1)["agent"], "fail", "another version")
-    cli.pinned("layout", "2")
+    cli.pinned("layout", "3")
 
 
 @case
