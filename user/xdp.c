@@ -94,17 +94,25 @@ static void explain(int ifindex, int error, char why[XDP_WHY_LEN])
 	}
 }
 
+/* Why the program is not to be there; NULL: it is. A bond runs it at its legs, whose packets seem to leave
+ * by another device than they came in by. */
+static const char *objection(enum sl_xdp_mode mode, const char *kind)
+{
+	if (mode == SL_XDP_OFF)
+		return "--xdp off";
+	if (!strcmp(kind, "bond") || (mode == SL_XDP_AUTO && kind[0]))
+		return kind;
+	return NULL;
+}
+
 int xdp_attach(const struct attach *attach, enum sl_xdp_mode mode, const struct xdp_uplink *uplink,
 	       int fd, char why[XDP_WHY_LEN])
 {
-	bool plain = !uplink->kind[0];
+	const char *against = objection(mode, uplink->kind);
 	int error;
 
-	if (mode == SL_XDP_OFF || (mode == SL_XDP_AUTO && !plain)) {
-		if (mode == SL_XDP_OFF)
-			snprintf(why, XDP_WHY_LEN, "--xdp off");
-		else
-			snprintf(why, XDP_WHY_LEN, "a %s", uplink->kind);
+	if (against) {
+		snprintf(why, XDP_WHY_LEN, "%s%s", against == uplink->kind ? "a " : "", against);
 		error = detach_xdp(attach, uplink->name);
 		return error ? error : -EOPNOTSUPP;
 	}

@@ -58,6 +58,7 @@ def bond_active_backup(_):
     with uplink(wires.bond("active-backup")) as shared:
         exchange(shared)
         node, fabric = shared.lab.node1, shared.lab.fabric
+        check("no_xdp: uplink0: a bond" in node.agent.log(), "XDP at a bond")
         active = active_leg(node)
         running = Load(shared.lab.outside, shared.tcp["remote"].target(), connections=4, count=400,
                        timeout_ms=traffic.PATIENCE_MS, path="/16k")
