@@ -29,6 +29,32 @@ int model_replica_compare(const void *a, const void *b)
 	return order ? order : (int)ntohs(x->port) - (int)ntohs(y->port);
 }
 
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+static bool same_headers(const struct model_probe *a, const struct model_probe *b)
+{
+	if (a->n_headers != b->n_headers)
+		return false;
+	for (size_t i = 0; a->headers != b->headers && i < a->n_headers; i++)
+		if (strcmp(a->headers[i].name, b->headers[i].name) ||
+		    strcmp(a->headers[i].value, b->headers[i].value))
+			return false;
+	return true;
+}
+
+bool model_probe_equal(const struct model_probe *a, const struct model_probe *b)
+{
+	return a->kind == b->kind && a->port == b->port && a->interval_ms == b->interval_ms &&
+	       a->timeout_ms == b->timeout_ms && a->period_ms == b->period_ms &&
+	       a->failure_threshold == b->failure_threshold &&
+	       a->success_threshold == b->success_threshold && same_text(a->path, b->path) &&
+	       same_text(a->host, b->host) && same_text(a->grpc_service, b->grpc_service) &&
+	       same_headers(a, b);
+}
+
 /* ---- copies -----------------------------------------------------------------------------*/
 
 static int copy_text(const char *from, char **ret)

@@ -141,6 +141,9 @@ struct model {
 int model_service_compare(const void *a, const void *b);
 int model_replica_compare(const void *a, const void *b);
 
+/* Whether they ask the same in the same way. */
+bool model_probe_equal(const struct model_probe *a, const struct model_probe *b);
+
 /* Deep copies. 0, or -ENOMEM with what the done function can free. */
 int model_probe_copy(const struct model_probe *from, struct model_probe *to);
 int model_replica_copy(const struct model_replica *from, struct model_replica *to);

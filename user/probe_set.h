@@ -113,7 +113,6 @@ struct probe_set {
 /* ---- probe_spec.c ----------------------------------------------------------- */
 /* NULL: out of memory. */
 struct probe_spec *probe_spec_new(const struct model_probe *probe);
-bool probe_spec_is(const struct probe_spec *spec, const struct model_probe *probe);
 void probe_spec_unref(struct probe_spec *spec);
 
 /* ---- probe_run.c ------------------------------------------------------------- */

@@ -213,30 +213,6 @@ struct probe_spec *probe_spec_new(const struct model_probe *probe)
 	return spec;
 }
 
-static bool same_text(const char *a, const char *b)
-{
-	return a == b || (a && b && !strcmp(a, b));
-}
-
-bool probe_spec_is(const struct probe_spec *spec, const struct model_probe *probe)
-{
-	const struct model_probe *own = &spec->asked;
-
-	if (own->kind != probe->kind || own->port != probe->port ||
-	    own->interval_ms != probe->interval_ms || own->timeout_ms != probe->timeout_ms ||
-	    own->period_ms != probe->period_ms ||
-	    own->failure_threshold != probe->failure_threshold ||
-	    own->success_threshold != probe->success_threshold ||
-	    own->n_headers != probe->n_headers || !same_text(own->path, probe->path) ||
-	    !same_text(own->host, probe->host) || !same_text(own->grpc_service, probe->grpc_service))
-		return false;
-	for (size_t i = 0; i < own->n_headers; i++)
-		if (strcmp(own->headers[i].name, probe->headers[i].name) ||
-		    strcmp(own->headers[i].value, probe->headers[i].value))
-			return false;
-	return true;
-}
-
 void probe_spec_unref(struct probe_spec *spec)
 {
 	if (!spec || --spec->refs)
