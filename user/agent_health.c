@@ -198,11 +198,11 @@ int agent_sync_probes(struct agent *agent)
 
 /* ---- panic ---------------------------------------------------------------------------------*/
 
-/* Some replica serves, and none of those is fit. */
+/* Some replica serves, and none of those is fit. Mostly the first one is. */
 static bool is_in_panic(const struct agent *agent, __u32 row)
 {
 	const struct sl_service *service = &agent->maps.services[row];
-	unsigned serving = 0, fit = 0;
+	bool serving = false;
 
 	for (__u32 i = 0; i < SL_MEMBERS_LENGTH(service->members); i++) {
 		const struct sl_member *member =
@@ -210,11 +210,12 @@ static bool is_in_panic(const struct agent *agent, __u32 row)
 		const struct sl_replica *replica = &agent->maps.replicas[member->replica];
 		__u16 flags = replica->config.flags;
 
-		serving += !(flags & SL_REPLICA_NOT_SERVING);
-		fit += !(flags & SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING) &&
-		       !maps_is_ejected(&agent->maps, row, replica);
+		serving |= !(flags & SL_REPLICA_NOT_SERVING);
+		if (!(flags & SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING) &&
+		    !maps_is_ejected(&agent->maps, row, replica))
+			return false;
 	}
-	return serving && !fit;
+	return serving;
 }
 
 void agent_check_panic(struct agent *agent)
