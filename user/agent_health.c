@@ -11,6 +11,7 @@
 #include "log.h"
 
 #define PANIC_CHECK_MS 10
+#define MAX_PEERS      256u /* a replica is asked from here once in 256 intervals at least */
 
 void agent_on_health(void *context, __u32 replica, const struct probe_health *health,
 		     bool port_refused, const char *evidence)
@@ -62,26 +63,23 @@ void agent_on_panic_check(uv_timer_t *timer)
 
 /* ---- who is probed ---------------------------------------------------------------------*/
 
-/* Nodes named by the input: each runs an agent that may probe the same replica. */
+/* Nodes named by the input: each runs an agent that may probe the same replica. Out of memory: too few,
+ * and so more probes. */
 static unsigned count_nodes(const struct model *model)
 {
-	const char *nodes[256];
-	unsigned n = 0;
+	struct texts nodes = {};
+	size_t n;
 
 	for (size_t i = 0; i < model->n_services; i++) {
 		const struct model_service *service = &model->services[i];
 
-		for (size_t j = 0; j < service->n_replicas; j++) {
-			const char *node = service->replicas[j].node;
-			unsigned k = 0;
-
-			while (node && k < n && strcmp(nodes[k], node))
-				k++;
-			if (node && k == n && n < sizeof(nodes) / sizeof(nodes[0]))
-				nodes[n++] = node;
-		}
+		for (size_t j = 0; j < service->n_replicas; j++)
+			if (service->replicas[j].node)
+				texts_keep(&nodes, service->replicas[j].node);
 	}
-	return n ? n : 1;
+	n = nodes.n;
+	texts_done(&nodes);
+	return n < 1 ? 1 : n < MAX_PEERS ? (unsigned)n : MAX_PEERS;
 }
 
 /* A replica's own node asks at full rate, the others share as many probes among them. */
@@ -129,9 +127,12 @@ static void add_target(struct agent *agent, struct target_list *list,
 /* One target a replica, however many services have it: the first one's probe. */
 static void drop_doubles(struct target_list *list)
 {
-	size_t kept = 0;
+	size_t kept = 0, i = 1;
 
-	qsort(list->targets, list->n, sizeof(*list->targets), compare_targets);
+	while (i < list->n && compare_targets(&list->targets[i - 1], &list->targets[i]) < 0)
+		i++;
+	if (i < list->n) /* rows are given in the order of the model, at first */
+		qsort(list->targets, list->n, sizeof(*list->targets), compare_targets);
 	for (size_t i = 0; i < list->n; i++)
 		if (!kept || list->targets[kept - 1].replica != list->targets[i].replica)
 			list->targets[kept++] = list->targets[i];

@@ -51,7 +51,8 @@ struct probe_spec {
 	unsigned refs;
 	unsigned max_pending;
 	const struct probe_protocol *protocol; /* NULL: no probe */
-	struct model_probe asked;              /* a copy, strings and all */
+	struct model_probe asked;              /* a copy, strings and all: */
+	struct texts texts;
 	struct probe_rules rules;
 	uint64_t timeout_ns;
 	char *title;   /* for evidence: "http GET /health" */
