@@ -107,12 +107,10 @@ static int compare_targets(const void *a, const void *b)
 	return left->probe < right->probe ? -1 : left->probe > right->probe; /* as in the model */
 }
 
-static void add_target(struct agent *agent, struct target_list *list,
+static void add_target(struct agent *agent, struct target_list *list, int64_t row,
 		       const struct model_service *service, const struct model_replica *replica,
 		       unsigned peers)
 {
-	int64_t row = reconcile_find_replica(agent->reconcile, &replica->addr, replica->port,
-					     replica->proto);
 	struct model_probe *probe = &list->spaced[list->n];
 
 	if (row < 0)
@@ -170,7 +168,7 @@ int agent_sync_probes(struct agent *agent)
 {
 	unsigned peers = agent->options->peers ? agent->options->peers : count_nodes(agent->model);
 	struct target_list list = {};
-	size_t total = 0;
+	size_t total = 0, nth = 0;
 	int error;
 
 	for (size_t i = 0; i < agent->model->n_services; i++)
@@ -182,8 +180,13 @@ int agent_sync_probes(struct agent *agent)
 	for (size_t i = 0; !error && i < agent->model->n_services; i++) {
 		const struct model_service *service = &agent->model->services[i];
 
-		for (size_t j = 0; j < service->n_replicas; j++)
-			add_target(agent, &list, service, &service->replicas[j], peers);
+		for (size_t j = 0; j < service->n_replicas; j++, nth++) {
+			const struct model_replica *replica = &service->replicas[j];
+
+			add_target(agent, &list,
+				   reconcile_find_nth(agent->reconcile, nth, replica), service,
+				   replica, peers);
+		}
 	}
 	if (!error) {
 		drop_doubles(&list);

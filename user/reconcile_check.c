@@ -58,13 +58,16 @@ static int compare_keys(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct index_key));
 }
 
-/* Those that have no row yet: few, most of the time. */
-static void add_new(const struct reconcile *r, struct key_list *list, const struct index_key *key)
+/* Its row, or NO_ROW. Those that have none yet are listed: few, most of the time. */
+static __u32 find_or_list(const struct reconcile *r, struct key_list *list,
+			    const struct index_key *key)
 {
 	__u32 row;
 
-	if (index_find(&r->index, key, &row))
-		list->keys[list->n++] = *key;
+	if (!index_find(&r->index, key, &row))
+		return row;
+	list->keys[list->n++] = *key;
+	return NO_ROW;
 }
 
 /* How many different keys there are. */
@@ -89,13 +92,13 @@ static void add_vip(const struct reconcile *r, struct key_list *list, const stru
 	struct index_key key = reconcile_key(&vip->addr, vip->port, vip->proto, SL_INDEX_VIP);
 
 	if (vip->kind != MODEL_VIP_NODE_PORT) {
-		add_new(r, list, &key);
+		find_or_list(r, list, &key);
 		return;
 	}
 	for (size_t a = 0; a < n_addresses; a++) {
 		key.addr = addresses[a];
 		if (addr_is_v4(&addresses[a]) == addr_is_v4(&vip->addr))
-			add_new(r, list, &key);
+			find_or_list(r, list, &key);
 	}
 }
 
@@ -125,18 +128,23 @@ static int check_replicas(struct reconcile *r, const struct model *model, size_t
 			  char *error, size_t error_len)
 {
 	struct key_list list = {.keys = calloc(total + 1, sizeof(*list.keys))};
+	__u32 *hints = reallocarray(r->hints, total + 1, sizeof(*hints));
 	struct index_key key;
 	int code;
 
-	if (!list.keys)
+	r->hints = hints ? hints : r->hints;
+	if (!list.keys || !hints) {
+		free(list.keys);
 		return -ENOMEM;
+	}
+	r->n_hints = total;
 	for (size_t i = 0; i < model->n_services; i++) {
 		const struct model_service *service = &model->services[i];
 
 		for (size_t j = 0; j < service->n_replicas; j++) {
 			key = reconcile_key(&service->replicas[j].addr, service->replicas[j].port,
 					    service->replicas[j].proto, SL_INDEX_REPLICA);
-			add_new(r, &list, &key);
+			*hints++ = find_or_list(r, &list, &key);
 		}
 	}
 	code = refuse_table(&r->replicas, "replicas", count_keys(&list), error, error_len);

@@ -104,5 +104,6 @@ void rows_release(struct rows *rows, __u32 row)
 void rows_unsee(struct rows *rows)
 {
 	for (__u32 i = 0; i < rows->n; i++)
-		rows->row[i].seen = false;
+		if (rows->row[i].seen) /* a page of rows that were never used stays nobody's */
+			rows->row[i].seen = false;
 }
