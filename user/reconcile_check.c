@@ -124,29 +124,41 @@ static int check_vips(struct reconcile *r, const struct model *model,
 	return code;
 }
 
+/* Most models are the last one but for a few replicas: whose row is that of the `*at`th of it, or of the
+ * next if that one left, is found without a search. */
+static __u32 find_along(const struct reconcile *r, struct key_list *list,
+			const struct model_replica *replica, size_t *at)
+{
+	struct index_key key;
+
+	for (size_t i = *at; i < *at + 2 && i < r->n_hints; i++)
+		if (reconcile_row_is(r, r->hints[i], replica)) {
+			*at = i + 1;
+			return r->hints[i];
+		}
+	key = reconcile_key(&replica->addr, replica->port, replica->proto, SL_INDEX_REPLICA);
+	return find_or_list(r, list, &key);
+}
+
 static int check_replicas(struct reconcile *r, const struct model *model, size_t total,
 			  char *error, size_t error_len)
 {
 	struct key_list list = {.keys = calloc(total + 1, sizeof(*list.keys))};
-	__u32 *hints = reallocarray(r->hints, total + 1, sizeof(*hints));
-	struct index_key key;
+	__u32 *hints = calloc(total + 1, sizeof(*hints));
+	size_t n = 0, at = 0;
 	int code;
 
-	r->hints = hints ? hints : r->hints;
 	if (!list.keys || !hints) {
 		free(list.keys);
+		free(hints);
 		return -ENOMEM;
 	}
-	r->n_hints = total;
-	for (size_t i = 0; i < model->n_services; i++) {
-		const struct model_service *service = &model->services[i];
-
-		for (size_t j = 0; j < service->n_replicas; j++) {
-			key = reconcile_key(&service->replicas[j].addr, service->replicas[j].port,
-					    service->replicas[j].proto, SL_INDEX_REPLICA);
-			*hints++ = find_or_list(r, &list, &key);
-		}
-	}
+	for (size_t i = 0; i < model->n_services; i++)
+		for (size_t j = 0; j < model->services[i].n_replicas; j++)
+			hints[n++] = find_along(r, &list, &model->services[i].replicas[j], &at);
+	free(r->hints);
+	r->hints = hints;
+	r->n_hints = n;
 	code = refuse_table(&r->replicas, "replicas", count_keys(&list), error, error_len);
 	free(list.keys);
 	return code;

@@ -27,13 +27,20 @@ int64_t reconcile_find_replica(const struct reconcile *r, const union sl_addr *a
 	return index_find(&r->index, &key, &row) ? -ENOENT : (int64_t)row;
 }
 
+bool reconcile_row_is(const struct reconcile *r, __u32 row, const struct model_replica *replica)
+{
+	const struct sl_replica_config *config;
+
+	if (row >= r->replicas.n || !r->replicas.row[row].used)
+		return false;
+	config = &r->tables->replicas[row].config;
+	return config->port == replica->port && config->proto == replica->proto &&
+	       addr_equal(&config->addr, &replica->addr);
+}
+
 static int64_t find_hinted(const struct reconcile *r, const struct model_replica *replica, __u32 hint)
 {
-	const struct sl_replica_config *config =
-		hint < r->replicas.n ? &r->tables->replicas[hint].config : NULL;
-
-	if (config && r->replicas.row[hint].used && config->port == replica->port &&
-	    config->proto == replica->proto && addr_equal(&config->addr, &replica->addr))
+	if (reconcile_row_is(r, hint, replica))
 		return hint;
 	return reconcile_find_replica(r, &replica->addr, replica->port, replica->proto);
 }

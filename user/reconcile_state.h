@@ -85,6 +85,9 @@ int64_t reconcile_find_service(const struct reconcile *r, uint64_t hash);
 int reconcile_check(struct reconcile *r, const struct model *model, const union sl_addr *addresses,
 		    size_t n_addresses, char *error, size_t error_len);
 
+/* Whether a row (NO_ROW too) is this replica's. */
+bool reconcile_row_is(const struct reconcile *r, __u32 row, const struct model_replica *replica);
+
 /* Row for a replica of the model, made or brought up to date; -ENOSPC, -errno. */
 int64_t reconcile_replica(struct reconcile *r, const struct model_replica *replica, __u32 hint,
 			  __u32 service);
