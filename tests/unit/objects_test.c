@@ -222,7 +222,7 @@ TEST(pods_of_one_template_share_what_they_have_alike)
 		CHECK_STR(pods[i]->containers[0].ports[0].name, "http");
 		CHECK_INT(object->notes.n, 4);
 		CHECK_STR(object->notes.list[1].field, "spec.containers[0].readinessProbe.httpGet.path");
-		CHECK_INT(object->notes.list[1].line, i < 4 ? 6 : 7);
+		CHECK_INT(object->notes.list[1].line, i < 4 ? 7 : 8);
 	}
 	if (pods[4]) {
 		CHECK(pods[0]->containers == pods[1]->containers);
