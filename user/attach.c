@@ -37,6 +37,7 @@ const char *const attach_role_names[ATTACH_ROLES] = {
 	[ATTACH_POD] = "pod",
 	[ATTACH_UPLINK] = "uplink",
 	[ATTACH_FABRIC] = "fabric",
+	[ATTACH_NODE] = "node",
 };
 
 static void pin_path(const struct attach *attach, const char *name, bool egress,
