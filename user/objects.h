@@ -53,17 +53,17 @@ struct object {
 	enum object_kind kind;
 	unsigned index;        /* among all, once sealed: 0 to objects_count() - 1 */
 	unsigned order;        /* in its batch */
+	unsigned line;
 	const char *namespace; /* "" for a Namespace */
 	const char *name;
 	const char *title;     /* "Service default/llm" */
 	struct object_batch *batch;
 	const char *file;      /* of the batch */
-	unsigned line;
 	struct object_notes notes;
 	struct object_notes *ties;   /* by objects_seal(): what is said of whom it names; NULL: nothing */
-	enum object_steer steer;     /* label sluice.dev/steer */
 	const char *proxy_name;      /* label service.kubernetes.io/service-proxy-name, or NULL */
 	const char *service_name;    /* label kubernetes.io/service-name, or NULL */
+	enum object_steer steer;     /* label sluice.dev/steer */
 	unsigned weight;             /* annotation sluice.dev/weight; 0: none */
 	unsigned probe_interval_ms;  /* annotation sluice.dev/probe-interval; 0: none */
 	unsigned max_connections;    /* annotation sluice.dev/max-connections-per-replica; 0: none */
