@@ -319,8 +319,11 @@ int manifest_dir_read(struct manifest_dir *dir, const struct objects **ret, stru
 
 	for (size_t i = 0; i < dir->n && !err; i++)
 		err = refresh(dir, &dir->files[i], diag);
-	if (!err)
-		err = objects_seal(dir->objects, diag);
+	if (err) {
+		objects_flush(dir->objects);
+		return err;
+	}
+	err = objects_seal(dir->objects, diag);
 	if (!err)
 		*ret = dir->objects;
 	return err;

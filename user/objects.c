@@ -144,6 +144,14 @@ static void free_removed(struct objects *objects)
 	objects->removing = false;
 }
 
+void objects_flush(struct objects *objects)
+{
+	if (!objects->removing)
+		return;
+	drop_removed(objects);
+	free_removed(objects);
+}
+
 /* How many of the first `n`, sorted, come before the object. */
 static size_t find_place(struct object *const *list, size_t n, struct object *object)
 {
@@ -221,10 +229,7 @@ int objects_seal(struct objects *objects, struct diag *diag)
 {
 	int err;
 
-	if (objects->removing) {
-		drop_removed(objects);
-		free_removed(objects);
-	}
+	objects_flush(objects);
 	err = merge_fresh(objects);
 	if (err)
 		return err;

@@ -214,8 +214,10 @@ void objects_free(struct objects *objects);
 
 /* The batch is the objects' now, and may get no more. 0; -ENOMEM: it is still the caller's. */
 int objects_put(struct objects *objects, struct object_batch *batch);
-/* Takes a batch out and frees it, before the next objects_seal() is over. */
+/* Takes a batch out, to be freed by the next objects_flush() or objects_seal(). */
 void objects_remove(struct objects *objects, struct object_batch *batch);
+/* Frees what was removed; nothing may be read before objects_seal(). */
+void objects_flush(struct objects *objects);
 
 /* Sorts the objects, refuses doubles, and ties slices, rules and Pods to what they name. 0; -EINVAL
  * with *diag, or -ENOMEM: nothing may be read, but batches may be put and removed. */

@@ -290,6 +290,25 @@ TEST(a_bad_file_is_refused_until_it_is_good)
 	end(&f);
 }
 
+TEST(good_files_may_change_beside_a_bad_one)
+{
+	struct fixture f;
+
+	begin_with_three(&f);
+	temp_dir_write(&f.dir, "z.yaml", "{");
+	for (unsigned i = 0; i < 4; i++) {
+		temp_dir_write(&f.dir, "pod.yaml", i % 2 ? POD("3") : POD("4"));
+		read_dir(&f);
+		CHECK_INT(f.err, -EINVAL);
+		CHECK_INT(f.decoded, 2);
+	}
+	remove_file(&f, "z.yaml");
+	read_dir(&f);
+	CHECK_INT(f.decoded, 0);
+	CHECK_INT(replica_of(&f).weight, 3);
+	end(&f);
+}
+
 TEST(doubles_in_several_files_are_found_whichever_comes_first)
 {
 	static const char *const names[] = {"a.yaml", "z.yaml"};
