@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "doctor.h"
+#include "fast.h"
 #include "pins.h"
 #include "strbuf.h"
 
@@ -288,6 +289,29 @@ static void check_handed_back(struct doctor *doctor)
 	strbuf_done(&services);
 }
 
+/* Where redirects are not possible the node's stack does, as ever: nothing to mend. */
+static void check_fast_path(struct doctor *doctor)
+{
+	const struct maps *maps = &doctor->maps;
+	uint64_t counters[SL_COUNT_MAX] = {};
+	struct fast_tally tally;
+	char text[256];
+
+	if (!fast_is_on(maps->control)) {
+		doctor_row(doctor, "fast_path", DOCTOR_OK, NULL, "off (sluiced --fast-path)");
+		return;
+	}
+	tally = fast_tally(maps->replicas, maps->n_replicas);
+	maps_read_counters(maps, counters);
+	doctor_row(doctor, "fast_path",
+		   tally.n[FAST_CAP] || tally.n[FAST_NO_PEER] || tally.n[FAST_NO_WAY] ? DOCTOR_INFO :
+										      DOCTOR_OK,
+		   NULL, "%s; %llu flows so far, %llu more by the node's stack",
+		   fast_format(&tally, text, sizeof(text)),
+		   (unsigned long long)counters[SL_COUNT_FAST_PATH],
+		   (unsigned long long)counters[SL_COUNT_FAST_DECLINED]);
+}
+
 void doctor_check_agent(struct doctor *doctor)
 {
 	switch (doctor->maps_err) {
@@ -295,6 +319,7 @@ void doctor_check_agent(struct doctor *doctor)
 		check_heartbeat(doctor);
 		check_freeze(doctor);
 		check_handed_back(doctor);
+		check_fast_path(doctor);
 		break;
 	case -ENOENT:
 		doctor_row(doctor, "agent", DOCTOR_INFO, NULL,
@@ -315,7 +340,4 @@ void doctor_check_agent(struct doctor *doctor)
 		doctor_row(doctor, "agent", DOCTOR_FAIL, NULL, "cannot read the maps below %s: %s",
 			   doctor->cli->bpffs, strerror(-doctor->maps_err));
 	}
-	doctor_row(doctor, "own_clients", DOCTOR_INFO, NULL,
-		   "the node's own clients (hostNetwork pods, processes on the node) and its own "
-		   "calls to a nodePort are not steered by this version");
 }
