@@ -12,6 +12,7 @@ import time
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
+from bridge import BridgePod  # noqa: E402
 from case import SLOW, case, check, check_equal, eventually, main  # noqa: E402
 from hostnet import drop_invalid, dropped_by_rules  # noqa: E402
 from manifest import App, Port  # noqa: E402
@@ -266,6 +267,43 @@ def resets(shared):
     app.remove()
     lab.del_pod(pod)
     eventually(lambda: app.vip4 not in routes(node), "it is gone", 20)
+
+
+@case
+def waiting_line(shared):
+    """Connects that find every replica full wait, and are sent on by the device when it is their turn."""
+    lab, node = shared.lab, shared.node
+    server = Server(lab.pods["local"], 8091)
+    server.control("delay 50000")
+    app = App(lab, "line", 45, [Port("api", 80, 8091)])
+    app.own_pods = False
+    app.annotations = {"sluice.dev/max-connections-per-replica": "1", "sluice.dev/when-full": "wait"}
+    app.add(lab.pods["local"])
+    app.apply(node)
+    for family in (4, 6):
+        check_no_errors(load(node, app.target(family), connections=6, count=24, timeout_ms=20000),
+                        f"IPv{family}")
+    parked = sum(row["parked"] for row in node.sluice("service", "show"))
+    check_equal(parked, 0, "parked in the end")
+    check(drops(node, "parked") >= 10, "nobody waited")
+    app.remove()
+    eventually(lambda: app.vip4 not in routes(node), "it is gone", 20)
+
+
+@case
+def on_a_bridge(shared):
+    with traffic.roads(pod_type=BridgePod) as other:
+        other.client["node"] = other.lab.node1
+        drop_invalid(other.lab.node1, "INPUT", "OUTPUT")
+        before = dropped_by_rules(other.lab.node1)
+        for place in traffic.PLACES:
+            traffic.exchange_bodies(other, place, clients=("node",))
+            for vip in (other.udp[place].vip4, other.udp[place].vip6):
+                account = traffic.converse(other.lab.node1, vip, 53, size=1400)
+                check_equal((account["lost"], account["bad"], list(account["servers"])),
+                            (0, 0, [place]), f"UDP to {vip}: {account}")
+        traffic.settled(other)
+        check_equal(dropped_by_rules(other.lab.node1), before, "dropped by strict rules")
 
 
 @case
