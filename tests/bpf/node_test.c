@@ -158,6 +158,30 @@ TEST(the_last_refusal_is_the_clients)
 	fixture_each(last_refusal, &with_device);
 }
 
+/* The owner spares what the node says to a replica itself, not its clients of a VIP. */
+static void capped(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{TO_POD, "node:5000 > r1:8000 S seq 7 len 0", NEXT, NULL},
+		{FROM_NODE, "node:4000 > vip:80 S seq 7 len 0", REDIRECT,
+		 "node:4000 > r1:8000 S seq 7 len 0"},
+		{TO_POD, "node:4000 > r1:8000 S seq 7 len 0", NEXT, NULL},
+		{TO_POD, "node:5001 > r1:8000 S seq 7 len 0", NEXT, NULL},
+		{TO_POD, "client:4000 > r1:8000 S seq 7 len 0", REDIRECT,
+		 "r1:8000 > client:4000 RA seq 0 ack 8 len 0 win 20942 back"},
+	};
+
+	begin(f, 1);
+	fixture_set_cap(f, 0, 1);
+	STEPS(f, steps);
+	CHECK_INT(f->replicas[0].state.owned, 1);
+}
+
+TEST(its_clients_count_against_caps)
+{
+	fixture_each(capped, &with_device);
+}
+
 /* Without a device there are no such flows, and what is addressed to the node passes. */
 static void no_device(struct fixture *f)
 {
