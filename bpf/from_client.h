@@ -31,8 +31,8 @@ static __always_inline int client_forward_hairpin(struct __sk_buff *skb, const s
 	return bpf_redirect(node_ifindex, BPF_F_INGRESS);
 }
 
-/* Sends it on with the replica as destination; through the node's own stack, or, with an address of
- * ours as its source, straight to the neighbour: the stack would take that for a martian. */
+/* Sends it on with the replica as destination; through the node's own stack, past it, or, with an
+ * address of ours as its source, straight to the neighbour: the stack would take that for a martian. */
 static __always_inline int client_forward(struct __sk_buff *skb, const struct packet *pkt,
 					  const struct sl_flow *flow, const struct sl_vip *vip)
 {
@@ -50,18 +50,19 @@ static __always_inline int client_forward(struct __sk_buff *skb, const struct pa
 	dst.port = replica->config.port;
 	if (likely(flow->hook == SL_HOOK_POD || flow->hook == SL_HOOK_UPLINK))
 		return rewrite(skb, pkt, NULL, &dst) ? drop(SL_DROP_CHECKSUM) : NEXT;
+	if (hook_is_fast(flow->hook) && replica->config.flags & SL_REPLICA_LOCAL)
+		return rewrite(skb, pkt, NULL, &dst) ? drop(SL_DROP_CHECKSUM) :
+						       fast_to_replica(skb, replica);
 	if (mtu_matters(skb, pkt)) { /* nobody else looks from here on */
 		mtu = mtu_exceeded(skb, pkt, replica->config.out_ifindex);
 		if (unlikely(mtu))
 			return mtu_answer(skb, pkt, mtu);
 	}
-	if (flow->hook == SL_HOOK_NODE) {
-		if (unlikely(addr_equal(&pkt->src, dst.addr)))
-			return client_forward_hairpin(skb, pkt, vip, &dst);
-		if (rewrite(skb, pkt, NULL, &dst))
-			return drop(SL_DROP_CHECKSUM);
-		return bpf_redirect_neigh(replica->config.out_ifindex, NULL, 0, 0);
-	}
+	if (flow->hook == SL_HOOK_NODE && unlikely(addr_equal(&pkt->src, dst.addr)))
+		return client_forward_hairpin(skb, pkt, vip, &dst);
+	if (flow->hook >= SL_HOOK_NODE)
+		return rewrite(skb, pkt, NULL, &dst) ? drop(SL_DROP_CHECKSUM) :
+						       fast_by_neighbour(replica);
 
 	source = bpf_map_lookup_elem(&sources, &row);
 	if (!source || !flow->snat_port || !replica->config.out_ifindex)

@@ -19,6 +19,7 @@ struct datapath_options {
 	const char *bpffs;      /* the directory to pin below; made if its parent is a bpffs */
 	uint16_t snat_port_min; /* host byte order, inclusive; never overlapping the ranges of the */
 	uint16_t snat_port_max; /* node's own ports: the caller checks */
+	bool fast_path;         /* new flows bypass the node's stack where they can */
 	int node_ifindex;       /* of SL_NODE_DEVICE */
 };
 
@@ -40,6 +41,12 @@ struct tables *datapath_tables(struct datapath *datapath);
 
 /* Whether rows of an earlier agent were adopted. */
 bool datapath_is_adopted(const struct datapath *datapath);
+
+/* Whether flows of the fast path may be there: new ones, or those of an earlier agent, which go on. */
+bool datapath_has_fast_path(const struct datapath *datapath);
+
+/* Whether packets can be redirected to this device of clients. 0, or -errno. */
+int datapath_set_fast_device(struct datapath *datapath, int ifindex, bool fast);
 
 /* Puts the programs of `role` at the interface's hooks, or renews them in place. 0, or -errno. */
 int datapath_attach(struct datapath *datapath, int ifindex, const char *name,

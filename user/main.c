@@ -43,6 +43,7 @@ static const char usage[] =
 	"  --manifests DIR            Kubernetes objects as YAML or JSON files, watched for changes\n"
 	"  --pod-interfaces GLOB,...  host side of pods (default: " DEFAULT_POD_INTERFACES ")\n"
 	"  --uplinks NAME,...         where outside clients come in (default: the default route's)\n"
+	"  --fast-path                packets bypass the node's stack, netfilter with it, where they can\n"
 	"  --bpffs DIR                where maps, programs and links are pinned\n"
 	"                             (default: " MAPS_DEFAULT_BPFFS ")\n"
 	"  --listen ADDR:PORT         /metrics, /healthz, /readyz, /status (default: " DEFAULT_LISTEN ")\n"
@@ -58,7 +59,7 @@ static const char usage[] =
 	"  --version  --help\n"
 	"\n"
 	"SIGTERM ends the agent and leaves everything working in the kernel; the next one adopts it.\n"
-	"Not in this version: --kubernetes, --bus, --fast-path.\n"
+	"Not in this version: --kubernetes, --bus.\n"
 	"\n"
 	"Try:  sluice check -f DIR      what would become of these manifests\n"
 	"      sluice doctor            what this node lacks\n"
@@ -173,6 +174,12 @@ static int take_log_format(const char *text, struct settings *s)
 	return 0;
 }
 
+static int take_fast_path(const char *text, struct settings *s)
+{
+	s->agent.datapath.fast_path = true;
+	return 0;
+}
+
 static int take_unload(const char *text, struct settings *s)
 {
 	s->unload = true;
@@ -203,6 +210,7 @@ static const struct option_row {
 	{"pod-interfaces", required_argument, NULL,
 	 offsetof(struct settings, agent.interfaces.pod_globs)},
 	{"uplinks", required_argument, NULL, offsetof(struct settings, agent.interfaces.uplinks)},
+	{"fast-path", no_argument, take_fast_path, 0},
 	{"bpffs", required_argument, NULL, offsetof(struct settings, agent.datapath.bpffs)},
 	{"listen", required_argument, NULL, offsetof(struct settings, agent.listen)},
 	{"node-name", required_argument, NULL, offsetof(struct settings, agent.node_name)},
@@ -217,7 +225,6 @@ static const struct option_row {
 	{"help", no_argument, take_help, 0},
 	{"kubernetes", no_argument, NULL, NOT_YET},
 	{"bus", required_argument, NULL, NOT_YET},
-	{"fast-path", no_argument, NULL, NOT_YET},
 };
 #define OPTIONS (sizeof(options) / sizeof(options[0]))
 #define OPTION_ID 256 /* of the first row, for getopt_long(): above every character */

@@ -53,7 +53,9 @@
 	X(SL_COUNT_EJECTIONS, "ejections", "replicas taken out by outlier detection")              \
 	X(SL_COUNT_RESETS, "resets", "open flows of dead replicas reset")                          \
 	X(SL_COUNT_ANSWERS_5XX, "answers_5xx", "HTTP/1.x answers with status 5xx")                 \
-	X(SL_COUNT_ICMP_ERRORS, "icmp_errors", "ICMP errors translated, to a client or a replica")
+	X(SL_COUNT_ICMP_ERRORS, "icmp_errors", "ICMP errors translated, to a client or a replica") \
+	X(SL_COUNT_FAST_PATH, "fast_path", "picks and retries on the fast path")                   \
+	X(SL_COUNT_FAST_DECLINED, "fast_path_declined", "picks and retries by the node's stack although --fast-path is on")
 
 /* Everything worth an entry in the event ring. */
 #define SL_EVENTS(X)                                                                               \
@@ -115,7 +117,9 @@
 	X(SL_HOOK_POD, "pod", "egress of the client's own pod interface")                          \
 	X(SL_HOOK_UPLINK, "uplink", "egress of the uplink: outside client, local replica")         \
 	X(SL_HOOK_FABRIC, "fabric", "ingress of the device on which the reply arrives: source NAT") \
-	X(SL_HOOK_NODE, "node", "ingress of the device on which the reply arrives: the node's own client")
+	X(SL_HOOK_NODE, "node", "ingress of the device on which the reply arrives: the node's own client") \
+	X(SL_HOOK_FAST_POD, "fast-pod", "the same: fast path, to a client in a pod")               \
+	X(SL_HOOK_FAST_UPLINK, "fast-uplink", "the same: fast path, to an outside client")
 
 #define SL_ENUM_ROW(enumerator, name, help) enumerator,
 #define SL_NAME_ROW(enumerator, name, help) [enumerator] = name,

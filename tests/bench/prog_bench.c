@@ -33,6 +33,8 @@ struct bench {
 	struct drive_chunk *chunks;
 };
 
+#define PEER 2 /* a pod interface other than the client's */
+
 /* Services of the bench: same address, by port. */
 enum { LOCAL_PORT = 80, REMOTE_PORT = 81, MANY_PORT = 82 };
 #define MANY 1000
@@ -134,12 +136,14 @@ static void add_replicas(struct fixture *f, __u32 service, unsigned net, unsigne
 
 		if (remote)
 			fixture_make_remote(f, row, 0);
+		fixture_make_fast(f, row, PEER);
 	}
 }
 
-static void open_bench(struct bench *bench, bool v6, __u32 flow_sets)
+static void open_bench(struct bench *bench, bool v6, __u32 flow_sets, bool fast)
 {
-	const struct fixture_options options = {.flow_sets = flow_sets, .snat_sets = SL_SNAT_SETS};
+	const struct fixture_options options = {
+		.flow_sets = flow_sets, .snat_sets = SL_SNAT_SETS, .fast_path = fast};
 	struct fixture *f = &bench->fixture;
 	int err = fixture_open(f, &options);
 	__u32 service;
@@ -147,6 +151,7 @@ static void open_bench(struct bench *bench, bool v6, __u32 flow_sets)
 	if (err)
 		bench_die("load", err);
 	f->v6 = v6;
+	fixture_set_fast_client(f, true);
 	fixture_add_source(f, "node");
 	service = fixture_add_service(f, 0);
 	fixture_add_vip(f, service, "vip:80");
@@ -306,6 +311,39 @@ static struct row snat_reply(const struct bench *bench, enum fixture_hook at, co
 			    52, 100};
 }
 
+/* The fast path: where the reply comes in, it is translated. */
+static const struct row fast_syn = {
+	"from_pod", "new flow, fast path", FROM_POD, "client:4000 > vip:80 S seq 7" PAYLOAD,
+	DRIVE_CLIENT, false, REDIRECT, 0, 250};
+static const struct row fast_answer = {
+	"from_pod", "", FROM_POD, "r1:8000 > client:4000 SA seq 1 ack 8" PAYLOAD, DRIVE_CLIENT, true,
+	REDIRECT,   0,  0};
+static const struct row fast_data = {
+	"from_pod", "established, fast path", FROM_POD, "client:4000 > vip:80 A seq 8 ack 2" PAYLOAD,
+	DRIVE_CLIENT, false, REDIRECT, 52, 100};
+static const struct row fast_reply = {
+	"from_pod", "established, reply, fast path", FROM_POD,
+	"r1:8000 > client:4000 A seq 2 ack 8" PAYLOAD, DRIVE_CLIENT, true, REDIRECT, 52, 100};
+
+static void bench_fast(struct bench *bench, bool v6)
+{
+	static const unsigned flows[] = {1, 65536};
+	const struct row foreign = {"from_pod", "not ours, fast path", FROM_POD,
+				    "client:4000 > other:80 A seq 8 ack 2" PAYLOAD, DRIVE_CLIENT,
+				    false, NEXT, 0, 20};
+
+	open_bench(bench, v6, DEFAULT_SETS, true);
+	for (unsigned i = 0; i < 2; i++) {
+		open_flows(bench, &fast_syn, &fast_answer, &fast_data, flows[i]);
+		measure(bench, &fast_data, flows[i]);
+		measure(bench, &fast_reply, flows[i]);
+	}
+	measure_new(bench, &fast_syn);
+	clear_flows(bench);
+	measure(bench, &foreign, 0);
+	fixture_close(&bench->fixture);
+}
+
 static void measure_established(struct bench *bench, unsigned flows)
 {
 	struct row answer, reply;
@@ -348,7 +386,7 @@ static void measure_foreign(struct bench *bench)
 /* `flows`: of the established ones, ended by 0. */
 static void bench_table(struct bench *bench, bool v6, __u32 sets, const unsigned *flows, bool rest)
 {
-	open_bench(bench, v6, sets);
+	open_bench(bench, v6, sets, false);
 	for (; *flows; flows++)
 		measure_established(bench, *flows);
 	if (rest) {
@@ -379,6 +417,8 @@ int main(void)
 	bench_table(&bench, false, DEFAULT_SETS, (unsigned[]){1, 65536, 0}, true);
 	bench_table(&bench, false, LARGE_SETS, (unsigned[]){1u << 20, 0}, false);
 	bench_table(&bench, true, DEFAULT_SETS, (unsigned[]){1, 65536, 0}, true);
+	bench_fast(&bench, false);
+	bench_fast(&bench, true);
 	bpf_object__close(bench.object);
 	return 0;
 }

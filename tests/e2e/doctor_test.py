@@ -180,6 +180,16 @@ def agent(shared):
 
 
 @case
+def what_is_handed_back(shared):
+    check("handed_back" not in doctor(shared.cli), "a row without need")
+    shared.cli.text("hand-back", "llm", "--timeout", "0")
+    row = doctor(shared.cli)["handed_back"]
+    shared.cli.text("hand-back", "--undo", "llm")
+    expect(row, "info", "new connections of default/llm", "--undo")
+    check_equal(row["found"].count("llm"), 1, "two VIPs, one service")
+
+
+@case
 def no_bpffs(shared):
     expect(doctor(Cli("/proc/sluice"), 1, None)["bpffs"], "fail", "/proc/sluice", "mount -t bpf")
 

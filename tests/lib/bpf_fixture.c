@@ -58,6 +58,8 @@ static void set_sizes(struct fixture *fixture, const struct fixture_options *opt
 	skel->rodata->seed = FIXTURE_SEED;
 	skel->rodata->hz = options->hz ? options->hz : FIXTURE_HZ;
 	skel->rodata->node_ifindex = options->node_ifindex;
+	skel->rodata->fast_path = options->fast_path;
+	skel->rodata->fast_path_new = options->fast_path;
 	skel->rodata->flow_sets = fixture->flow_sets;
 	skel->rodata->snat_sets = fixture->snat_sets;
 	if (options->snat_port_max) {
@@ -153,6 +155,7 @@ static void reset(struct fixture *fixture)
 	clear_counts(fixture->skel->maps.counters);
 	clear_hash(fixture->skel->maps.spill);
 	clear_hash(fixture->skel->maps.line_places);
+	clear_hash(fixture->skel->maps.fast_devices);
 	clear_queue(fixture->skel->maps.ejections_due);
 	index_done(&fixture->index);
 	ranges_done(&fixture->ranges);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "addr.h"
+#include "fast.h"
 #include "node_clients.h"
 #include "view.h"
 
@@ -26,6 +27,7 @@ static const struct out_column columns[] = {
 	{"parked", "PARKED", OUT_UINT},
 	{"idle_timeout_s", "IDLE-S", OUT_UINT},
 	{"node_clients_steered", NULL, OUT_BOOL},
+	{"fast_path_replicas", NULL, OUT_UINT},
 	{"retry_attempts", NULL, OUT_UINT},
 	{"retry_budget", NULL, OUT_UINT},
 	{"syn_deadline_ms", NULL, OUT_UINT},
@@ -50,7 +52,7 @@ static const struct out_column columns[] = {
 /* Over the replicas of one service-port; one that is shared counts in each of its services. */
 struct sums {
 	uint64_t inflight, picks;
-	unsigned ready;
+	unsigned ready, fast;
 };
 
 static struct sums sum_replicas(const struct view *view, const struct view_pair *pairs, size_t n)
@@ -63,6 +65,8 @@ static struct sums sum_replicas(const struct view *view, const struct view_pair 
 
 		state = maps_replica_state(replica, view->maps.kernel->now);
 		sums.ready += state == SL_STATE_READY || state == SL_STATE_WARMING;
+		sums.fast += fast_is_on(view->maps.control) &&
+			     fast_replica(&replica->config) == FAST_YES;
 		sums.inflight += replica->state.inflight;
 		sums.picks += replica->state.picks;
 	}
@@ -222,6 +226,7 @@ static void put_service(const struct view *view, struct out *out, __u32 row,
 	else
 		out_null(out);
 	out_bool(out, steers_node_clients(view, clients, of, n_vips));
+	out_uint(out, sums.fast);
 	put_policy(out, service, hz);
 	put_vips(view, out, of, n_vips);
 	out_row(out);
