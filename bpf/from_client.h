@@ -7,6 +7,7 @@
 #define SLUICE_BPF_FROM_CLIENT_H
 
 #include "event.h"
+#include "hairpin.h"
 #include "icmp.h"
 #include "lookup.h"
 #include "mtu.h"
@@ -15,6 +16,20 @@
 #include "refuse.h"
 #include "reset.h"
 #include "rewrite.h"
+
+/* The node's own client has a replica in the node's own network: it comes back in as the VIP's. */
+static __always_inline int client_forward_hairpin(struct __sk_buff *skb, const struct packet *pkt,
+						  const struct sl_vip *vip,
+						  const struct new_end *dst)
+{
+	struct new_end src = {.addr = &vip->addr, .port = pkt->sport};
+
+	src.sum_old = sl_addr_sum(&pkt->src);
+	src.sum_new = vip->addr_sum;
+	if (rewrite(skb, pkt, &src, dst))
+		return drop(SL_DROP_CHECKSUM);
+	return bpf_redirect(node_ifindex, BPF_F_INGRESS);
+}
 
 /* Sends it on with the replica as destination; through the node's own stack, past it, or, with an
  * address of ours as its source, straight to the neighbour: the stack would take that for a martian. */
@@ -43,6 +58,8 @@ static __always_inline int client_forward(struct __sk_buff *skb, const struct pa
 		if (unlikely(mtu))
 			return mtu_answer(skb, pkt, mtu);
 	}
+	if (flow->hook == SL_HOOK_NODE && unlikely(addr_equal(&pkt->src, dst.addr)))
+		return client_forward_hairpin(skb, pkt, vip, &dst);
 	if (flow->hook >= SL_HOOK_NODE)
 		return rewrite(skb, pkt, NULL, &dst) ? drop(SL_DROP_CHECKSUM) :
 						       fast_by_neighbour(replica);

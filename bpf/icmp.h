@@ -22,11 +22,6 @@ static __always_inline bool packet_is_icmp(const struct packet *pkt)
 	return pkt->proto == IPPROTO_ICMP || pkt->proto == IPPROTO_ICMPV6;
 }
 
-static __always_inline bool addr_equal(const union sl_addr *a, const union sl_addr *b)
-{
-	return a->d[0] == b->d[0] && a->d[1] == b->d[1];
-}
-
 /* ---- about a client's packet to its replica --------------------------------------------*/
 
 /* The flow that left this node with an address of ours. */
@@ -118,15 +113,17 @@ __noinline int icmp_find(struct __sk_buff *skb, const struct packet *pkt, __u32 
 	return (ref.slot + 1) | (icmp_is_refusal(pkt, &quote, &ref) ? ICMP_REFUSES : 0);
 }
 
-/* On to the client, who may be this node. */
-static __always_inline int icmp_send_to_client(struct __sk_buff *skb, const struct sl_flow *flow)
+/* On to the client. To this node's own as its replies go if it comes from the VIP, else as it came:
+ * reverse-path filters know a router by the device that leads to it. */
+static __always_inline int icmp_send_to_client(struct __sk_buff *skb, const struct sl_flow *flow,
+					       bool from_vip)
 {
 	union sl_snat_key key = flow_snat_key(flow);
 	struct sl_snat *entry;
 
 	if (hook_is_fast(flow->hook))
 		return fast_to_client(skb, flow);
-	if (flow->hook == SL_HOOK_NODE)
+	if (flow->hook == SL_HOOK_NODE && from_vip)
 		return node_address(skb) ? drop(SL_DROP_CHECKSUM) :
 					   bpf_redirect(node_ifindex, BPF_F_INGRESS);
 	if (flow->hook != SL_HOOK_FABRIC)
@@ -145,6 +142,7 @@ __noinline int icmp_to_client(struct __sk_buff *skb, const struct packet *pkt, _
 	struct quote quote = {};
 	struct quote_ends to;
 	struct sl_vip *vip;
+	bool from_vip;
 
 	if (!pkt || !flow || !quote_parse(skb, pkt, &quote))
 		return NOT_OURS;
@@ -154,7 +152,8 @@ __noinline int icmp_to_client(struct __sk_buff *skb, const struct packet *pkt, _
 	quote_ends_init(&to, pkt, &quote);
 	to.dst = &vip->addr;
 	to.dport = vip->port;
-	if (addr_equal(&pkt->src, &quote.dst))
+	from_vip = addr_equal(&pkt->src, &quote.dst);
+	if (from_vip)
 		to.outer_src = &vip->addr;
 	if (flow->hook == SL_HOOK_FABRIC) {
 		to.src = to.outer_dst = &flow->key.client;
@@ -163,7 +162,7 @@ __noinline int icmp_to_client(struct __sk_buff *skb, const struct packet *pkt, _
 	if (quote_rewrite(skb, pkt, &quote, &to))
 		return drop(SL_DROP_CHECKSUM);
 	count(SL_COUNT_ICMP_ERRORS);
-	return icmp_send_to_client(skb, flow);
+	return icmp_send_to_client(skb, flow, from_vip);
 }
 
 /* ---- about a reply of the VIP's -----------------------------------------------------------*/

@@ -9,6 +9,7 @@
 
 #include "fast.h"
 #include "flow.h"
+#include "hairpin.h"
 #include "pick.h"
 
 #define OPEN_TRIES 3 /* replicas: one port may be taken, or all */
@@ -205,6 +206,9 @@ static __always_inline enum insert_result client_try(struct opening *o, __u32 av
 		return INSERT_NOTHING;
 	o->reason = SL_DROP_SNAT_NO_SOURCE;
 	if (!client_route(body, replica, o->hook, o->ifindex))
+		return INSERT_NO_SNAT;
+	o->reason = SL_DROP_NO_WAY_BACK;
+	if (!hairpin_allows(body, row))
 		return INSERT_NO_SNAT;
 	o->reason = SL_DROP_HALF_OPEN;
 	if (!body->state && half_open_is_full()) /* a flow that moves is half-open already */

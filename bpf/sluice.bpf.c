@@ -19,6 +19,7 @@
  */
 #include "deadline.h"
 #include "from_client.h"
+#include "hairpin.h"
 #include "owner.h"
 #include "sweep.h"
 #include "to_client.h"
@@ -52,6 +53,8 @@ int to_pod(struct __sk_buff *skb)
 	enum parse_result result = parse(skb, &pkt);
 	int stage = to_client(skb, &pkt, result, SL_HOOK_POD);
 
+	if (stage == NOT_OURS)
+		stage = hairpin_to_pod(skb, &pkt, result);
 	if (stage == NOT_OURS)
 		stage = owner_to_pod(skb, &pkt, result);
 	return verdict(stage);
@@ -87,14 +90,20 @@ int from_fabric(struct __sk_buff *skb)
 	return verdict(to_client(skb, &pkt, result, SL_HOOK_FABRIC));
 }
 
-/* Nothing else is routed there: what is no VIP's is refused, for nobody is behind the device. */
+/* Nobody is behind the device: what is no VIP's is refused, and so is who is not of this node, as when
+ * an interface that we are not at leads here: the replies to him would pass no hook of ours. */
 SEC("tc")
 int from_node(struct __sk_buff *skb)
 {
 	struct packet pkt = {};
 	enum parse_result result = parse(skb, &pkt);
-	int stage = from_client(skb, &pkt, result, SL_HOOK_NODE);
+	int stage;
 
+	if (result == PARSE_OK && !is_local_address(&pkt.src))
+		return refuse(skb, &pkt, SL_DROP_NOT_NODES);
+	stage = from_client(skb, &pkt, result, SL_HOOK_NODE);
+	if (stage == NOT_OURS)
+		stage = to_client_from_node(skb, &pkt, result);
 	if (stage == NOT_OURS || stage == NEXT)
 		return result == PARSE_OK ? refuse(skb, &pkt, SL_DROP_NO_PORT) :
 					    drop(SL_DROP_NO_PORT);

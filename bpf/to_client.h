@@ -10,6 +10,7 @@
 
 #include "fast.h"
 #include "flow.h"
+#include "hairpin.h"
 #include "icmp.h"
 #include "late.h"
 #include "lookup.h"
@@ -269,20 +270,40 @@ static __always_inline int reply_unreadable(struct __sk_buff *skb, const struct 
 	return icmp_to_client(skb, pkt, slot);
 }
 
-/* A packet of a pod's on its way into the node: a reply, here or nowhere, if it is addressed to the
- * node; on the fast path, whoever it is addressed to. */
-static __always_inline int to_client_from_pod(struct __sk_buff *skb, const struct packet *pkt,
+/* A packet of a pod's on its way into the node: a reply to the node's own client, or to the pod's; on
+ * the fast path, to anybody. */
+static __always_inline int to_client_from_pod(struct __sk_buff *skb, struct packet *pkt,
 					      enum parse_result result)
 {
 	__s64 found;
+	int verdict;
 
-	if ((!node_ifindex && !fast_path) || !pkt->addressed ||
-	    (!fast_path && likely(!is_known_address(&pkt->dst))))
+	if (!pkt->addressed || (!fast_path && likely(!is_known_address(&pkt->dst))))
 		return NOT_OURS;
 	if (unlikely(result != PARSE_OK))
-		return reply_unreadable(skb, pkt, SL_HOOK_NODE);
+		return node_ifindex || fast_path ? reply_unreadable(skb, pkt, SL_HOOK_NODE) : NOT_OURS;
 	found = replica_find(&pkt->src, pkt->sport, pkt->proto);
-	return found < 0 ? NOT_OURS : reply_at_ingress(skb, pkt, found);
+	if (found < 0)
+		return NOT_OURS;
+	verdict = reply_at_ingress(skb, pkt, found);
+	return verdict == NOT_OURS ? hairpin_answer(skb, pkt, found) : verdict;
+}
+
+/* What the node itself says to a VIP's address, but to no port of it: a replica's answer to its own
+ * client, or nothing of ours. */
+static __always_inline int to_client_from_node(struct __sk_buff *skb, struct packet *pkt,
+					       enum parse_result result)
+{
+	__s64 found;
+	int verdict;
+
+	if (result != PARSE_OK)
+		return NOT_OURS;
+	found = replica_find(&pkt->src, pkt->sport, pkt->proto);
+	if (found < 0)
+		return NOT_OURS;
+	verdict = hairpin_answer(skb, pkt, found);
+	return verdict == NEXT ? reply_at_ingress(skb, pkt, found) : verdict;
 }
 
 static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct packet *pkt,

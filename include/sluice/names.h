@@ -27,6 +27,11 @@
 	X(SL_DROP_OVER_CAP, "over_cap", "a SYN over the cap of a replica of this node, sent back") \
 	X(SL_DROP_PARKED, "parked", "a SYN that waits for a free replica")                         \
 	X(SL_DROP_NO_PORT, "no_port", "the node's own packet to a VIP's address, but to no port of it") \
+	X(SL_DROP_NOT_NODES, "not_nodes",                                                          \
+	  "to a VIP, but it came by an interface at which Sluice is not")                           \
+	X(SL_DROP_NO_WAY_BACK, "no_way_back",                                                      \
+	  "every replica left is on the client's own address, and its port is one of the VIP's; "   \
+	  "or on another address of its own node")                                                 \
 	X(SL_DROP_TOO_BIG, "too_big", "longer than the MTU of the way out, answered by ICMP")      \
 	X(SL_DROP_CHECKSUM, "checksum", "the kernel refused to rewrite the packet")
 

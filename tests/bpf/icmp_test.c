@@ -383,7 +383,7 @@ TEST(source_nat_is_undone_and_done_in_what_is_quoted)
 /* The node's own client; also when the address is one that source NAT uses. */
 static const struct translated node_rows[] = {
 	{"too big, on the uplink", FROM_UPLINK, "other > node type 3 code 4",
-	 "other > node type 2 code 0", "node:4000 > r1:8000 A seq 8 ack 101 len 600", 0, REDIRECT,
+	 "other > node type 2 code 0", "node:4000 > r1:8000 A seq 8 ack 101 len 600", 0, NEXT,
 	 "other > node", "node:4000 > vip:80 A seq 8 ack 101 len 600"},
 	{"from a pod", FROM_POD, "r1 > node type 3 code 10", "r1 > node type 1 code 1",
 	 "node:4000 > r1:8000 A seq 8 ack 101 len 600", 0, REDIRECT, "vip > node",
