@@ -11,6 +11,7 @@
  *   to_uplink    egress of the uplink         local replica -> outside client
  *   from_fabric  ingress of another device over which replicas are routed
  *   from_node    egress of SL_NODE_DEVICE: the node's own client -> replica
+ *   uplink       XDP of the uplink            between outside clients and remote replicas, what is easy
  *   inject       run by the agent at a deadline: a SYN goes out again
  *   reset_flows  run by the agent: resets a dead replica's flows, a slice at a time
  *   sweep_arm    run by the agent once after each load: arms the timers
@@ -24,6 +25,7 @@
 #include "sweep.h"
 #include "to_client.h"
 #include "unpark.h"
+#include "xdp.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -88,6 +90,13 @@ int from_fabric(struct __sk_buff *skb)
 	enum parse_result result = parse(skb, &pkt);
 
 	return verdict(to_client(skb, &pkt, result, SL_HOOK_FABRIC));
+}
+
+/* "xdp", not "xdp.frags": the agent says so at load where the kernel knows that. */
+SEC("xdp")
+int uplink(struct xdp_md *ctx)
+{
+	return xdp_uplink(ctx);
 }
 
 /* Nobody is behind the device: what is no VIP's is refused, and so is who is not of this node, as when
