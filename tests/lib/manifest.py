@@ -88,6 +88,7 @@ class App:
         self.traffic_policy = None   # of a DestinationRule
         self.annotations = {}        # of the Service, besides these
         self.own_pods = True         # whether its file holds the Pods: one app's must
+        self.mode = "replace"        # or "overlay": kube-proxy's rules stay underneath
         self.replicas = []
 
     @property
@@ -122,7 +123,8 @@ class App:
         if self.load_balancer:
             kind = "LoadBalancer"
             status = {"status": {"loadBalancer": {"ingress": [{"ip": self.load_balancer}]}}}
-        labels = {"service.kubernetes.io/service-proxy-name": "sluice"}
+        labels = {"service.kubernetes.io/service-proxy-name": "sluice"} \
+            if self.mode == "replace" else {"sluice.dev/steer": "enabled"}
         return {"apiVersion": "v1", "kind": "Service",
                 "metadata": self._meta(self.name, labels=labels, annotations=annotations),
                 "spec": {"type": kind, "clusterIP": self.vip4,
@@ -157,10 +159,11 @@ class App:
         if self.probe:
             container["readinessProbe"] = self.probe
         annotations = {"sluice.dev/weight": str(replica.weight)} if replica.weight else {}
+        host = {"hostNetwork": True} if replica.pod.ip4 == replica.pod.node.ip4 else {}
         return {"apiVersion": "v1", "kind": "Pod",
                 "metadata": self._meta(replica.pod.name, labels={"app": self.name},
                                        annotations=annotations),
-                "spec": {"nodeName": replica.pod.node.name, "containers": [container]},
+                "spec": {"nodeName": replica.pod.node.name, **host, "containers": [container]},
                 "status": {"podIP": replica.pod.ip4,
                            "podIPs": [{"ip": replica.pod.ip4}, {"ip": replica.pod.ip6}]}}
 
