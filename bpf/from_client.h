@@ -14,8 +14,8 @@
 #include "reset.h"
 #include "rewrite.h"
 
-/* Sends it on with the replica as destination; through the node's own stack, or, with source
- * NAT, straight to the neighbour: the stack would take our own source address for a martian. */
+/* Sends it on with the replica as destination; through the node's own stack, or, with an address of
+ * ours as its source, straight to the neighbour: the stack would take that for a martian. */
 static __always_inline int client_forward(struct __sk_buff *skb, const struct packet *pkt,
 					  const struct sl_flow *flow, const struct sl_vip *vip)
 {
@@ -30,8 +30,13 @@ static __always_inline int client_forward(struct __sk_buff *skb, const struct pa
 	dst.sum_old = vip->addr_sum;
 	dst.sum_new = replica->config.addr_sum;
 	dst.port = replica->config.port;
-	if (likely(flow->hook != SL_HOOK_FABRIC))
+	if (likely(flow->hook == SL_HOOK_POD || flow->hook == SL_HOOK_UPLINK))
 		return rewrite(skb, pkt, NULL, &dst) ? drop(SL_DROP_CHECKSUM) : NEXT;
+	if (flow->hook == SL_HOOK_NODE) {
+		if (rewrite(skb, pkt, NULL, &dst))
+			return drop(SL_DROP_CHECKSUM);
+		return bpf_redirect_neigh(replica->config.out_ifindex, NULL, 0, 0);
+	}
 
 	source = bpf_map_lookup_elem(&sources, &row);
 	if (!source || !flow->snat_port || !replica->config.out_ifindex)

@@ -78,6 +78,7 @@ int agent_apply(struct agent *agent, struct diag *diag)
 	if (error)
 		return error;
 	agent_attach_routed(agent);
+	node_sync(agent->node);
 	if (agent_sync_probes(agent))
 		log_error("out of memory: some replicas are not probed; restart sluiced");
 	agent_check_panic(agent);
@@ -270,6 +271,7 @@ void agent_on_route(void *context, enum route_change change, const struct route_
 			break;
 		reconcile_paths(agent->reconcile);
 		agent_attach_routed(agent);
+		node_sync(agent->node);
 		break;
 	}
 }

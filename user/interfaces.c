@@ -2,7 +2,7 @@
 /*
  * Owns the list of interfaces that carry our programs. A role, once given, stays
  * until the interface goes or is renamed out of it; uplink beats fabric. Never
- * takes the loopback. Called by the agent.
+ * takes the loopback; of our own device pair one end has a role of its own, the other none. Called by the agent.
  */
 #include "interfaces.h"
 
@@ -120,7 +120,11 @@ int interfaces_link_new(struct interfaces *interfaces, const struct route_link *
 		return 0;
 	if (at)
 		forget(interfaces, at);
-	if (matches(interfaces->options.uplinks, link->name))
+	if (!strcmp(link->name, SL_NODE_DEVICE))
+		role = ATTACH_NODE;
+	else if (!strcmp(link->name, SL_NODE_PEER))
+		role = ATTACH_NONE;
+	else if (matches(interfaces->options.uplinks, link->name))
 		role = ATTACH_UPLINK;
 	else if (matches(interfaces->options.pod_globs, link->name))
 		role = ATTACH_POD;
@@ -141,7 +145,7 @@ static int routed_role(struct interfaces *interfaces, const struct route_link *l
 {
 	struct attached *at = find(interfaces, link->ifindex);
 
-	if (!strcmp(link->name, "lo") || (at && at->role != ATTACH_FABRIC) ||
+	if (!strcmp(link->name, "lo") || !strcmp(link->name, SL_NODE_PEER) || (at && at->role != ATTACH_FABRIC) ||
 	    (at && role == ATTACH_FABRIC))
 		return 0;
 	if (at)

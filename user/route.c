@@ -32,6 +32,7 @@ struct route {
 	void *context;
 	struct route_table table;
 	uint64_t unsettled_since; /* uv_now(); valid while `settle` runs */
+	__u32 ignored;            /* port of a socket of ours that changes routes; 0: none */
 	bool lost;                /* events were lost: only a new listing tells what holds */
 	unsigned open_handles;
 };
@@ -71,6 +72,8 @@ static void route_event(struct route *route, struct nlmsghdr *header)
 {
 	struct rtmsg *message = nlmsg_data(header);
 
+	if (route->ignored && header->nlmsg_pid == route->ignored)
+		return;
 	/* Cloned routes are the kernel's cache, not its configuration. */
 	if (nlmsg_valid_hdr(header, sizeof(*message)) && !(message->rtm_flags & RTM_F_CLONED))
 		routes_changed(route);
@@ -330,6 +333,11 @@ int route_new(uv_loop_t *loop, route_change_fn *fn, void *context, struct route 
 	}
 	*ret = route;
 	return 0;
+}
+
+void route_ignore(struct route *route, __u32 port)
+{
+	route->ignored = port;
 }
 
 /* ---- questions ------------------------------------------------------------------------ */

@@ -48,6 +48,9 @@ struct route;
 int route_new(uv_loop_t *loop, route_change_fn *fn, void *context, struct route **ret);
 void route_free(struct route *route);
 
+/* Routes that the netlink socket with this port changes are not told of: its owner knows. */
+void route_ignore(struct route *route, __u32 port);
+
 /* Asks the kernel (RTM_GETROUTE). 0 also when there is no route (ifindex 0); -errno. */
 int route_lookup(struct route *route, const union sl_addr *to, struct route_path *ret);
 
