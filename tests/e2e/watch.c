@@ -2,7 +2,7 @@
 /*
  * What passes the interfaces of this network namespace: counts TCP and UDP packets over IPv4 and
  * IPv6, from when it has said "ready" until SIGTERM, by interface, direction, addresses and ports,
- * and recomputes the checksums of each. Ports that --ports does not name are 0 in the account, for
+ * and recomputes the checksums of each; `largest` is in bytes from the IP header on. Ports that --ports does not name are 0 in the account, for
  * clients use thousands. Says the account in JSON on stdout.
  *
  * A packet whose checksum a device has yet to finish (CHECKSUM_PARTIAL) must hold the sum of its
@@ -36,7 +36,7 @@ struct key {
 
 struct row {
 	struct key key;
-	uint64_t packets, partial, bad_ip, bad_l4, no_sum, fragments;
+	uint64_t packets, largest, partial, bad_ip, bad_l4, no_sum, fragments;
 };
 
 struct view { /* one packet */
@@ -193,6 +193,8 @@ static void count(const struct sockaddr_ll *from, bool partial, const uint8_t *d
 		row->fragments++;
 	}
 	row->packets++;
+	if (row->largest < len)
+		row->largest = len;
 }
 
 static bool receive(int fd, uint8_t *frame, int flags)
@@ -222,14 +224,14 @@ static void print_row(const struct row *row, const char *separator)
 
 	if_indextoname(row->key.ifindex, device);
 	printf("%s{\"device\":\"%s\",\"way\":\"%s\",\"protocol\":\"%s\",\"src\":\"%s\",\"sport\":%u,"
-	       "\"dst\":\"%s\",\"dport\":%u,\"packets\":%ju,\"partial\":%ju,\"bad_ip\":%ju,"
+	       "\"dst\":\"%s\",\"dport\":%u,\"packets\":%ju,\"largest\":%ju,\"partial\":%ju,\"bad_ip\":%ju,"
 	       "\"bad_l4\":%ju,\"no_sum\":%ju,\"fragments\":%ju}",
 	       separator, device, row->key.out ? "out" : "in",
 	       row->key.proto == IPPROTO_TCP ? "TCP" :
 	       row->key.proto == IPPROTO_UDP ? "UDP" : "fragment",
 	       inet_ntop(family, row->key.src, src, sizeof(src)), row->key.sport,
 	       inet_ntop(family, row->key.dst, dst, sizeof(dst)), row->key.dport, row->packets,
-	       row->partial, row->bad_ip, row->bad_l4, row->no_sum, row->fragments);
+	       row->largest, row->partial, row->bad_ip, row->bad_l4, row->no_sum, row->fragments);
 }
 
 static void print_account(int fd)
