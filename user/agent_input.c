@@ -9,6 +9,8 @@
 #include <string.h>
 #include <time.h>
 
+#include <bpf/bpf.h>
+
 #include "agent_state.h"
 #include "log.h"
 
@@ -245,6 +247,39 @@ void agent_attach_routed(struct agent *agent)
 	agent->n_fabric = 0;
 }
 
+static bool is_listed(const struct route_mtu *mtus, size_t n, __u32 ifindex)
+{
+	size_t i = 0;
+
+	while (i < n && mtus[i].ifindex != ifindex)
+		i++;
+	return i < n;
+}
+
+void agent_write_mtus(struct agent *agent)
+{
+	int fd = datapath_tables(agent->datapath)->route_mtus_fd, error = 0;
+	size_t n;
+	const struct route_mtu *mtus = route_mtus(agent->route, &n);
+	__u32 key, *last = NULL, previous, gone;
+
+	for (size_t i = 0; i < n && !error; i++)
+		error = bpf_map_update_elem(fd, &mtus[i].ifindex, &mtus[i].mtu, BPF_ANY);
+	while (!bpf_map_get_next_key(fd, last, &key)) {
+		gone = key;
+		if (is_listed(mtus, n, gone)) {
+			previous = key;
+			last = &previous;
+		} else if (bpf_map_delete_elem(fd, &gone)) {
+			break;
+		}
+	}
+	if (error)
+		log_error("more than %u devices have routes with an MTU of their own: packets of some are "
+			  "measured by the MTU of the device alone (%s)", SL_MAX_ROUTE_MTUS,
+			  strerror(-error));
+}
+
 void agent_on_route(void *context, enum route_change change, const struct route_link *link)
 {
 	struct agent *agent = context;
@@ -269,6 +304,7 @@ void agent_on_route(void *context, enum route_change change, const struct route_
 	case ROUTE_ROUTES:
 		if (!agent->route)
 			break;
+		agent_write_mtus(agent);
 		reconcile_paths(agent->reconcile);
 		agent_attach_routed(agent);
 		node_sync(agent->node);

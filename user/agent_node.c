@@ -47,11 +47,17 @@ static __u32 mtu_of(void *context, __u32 ifindex)
 	const struct node *node = context;
 	size_t n;
 	const struct route_link *links = route_links(node->agent->route, &n);
+	const struct route_mtu *routes;
+	__u32 mtu = 0;
 
 	for (size_t i = 0; i < n; i++)
 		if (links[i].ifindex == (int)ifindex)
-			return links[i].mtu;
-	return 0;
+			mtu = links[i].mtu;
+	routes = route_mtus(node->agent->route, &n);
+	for (size_t i = 0; i < n; i++)
+		if (routes[i].ifindex == ifindex && routes[i].mtu < mtu)
+			mtu = routes[i].mtu;
+	return mtu;
 }
 
 static void source_to(void *context, const union sl_addr *to, union sl_addr *ret)

@@ -64,6 +64,9 @@ void agent_path(void *context, const union sl_addr *to, struct reconcile_path *r
 /* Attaches the default route's interface and the devices that replicas are routed over. */
 void agent_attach_routed(struct agent *agent);
 
+/* Brings the MTUs of routes into the kernel. */
+void agent_write_mtus(struct agent *agent);
+
 /* Brings the model in force into the maps and probes. 0, or -errno with the reason in *diag. */
 int agent_apply(struct agent *agent, struct diag *diag);
 

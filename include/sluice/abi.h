@@ -27,6 +27,7 @@
 #define SL_MAX_REPLICAS 16384u
 #define SL_MAX_MEMBERS 262144u   /* slots in all member ranges together */
 #define SL_MAX_SOURCES 256u      /* own addresses used for source NAT */
+#define SL_MAX_ROUTE_MTUS 1024u  /* devices with a route that has an MTU of its own */
 #define SL_MAX_SHARED 7u         /* service-ports that may share one replica */
 #define SL_FLOW_WAYS 8u          /* entries per set */
 #define SL_FLOW_SETS 32768u      /* 256 K flows, 16 MiB; a power of two */
@@ -109,6 +110,7 @@ enum sl_filter_id {
 /* ---- vips -------------------------------------------------------------------*/
 #define SL_VIP_USED 0x1u
 #define SL_VIP_NO_NEW 0x2u /* withdrawn: known flows go on, SYNs are not ours */
+#define SL_ADMIN_HANDED_BACK 0x1u /* `sluice hand-back`: the same, until it is undone */
 
 struct sl_vip {
 	union sl_addr addr;
@@ -117,7 +119,8 @@ struct sl_vip {
 	__u8 flags;
 	__u32 service;  /* row in services */
 	__u32 addr_sum; /* sl_addr_sum(addr): what a checksum delta is made of */
-	__u32 reserved;
+	__u32 admin;    /* SL_ADMIN_HANDED_BACK: the CLI's; the agent hands it on to new VIPs of the
+			 * service, and ends it with the service */
 };
 _Static_assert(sizeof(struct sl_vip) == 32, "vip");
 

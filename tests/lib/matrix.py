@@ -73,7 +73,9 @@ def roads():
         for number, (mode, place) in enumerate(itertools.product(MODES, PLACES), 10):
             app = App(lab, f"{mode}-{place}", number,
                       [Port("http", HTTP, PORT), Port("echo", ECHO, PORT, "UDP")])
-            app.mode, app.own_pods = mode, mode == MODES[0]
+            app.own_pods = mode == MODES[0]     # one app's file must hold them
+            if mode == "overlay":
+                app.overlay()
             app.add(shared.replica[place])
             app.write()
             shared.app[mode, place] = app
