@@ -8,26 +8,14 @@ as `xdp_`, `self_to` or `v6_udp`."""
 
 import contextlib
 import os
-import subprocess
 import sys
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
-from case import CASES, Skip, case, check, main  # noqa: E402
-from matrix import (ECHO, HTTP, PORT, cells, kill_agents, roads, run_cell,  # noqa: E402
-                    start_agents, table)
-from process import built  # noqa: E402
+from case import Skip, case, check, main  # noqa: E402
+from matrix import (COLUMNS, ECHO, HTTP, PORT, cells, choose_cases, kill_agents, roads, run_cell,  # noqa: E402
+                    start_agents, table, unsupported)
 import watch  # noqa: E402
-
-COLUMNS = {"default": (), "fast_path": ("--fast-path",), "xdp": ("--xdp", "on")}
-
-
-def unsupported(options):
-    """Why this sluiced cannot be started so, in its own words; "" when it can."""
-    done = subprocess.run([built("sluiced"), *options, "--version"], capture_output=True, text=True,
-                          check=False)
-    return done.stderr.strip().splitlines()[0] if done.returncode else ""
-
 
 @contextlib.contextmanager
 def setup():
@@ -123,7 +111,7 @@ def add_unsupported(column, why):
 
 def add_columns():
     """UDP first: its conversations end by silence, while TCP is tried."""
-    lacking = {column: unsupported(options) for column, options in COLUMNS.items()}
+    lacking = {column: unsupported(column) for column in COLUMNS}
     here = [column for column in COLUMNS if not lacking[column]]
     for column in here:
         add_part(column, "udp")
@@ -145,13 +133,6 @@ def everything_ends(shared):
         node.assert_clean(180, ("TCP", "UDP"))
 
 
-def choose():
-    """A word on the command line chooses all cases that have it in their names."""
-    names = [function.__name__ for function in CASES]
-    sys.argv[1:] = [name for name in names if any(word in name for word in sys.argv[1:])] \
-        if len(sys.argv) > 1 else []
-
-
 if __name__ == "__main__":
-    choose()
+    choose_cases()
     main(setup)

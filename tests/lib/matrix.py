@@ -13,11 +13,14 @@ import contextlib
 import dataclasses
 import itertools
 import re
+import subprocess
+import sys
 import types
 
-from case import SLOW, check, check_equal, eventually
+from case import CASES, SLOW, check, check_equal, eventually
 from lab import HostNetworkPod, Lab
 from manifest import App, Port
+from process import built
 from servers import Server, load
 from traffic import converse
 import kubeproxy
@@ -27,6 +30,8 @@ PLACES = ("local", "remote", "host-local", "host-remote")
 MODES = ("replace", "overlay")
 FAMILIES = (4, 6)
 PROTOCOLS = ("tcp", "udp")
+COLUMNS = {                 # ways of starting the agents
+    "default": (), "fast_path": ("--fast-path",), "xdp": ("--xdp", "on")}
 PORT = 8080                 # of replicas; both protocols
 HTTP, ECHO = 80, 53         # of VIPs
 REQUESTS, TIMEOUT_MS = 12, int(3000 * SLOW)
@@ -51,15 +56,33 @@ class Cell:
 
 def cells(column, protocols=PROTOCOLS, families=FAMILIES, modes=MODES):
     """All of a column. A hostNetwork replica that calls itself is a process of its node that does."""
-    for mode, client, place, family, protocol in itertools.product(
-            modes, CLIENTS, PLACES, families, protocols):
-        if client != "self" or not place.startswith("host"):
-            yield Cell(column, mode, client, place, family, protocol)
+    for mode, (client, place), family, protocol in itertools.product(
+            modes, paths(), families, protocols):
+        yield Cell(column, mode, client, place, family, protocol)
+
+
+def paths(clients=CLIENTS):
+    """(client, place) of each path that has a client and a replica of its own."""
+    return [(client, place) for client, place in itertools.product(clients, PLACES)
+            if client != "self" or not place.startswith("host")]
+
+
+def unsupported(column):
+    """Why this sluiced cannot be started so, in its own words; "" when it can."""
+    done = subprocess.run([built("sluiced"), *COLUMNS[column], "--version"], capture_output=True,
+                          text=True, check=False)
+    return done.stderr.strip().splitlines()[0] if done.returncode else ""
+
+
+def choose_cases():
+    """A word on the command line chooses all cases that have it in their names."""
+    sys.argv[1:] = [function.__name__ for function in CASES
+                    if any(word in function.__name__ for word in sys.argv[1:])]
 
 
 # ---- the lab -------------------------------------------------------------------------------------
 @contextlib.contextmanager
-def roads():
+def roads(modes=MODES):
     """The lab with a Service for each mode and place; no agent runs yet."""
     with Lab() as lab:
         shared = types.SimpleNamespace(lab=lab, replica={}, app={}, results={})
@@ -70,16 +93,17 @@ def roads():
             pod = HostNetworkPod(node, place) if host else lab.add_pod(node, place)
             shared.replica[place] = pod
             Server(pod, PORT)
-        for number, (mode, place) in enumerate(itertools.product(MODES, PLACES), 10):
+        for number, (mode, place) in enumerate(itertools.product(modes, PLACES), 10):
             app = App(lab, f"{mode}-{place}", number,
                       [Port("http", HTTP, PORT), Port("echo", ECHO, PORT, "UDP")])
-            app.own_pods = mode == MODES[0]     # one app's file must hold them
+            app.own_pods = mode == modes[0]     # one app's file must hold them
             if mode == "overlay":
                 app.overlay()
             app.add(shared.replica[place])
             app.write()
             shared.app[mode, place] = app
-        lay_kube_proxy(shared)
+        if "overlay" in modes:
+            lay_kube_proxy(shared)
         yield shared
 
 
@@ -134,10 +158,13 @@ def applies(sentence, cell):
     return cell.client == "node" and "not" in sentence.split()
 
 
+def caller(shared, cell):
+    return shared.replica[cell.place] if cell.client == "self" else shared.client[cell.client]
+
+
 def entry_node(shared, cell):
     """The node whose programs meet the client."""
-    pod = shared.replica[cell.place] if cell.client == "self" else shared.client[cell.client]
-    return getattr(pod, "node", shared.lab.node1)
+    return getattr(caller(shared, cell), "node", shared.lab.node1)
 
 
 def reason_of(shared, cell):
@@ -181,7 +208,7 @@ def ask_udp(space, address, brief):
 def ask(shared, cell, brief=False):
     """(all were answered, by how much the picks grew, how many were asked, what was seen)."""
     app = shared.app[cell.mode, cell.place]
-    space = shared.replica[cell.place] if cell.client == "self" else shared.client[cell.client]
+    space = caller(shared, cell)
     before = picks(shared, cell)
     if cell.protocol == "tcp":
         answered, asked, names, seen = ask_tcp(space, app.target(cell.family), brief)
