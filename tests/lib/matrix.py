@@ -7,12 +7,11 @@
     node      a process on node1
 
 A cell is one of each, with a real client and a real server. By design some cells are not steered:
-which, and why, `sluice doctor` says, and nobody else here does (reason_of)."""
+which ones `sluice service show` says, and why `sluice doctor`; nobody else here does (reason_of)."""
 
 import contextlib
 import dataclasses
 import itertools
-import re
 import subprocess
 import sys
 import types
@@ -125,7 +124,7 @@ def start_agents(shared, *options):
         node.start_sluiced(*options)
     for node, app in itertools.product(shared.lab.nodes, shared.app.values()):
         eventually(lambda: app.applied(node), f"{app.name} applied on {node.name}")
-    shared.doctor = {node.name: path_rows(node) for node in shared.lab.nodes}
+    shared.says = {node.name: says(node) for node in shared.lab.nodes}
 
 
 def kill_agents(shared):
@@ -134,28 +133,13 @@ def kill_agents(shared):
 
 
 # ---- what is not steered, as the program says -----------------------------------------------------
-PATH_CHECKS = ("own_clients",)      # rows of doctor that name paths; all others are of the node
-SCOPES = {                          # words of a sentence that narrow it, and whom to
-    "mode": {"overlay": ("overlay",), "replace": ("replace",)},
-    "family": {"IPv4": (4,), "IPv6": (6,)},
-    "place": {"hostNetwork replica": ("host-local", "host-remote"),
-              "replicas of their own node": ("local", "host-local")},
-}
-
-
-def path_rows(node):
-    """The sentences of doctor that are about paths."""
-    rows = node.doctor()
-    return [sentence for row in rows if row["check"] in PATH_CHECKS and row["status"] != "ok"
-            for sentence in re.split(r"[;.] +", row["found"])]
-
-
-def applies(sentence, cell):
-    for field, words in SCOPES.items():
-        named = [values for word, values in words.items() if word in sentence]
-        if named and not all(getattr(cell, field) in values for values in named):
-            return False
-    return cell.client == "node" and "not" in sentence.split()
+def says(node):
+    """({service: whether the node's own clients are steered}, why others are not)."""
+    steered = {}
+    for row in node.sluice("service", "show"):
+        steered[row["service"]] = steered.get(row["service"], True) and row["node_clients_steered"]
+    found = next(row["found"] for row in node.doctor() if row["check"] == "own_clients")
+    return steered, next((one for one in found.split("; ") if " not " in one), None)
 
 
 def caller(shared, cell):
@@ -168,9 +152,13 @@ def entry_node(shared, cell):
 
 
 def reason_of(shared, cell):
-    """Why doctor says that this cell is not steered; None: it must be."""
-    sentences = shared.doctor[entry_node(shared, cell).name]
-    return next((one for one in sentences if applies(one, cell)), None)
+    """Why this cell is not steered, as doctor says; None: it must be."""
+    steered, why = shared.says[entry_node(shared, cell).name]
+    service = shared.app[cell.mode, cell.place].service
+    if cell.client != "node" or steered[service]:
+        return None
+    check(why, f"{service} does not steer the node's own clients, and doctor does not say why")
+    return why
 
 
 # ---- a cell --------------------------------------------------------------------------------------
