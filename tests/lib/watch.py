@@ -62,7 +62,7 @@ def end(row, way):
 def leaks(seen, nodes, pods, outside, vips, replicas):
     """A line for each kind of packet with an address that it must not have where it was seen.
     `vips` and `replicas`: sets of (ADDRESS, PORT, PROTOCOL). Replicas talk to clients through VIPs
-    only; the agents' probes come from their nodes' own addresses. """
+    only; the agents' probes come from their nodes' own addresses."""
     found = []
 
     def judge(space, row, what):
@@ -88,6 +88,8 @@ def leaks(seen, nodes, pods, outside, vips, replicas):
                     (to_pod and row["dst"] in of_pods) or row["dst"] in outsiders - of_nodes):
                 if to_pod or leaving or space == outside.name:
                     judge(space, row, "a reply with its replica's address")
+            if row["device"] == "sluice0" and row["way"] == "in" and src in replicas:
+                judge(space, row, "a reply to the node with its replica's address")
             if leaving and row["src"] in outsiders - of_nodes and dst in replicas:
                 judge(space, row, "an outside client's own address on the way to a replica")
     return found
