@@ -111,7 +111,7 @@ def all_faults(shared, column, path):
 def add_path(column, path):
     def run(shared):
         if shared.column != column:
-            start_agents(shared, *COLUMNS[column])
+            start_agents(shared, column)
             shared.column = column
             settled(shared)
         all_faults(shared, column, path)

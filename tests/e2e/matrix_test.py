@@ -13,7 +13,7 @@ import sys
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
 from case import Skip, case, check, main  # noqa: E402
-from matrix import (COLUMNS, ECHO, HTTP, PORT, cells, choose_cases, kill_agents, roads, run_cell,  # noqa: E402
+from matrix import (COLUMNS, ECHO, HTTP, PORT, USED, cells, choose_cases, kill_agents, roads, run_cell,  # noqa: E402
                     start_agents, table, unsupported)
 import watch  # noqa: E402
 
@@ -31,13 +31,21 @@ def enter(shared, part, column, dead):
     if shared.part == part:
         return
     shared.part = part
-    start_agents(shared, *COLUMNS[column])
+    start_agents(shared, column)
     if dead:
         kill_agents(shared)
     lab = shared.lab
     shared.spaces = [*lab.nodes, lab.outside, *lab.pods.values()]
+    shared.column, shared.used = column, used(shared, column)
     shared.refused = watch.refusals(shared.spaces), watch.martians()
     shared.watch = shared.over.enter_context(watch.Watch(shared.spaces, (HTTP, ECHO, PORT)))
+
+
+def used(shared, column):
+    """How often the nodes went the column's own way; 0 where it has none."""
+    if column not in USED:
+        return 0
+    return sum(node.sluice("status")[0]["counters"][USED[column]] for node in shared.lab.nodes)
 
 
 def ends(shared):
@@ -62,6 +70,8 @@ def leave(shared):
     check(answers, "the watch saw no answer of a VIP to the pod")
     check(all(row["device"] == "eth0" and row["way"] == "in" for row in answers), f"{answers}")
     check_refusals(shared)
+    check(shared.column not in USED or used(shared, shared.column) > shared.used,
+          f"{shared.column} was not at work: its counter stood still")
 
 
 def check_refusals(shared):

@@ -64,7 +64,7 @@ def storm(shared, column, client, place):
 def add_path(column, client, place):
     def run(shared):
         if shared.column != column:
-            start_agents(shared, *COLUMNS[column])
+            start_agents(shared, column)
             shared.column = column
         storm(shared, column, client, place)
 

@@ -23,6 +23,7 @@ from process import built
 from servers import Server, load
 from traffic import converse
 import kubeproxy
+import wires
 
 CLIENTS = ("pod", "self", "outside", "node")
 PLACES = ("local", "remote", "host-local", "host-remote")
@@ -31,6 +32,7 @@ FAMILIES = (4, 6)
 PROTOCOLS = ("tcp", "udp")
 COLUMNS = {                 # ways of starting the agents
     "default": (), "fast_path": ("--fast-path",), "xdp": ("--xdp", "on")}
+USED = {"fast_path": "fast_path", "xdp": "xdp"}     # the counter that says that it is at work
 PORT = 8080                 # of replicas; both protocols
 HTTP, ECHO = 80, 53         # of VIPs
 REQUESTS, TIMEOUT_MS = 12, int(3000 * SLOW)
@@ -116,12 +118,14 @@ def lay_kube_proxy(shared):
                 *(f"route add {app.vip6} via {shared.lab.outside.ip6}" for app in overlay))
 
 
-def start_agents(shared, *options):
+def start_agents(shared, column):
     """Anew, adopting what the ones before left."""
     for node in shared.lab.nodes:
         if node.agent:
             node.agent.stop()
-        node.start_sluiced(*options)
+        if column == "xdp":
+            wires.fit_for_xdp(shared.lab.fabric, node)
+        node.start_sluiced(*COLUMNS[column])
     for node, app in itertools.product(shared.lab.nodes, shared.app.values()):
         eventually(lambda: app.applied(node), f"{app.name} applied on {node.name}")
     shared.says = {node.name: says(node) for node in shared.lab.nodes}
