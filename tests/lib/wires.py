@@ -69,5 +69,5 @@ def fit_for_xdp(fabric, space):
     finishes the checksums, which XDP cannot see to be missing, and has an XDP program itself, without
     which it loses what XDP sends."""
     fabric.run("ethtool", "-K", space.name, "tx", "off")
-    fabric.run("ip", "link", "set", "dev", space.name, "xdpdrv", "obj",
+    fabric.run("ip", "-force", "link", "set", "dev", space.name, "xdpdrv", "obj",
                built("tests/vm/pass.bpf.o"), "sec", "xdp")
