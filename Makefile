@@ -169,7 +169,7 @@ fuzz: $(FUZZ_BIN) ## run each fuzzer for FUZZ_SECONDS (5), from a seed of its ow
 	$(Q)FUZZ_SEED=0 tests/run fuzz
 test-bpf: $(BPFT_BIN) ## run the packet tables against the kernel (root)
 	$(Q)tests/run bpf
-e2e: all $(E2E_BIN) ## run the end-to-end tests (root); E2E="paths storm" chooses
+e2e: all $(E2E_BIN) $(VM_BPF) ## run the end-to-end tests (root); E2E="paths storm" chooses
 	$(Q)tests/run-e2e $(E2E)
 verifier-stats: $(O)/bpf/sluice.bpf.o $(O)/tests/bench/verifier_stats ## instructions the verifier follows, per program (root)
 	$(Q)$(O)/tests/bench/verifier_stats $<

@@ -46,6 +46,7 @@ const volatile __u16 snat_port_max = 29999;
 #define RESET_LINGER_S 600u       /* the same for one ended by RST, as long as its slot is not needed */
 #define RESET_DOUBT_S 1u          /* a segment this long after an RST says that nobody believed it */
 #define RESET_ANSWER_S 5u         /* a client that has not answered a probe since its flow was reset is gone */
+#define XDP_UNSEEN_MS 250u         /* a flow that TC has not seen for so long passes XDP once */
 #define SNAT_QUARANTINE_S 60u     /* a source-NAT port rests (TIME_WAIT at the replica) */
 #define SWEEP_PASS_S 2u           /* one whole pass over the tables */
 #define SWEEP_TICK_MS 10u

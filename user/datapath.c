@@ -24,6 +24,7 @@
 #include "pin_dir.h"
 #include "pins.h"
 #include "sluice.skel.h"
+#include "xdp.h"
 
 struct mapping {
 	void *memory;
@@ -155,6 +156,8 @@ static int load(struct datapath *datapath, const struct datapath_options *option
 	s->rodata->snat_port_max = options->snat_port_max;
 	s->rodata->fast_path = control->fast_path & SL_FAST_PATH_FLOWS;
 	s->rodata->fast_path_new = control->fast_path & SL_FAST_PATH_NEW;
+	if (xdp_has_frags())
+		bpf_program__set_flags(s->progs.uplink, BPF_F_XDP_HAS_FRAGS);
 	return sluice_bpf__load(s);
 }
 
@@ -207,6 +210,7 @@ static void fill_control(struct sl_control *row, const struct datapath_options *
 	row->fast_path = control->fast_path;
 	row->snat_port_min = options->snat_port_min;
 	row->snat_port_max = options->snat_port_max;
+	row->xdp = options->xdp;
 	__atomic_store_n(&row->layout, SL_LAYOUT_VERSION, __ATOMIC_RELEASE);
 }
 
@@ -374,10 +378,20 @@ int datapath_attach(struct datapath *datapath, int ifindex, const char *name, en
 	return code;
 }
 
+int datapath_attach_xdp(struct datapath *datapath, int ifindex, const char *name, const char *kind,
+			char why[XDP_WHY_LEN])
+{
+	const struct xdp_uplink uplink = {.ifindex = ifindex, .name = name, .kind = kind};
+
+	return xdp_attach(&datapath->attach, datapath->tables.control->xdp, &uplink,
+			  bpf_program__fd(datapath->skeleton->progs.uplink), why);
+}
+
 int datapath_detach(struct datapath *datapath, int ifindex, const char *name)
 {
-	int code = detach_hook(&datapath->attach, ifindex, name, false);
+	int code = detach_xdp(&datapath->attach, name);
 
+	code = code ?: detach_hook(&datapath->attach, ifindex, name, false);
 	return code ?: detach_hook(&datapath->attach, ifindex, name, true);
 }
 

@@ -77,6 +77,24 @@ static void note_redirects(struct interfaces *interfaces, const struct route_lin
 			  "the fast path: %s", link->name, strerror(-error));
 }
 
+/* XDP only accelerates: without it, TC goes on. */
+static void accelerate(struct interfaces *interfaces, const struct route_link *link)
+{
+	__u8 mode = datapath_tables(interfaces->datapath)->control->xdp;
+	struct sl_event event = {.kind = SL_EVENT_ATTACH};
+	char why[XDP_WHY_LEN];
+
+	if (!datapath_attach_xdp(interfaces->datapath, link->ifindex, link->name, link->kind, why)) {
+		events_add(interfaces->events, &event, "%s: XDP, native", link->name);
+		return;
+	}
+	if (mode == SL_XDP_OFF)
+		return;
+	event.kind = SL_EVENT_NO_XDP;
+	event.value = mode == SL_XDP_ON;
+	events_add(interfaces->events, &event, "%s: %s", link->name, why);
+}
+
 static void forget(struct interfaces *interfaces, struct attached *at)
 {
 	datapath_set_fast_device(interfaces->datapath, at->ifindex, false);
@@ -108,6 +126,8 @@ static int give_role(struct interfaces *interfaces, const struct route_link *lin
 	snprintf(at->name, sizeof(at->name), "%s", link->name);
 	note_redirects(interfaces, link, role);
 	say(interfaces, SL_EVENT_ATTACH, at);
+	if (role == ATTACH_UPLINK)
+		accelerate(interfaces, link);
 	return 0;
 }
 

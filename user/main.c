@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <malloc.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -53,6 +54,8 @@ static const char usage[] =
 	"  --endpoint-hold SECONDS    how long endpoints stay when most leave their list at once\n"
 	"                             (default: 60; 0: the list is believed at once)\n"
 	"  --snat-ports MIN-MAX       source ports towards remote replicas (default: 1024-29999)\n"
+	"  --xdp auto|on|off          accelerate uplinks by native XDP (default: auto: where the\n"
+	"                             device has a driver of its own that can)\n"
 	"  --allow-external-ips CIDR,...   ranges in which externalIPs are served (default: none)\n"
 	"  --log-level error|warn|info|debug    --log-format text|json\n"
 	"  --unload                   remove every program, link, map and qdisc of ours, and exit\n"
@@ -151,6 +154,13 @@ static int take_snat_ports(const char *text, struct settings *s)
 	return 0;
 }
 
+static int take_xdp(const char *text, struct settings *s)
+{
+	if (xdp_mode_parse(text, &s->agent.datapath.xdp))
+		return complain("--xdp", text, "must be auto, on or off");
+	return 0;
+}
+
 static int take_cidrs(const char *text, struct settings *s)
 {
 	if (parse_cidrs(text, &s->agent))
@@ -217,6 +227,7 @@ static const struct option_row {
 	{"peers", required_argument, take_peers, 0},
 	{"endpoint-hold", required_argument, take_hold, 0},
 	{"snat-ports", required_argument, take_snat_ports, 0},
+	{"xdp", required_argument, take_xdp, 0},
 	{"allow-external-ips", required_argument, take_cidrs, 0},
 	{"log-level", required_argument, take_log_level, 0},
 	{"log-format", required_argument, take_log_format, 0},
@@ -353,6 +364,14 @@ static int unload(const char *bpffs)
 	return EXIT_SUCCESS;
 }
 
+/* The pool's threads and the loop take turns at what is read: an arena of memory for each of them
+ * would keep what it once needed. What is large goes back at once. */
+static void keep_memory_together(void)
+{
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
+}
+
 int main(int argc, char **argv)
 {
 	struct settings s = {
@@ -369,6 +388,7 @@ int main(int argc, char **argv)
 	if (result)
 		return result > 0 ? EXIT_SUCCESS : EXIT_USAGE;
 	log_init(s.level, s.json);
+	keep_memory_together();
 	libbpf_set_print(print_libbpf);
 	if (s.unload)
 		return unload(s.agent.datapath.bpffs);

@@ -520,6 +520,9 @@ struct sl_snat_set {
 	struct sl_snat way[SL_SNAT_WAYS];
 };
 
+/* What `sluiced --xdp` said. */
+enum sl_xdp_mode { SL_XDP_AUTO, SL_XDP_ON, SL_XDP_OFF, SL_XDP_MODES };
+
 /* ---- control and accounts -------------------------------------------------------------*/
 /* Row 0 of the map `control`: written by the agent. */
 struct sl_control {
@@ -534,7 +537,8 @@ struct sl_control {
 	__u64 applied;         /* desired states applied so far */
 	__u64 realtime_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC, at each heartbeat */
 	__u32 frozen_until;    /* `sluice freeze`: jiffies until which nothing is ejected or reset; 0 */
-	__u16 caps;            /* bool: some replica has a cap (max_connections) */
+	__u8 caps;             /* bool: some replica has a cap (max_connections) */
+	__u8 xdp;              /* enum sl_xdp_mode; for people */
 	__u8 doubt;            /* bool: soft evidence is void, as of the last heartbeat; for people */
 	__u8 fast_path;        /* SL_FAST_PATH_* */
 };

@@ -53,6 +53,7 @@
 	X(SL_COUNT_EJECTIONS, "ejections", "replicas taken out by outlier detection")              \
 	X(SL_COUNT_RESETS, "resets", "open flows of dead replicas reset")                          \
 	X(SL_COUNT_ANSWERS_5XX, "answers_5xx", "HTTP/1.x answers with status 5xx")                 \
+	X(SL_COUNT_XDP, "xdp", "packets that XDP at the uplink sent on by itself")                 \
 	X(SL_COUNT_ICMP_ERRORS, "icmp_errors", "ICMP errors translated, to a client or a replica") \
 	X(SL_COUNT_FAST_PATH, "fast_path", "picks and retries on the fast path")                   \
 	X(SL_COUNT_FAST_DECLINED, "fast_path_declined", "picks and retries by the node's stack although --fast-path is on")
@@ -80,6 +81,7 @@
 	X(SL_EVENT_FREEZE, "freeze", "ejections and resets are off until a time, or on again")     \
 	X(SL_EVENT_ATTACH, "attach", "programs attached to an interface")                          \
 	X(SL_EVENT_DETACH, "detach", "programs left an interface")                                 \
+	X(SL_EVENT_NO_XDP, "no_xdp", "no XDP at an uplink (why), TC does all (value: 1: --xdp on)") \
 	X(SL_EVENT_ENDPOINTS_DOUBTED, "endpoints_doubted", "many left a list at once, and stay (value: how many)") \
 	X(SL_EVENT_ENDPOINTS_SETTLED, "endpoints_settled", "what became of those that stayed (value: stay still)") \
 	X(SL_EVENT_HAND_BACK, "hand_back", "a service's new flows are left to kube-proxy, or not any more (value: flows left)")

@@ -371,6 +371,17 @@ def a_client_that_closed_its_socket_is_heard_of(shared):
 
 
 @case
+def ping_a_vip(shared):
+    """Its node answers, for nobody else serves it."""
+    for client in CLIENTS:
+        for app in shared.tcp.values():
+            for vip in vips(app):
+                text = shared.client[client].run("ping", "-c", "2", "-i", "0.2", "-W", "5",
+                                                 "-s", "1400", vip)
+                check("2 received" in text, f"{client} pings {vip}: {text}")
+
+
+@case
 def ping_a_pod(shared):
     """ICMP that is no error, and not for a VIP, passes."""
     for pod in (shared.lab.pods["local"], shared.lab.pods["remote"]):

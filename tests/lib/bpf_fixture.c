@@ -18,6 +18,8 @@
 
 #include <bpf/bpf.h>
 
+#include "xdp.h"
+
 void fixture_die(const char *what, int error)
 {
 	fprintf(stderr, "fixture: %s: %s\n", what, strerror(error < 0 ? -error : error));
@@ -83,6 +85,7 @@ static void start(struct fixture *fixture)
 	if (index_init(&fixture->index, fixture->sets, fixture->filters, FIXTURE_SEED) ||
 	    ranges_init(&fixture->ranges, SL_MAX_MEMBERS))
 		fixture_die("index", ENOMEM);
+	fixture->ifindex = 0;
 	fixture->n_vips = fixture->n_services = fixture->n_replicas = fixture->n_sources = 0;
 }
 
@@ -98,6 +101,8 @@ int fixture_open(struct fixture *fixture, const struct fixture_options *options)
 	bpf_object__for_each_map(map, fixture->skel->obj)
 		bpf_map__set_pin_path(map, NULL);
 	set_sizes(fixture, options ? options : &usual);
+	if (xdp_has_frags())
+		bpf_program__set_flags(fixture->skel->progs.uplink, BPF_F_XDP_HAS_FRAGS);
 	err = sluice_bpf__load(fixture->skel);
 	if (err) {
 		sluice_bpf__destroy(fixture->skel);

@@ -44,6 +44,7 @@ enum fixture_hook {
 	FROM_UPLINK,
 	TO_UPLINK,
 	FROM_FABRIC,
+	XDP_UPLINK, /* verdicts are XDP_* of linux/bpf.h */
 	FROM_NODE,
 	FIXTURE_HOOKS,
 };
@@ -51,6 +52,7 @@ enum fixture_hook {
 struct fixture {
 	bool v6;
 	bool complete; /* packets come with CHECKSUM_COMPLETE */
+	int ifindex;   /* where packets come in; 0: the loopback */
 	struct sluice_bpf *skel;
 	struct sl_control *control;
 	struct sl_kernel *kernel;

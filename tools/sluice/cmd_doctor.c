@@ -108,7 +108,7 @@ static enum doctor_role program_role(const char *name)
 {
 	if (strstr(name, "_pod"))
 		return DOCTOR_POD;
-	if (strstr(name, "_uplink"))
+	if (strstr(name, "uplink"))
 		return DOCTOR_UPLINK;
 	if (strstr(name, "_node"))
 		return DOCTOR_NODE;

@@ -13,6 +13,7 @@
 #include "fast.h"
 #include "pins.h"
 #include "strbuf.h"
+#include "xdp.h"
 
 #define HEARTBEAT_MAX_MS 3000 /* older, and the programs take the agent for dead */
 
@@ -183,6 +184,72 @@ static void check_order(struct doctor *doctor)
 	strbuf_done(&wrong);
 }
 
+/* ---- XDP at the uplinks -------------------------------------------------------------- */
+
+static bool is_our_program(const struct doctor *doctor, __u32 id)
+{
+	for (size_t i = 0; i < doctor->n_programs; i++)
+		if (doctor->programs[i].id == id)
+			return true;
+	return false;
+}
+
+/* Adds ", eth0 (why)" to where it belongs: with ours, without, or with somebody else's. */
+static int sort_uplink(const struct doctor *doctor, const struct route_link *link,
+		       struct strbuf *ours, struct strbuf *without, struct strbuf *others)
+{
+	struct xdp_place place;
+	int err = xdp_query(link->ifindex, &place);
+
+	if (err)
+		return err == -ENODEV ? 0 : err;
+	if (is_our_program(doctor, place.program))
+		strbuf_addf(ours, "%s%s", ours->len ? ", " : "", link->name);
+	else if (place.program)
+		strbuf_addf(others, "%s%s (%s, id %u)", others->len ? ", " : "", link->name,
+			    place.name, place.program);
+	else
+		strbuf_addf(without, "%s%s%s%s%s", without->len ? ", " : "", link->name,
+			    link->kind[0] ? " (a " : "", link->kind, link->kind[0] ? ")" : "");
+	return 0;
+}
+
+static void say_xdp(struct doctor *doctor, const struct strbuf *ours, const struct strbuf *without,
+		    const struct strbuf *others)
+{
+	bool asked = !doctor->maps_err && doctor->maps.control->xdp == SL_XDP_ON;
+
+	if (others->len)
+		doctor_row(doctor, "xdp", asked ? DOCTOR_WARN : DOCTOR_INFO,
+			   "TC does the work all the same; for ours, remove that program and restart "
+			   "sluiced", "somebody else's program at %s", others->data);
+	else if (without->len)
+		doctor_row(doctor, "xdp", asked ? DOCTOR_WARN : DOCTOR_INFO,
+			   asked ? "`sluice event show` says why (no_xdp); TC does the work all the same" :
+				   NULL,
+			   "not used at %s%s%s", without->data, ours->len ? ", used at " : "",
+			   ours->len ? ours->data : "");
+	else if (ours->len)
+		doctor_row(doctor, "xdp", DOCTOR_OK, NULL, "native at %s", ours->data);
+}
+
+static void check_xdp(struct doctor *doctor)
+{
+	struct strbuf ours = {}, without = {}, others = {};
+	int err = 0;
+
+	for (size_t i = 0; !err && i < doctor->n_links; i++)
+		if (doctor_is_link(doctor, &doctor->links[i], DOCTOR_UPLINK))
+			err = sort_uplink(doctor, &doctor->links[i], &ours, &without, &others);
+	if (err)
+		doctor_row(doctor, "xdp", DOCTOR_WARN, NULL, "cannot ask: %s", strerror(-err));
+	else
+		say_xdp(doctor, &ours, &without, &others);
+	strbuf_done(&ours);
+	strbuf_done(&without);
+	strbuf_done(&others);
+}
+
 /* ---- our own links ----------------------------------------------------------------- */
 
 static void note_stale(void *context, const struct pin *pin)
@@ -225,6 +292,7 @@ void doctor_check_hooks(struct doctor *doctor)
 		check_others(doctor);
 		check_egress(doctor);
 		check_order(doctor);
+		check_xdp(doctor);
 	}
 	check_stale(doctor);
 }
