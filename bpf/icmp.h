@@ -11,6 +11,8 @@
 #ifndef SLUICE_BPF_ICMP_H
 #define SLUICE_BPF_ICMP_H
 
+#include "fast.h"
+#include "fast.h"
 #include "flow.h"
 #include "lookup.h"
 #include "node.h"
@@ -19,11 +21,6 @@
 static __always_inline bool packet_is_icmp(const struct packet *pkt)
 {
 	return pkt->proto == IPPROTO_ICMP || pkt->proto == IPPROTO_ICMPV6;
-}
-
-static __always_inline bool addr_equal(const union sl_addr *a, const union sl_addr *b)
-{
-	return a->d[0] == b->d[0] && a->d[1] == b->d[1];
 }
 
 /* ---- about a client's packet to its replica --------------------------------------------*/
@@ -71,10 +68,13 @@ static __always_inline void icmp_find_client(const struct quote *quote, __u32 re
 	}
 }
 
-/* Whether `hook` is where the flow's replies are translated. */
+/* Whether `hook` is where the flow's replies are translated; SL_HOOK_NODE: the ingress of a pod
+ * interface. */
 static __always_inline bool icmp_is_hook(const struct sl_flow *flow, __u32 hook)
 {
-	return flow->hook == hook || (hook == SL_HOOK_FABRIC && flow->hook == SL_HOOK_NODE);
+	if (flow->hook >= SL_HOOK_NODE)
+		return hook == SL_HOOK_FABRIC || hook == SL_HOOK_NODE;
+	return flow->hook == hook;
 }
 
 /* Whether the error says that the flow's SYN did not arrive. */
@@ -114,14 +114,18 @@ __noinline int icmp_find(struct __sk_buff *skb, const struct packet *pkt, __u32 
 	return (ref.slot + 1) | (icmp_is_refusal(pkt, &quote, &ref) ? ICMP_REFUSES : 0);
 }
 
-/* On to the client. To this node's own as its replies go if it comes from the VIP, else as it came:
- * reverse-path filters know a router by the device that leads to it. */
+/* On to the client, as its replies go; but to this node's own as it came, unless it comes from the
+ * VIP: reverse-path filters know a router by the device that leads to it. */
 static __always_inline int icmp_send_to_client(struct __sk_buff *skb, const struct sl_flow *flow,
 					       bool from_vip)
 {
 	union sl_snat_key key = flow_snat_key(flow);
 	struct sl_snat *entry;
 
+	if (hook_is_fast(flow->hook))
+		return fast_to_client(skb, flow);
+	if (hook_is_fast(flow->hook))
+		return fast_to_client(skb, flow);
 	if (flow->hook == SL_HOOK_NODE && from_vip)
 		return node_address(skb) ? drop(SL_DROP_CHECKSUM) :
 					   bpf_redirect(node_ifindex, BPF_F_INGRESS);
@@ -207,7 +211,7 @@ __noinline int icmp_to_replica(struct __sk_buff *skb, const struct packet *pkt, 
 		return NOT_OURS;
 	row = flow->replica; /* none, while it is parked */
 	replica = bpf_map_lookup_elem(&replicas, &row);
-	if (!replica)
+	if (!replica || addr_equal(&quote.dst, &replica->config.addr)) /* see hairpin.h */
 		return NOT_OURS;
 	quote_ends_init(&to, pkt, &quote);
 	to.src = to.outer_dst = &replica->config.addr;
@@ -225,7 +229,7 @@ __noinline int icmp_to_replica(struct __sk_buff *skb, const struct packet *pkt, 
 	count(SL_COUNT_ICMP_ERRORS);
 	if (flow->hook == SL_HOOK_POD || flow->hook == SL_HOOK_UPLINK)
 		return NEXT;
-	return bpf_redirect_neigh(replica->config.out_ifindex, NULL, 0, 0);
+	return hook_is_fast(flow->hook) ? fast_to_replica(skb, replica) : fast_by_neighbour(replica);
 }
 
 #endif

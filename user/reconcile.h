@@ -22,6 +22,8 @@ struct reconcile_path {
 	__u32 ifindex;        /* 0: no route */
 	union sl_addr source; /* preferred source; all zero: none */
 	bool local;           /* over a pod interface or a bridge of theirs, or an address of this node */
+	__u32 peer_ifindex;   /* local: the pod interface that it is behind; 0: not to be redirected to */
+	bool fast;            /* packets to it can bypass the node's stack */
 };
 
 typedef void reconcile_path_fn(void *context, const union sl_addr *to, struct reconcile_path *ret);

@@ -118,16 +118,23 @@ static void set_path(struct reconcile *r, __u32 row)
 	struct sl_replica_config *config = &r->tables->replicas[row].config;
 	struct reconcile_path path = {};
 	__u16 flags;
+	__u32 way;
 
 	r->path(r->context, &config->addr, &path);
 	config->out_ifindex = path.ifindex;
-	config->source = path.local ? 0 : source_row(r, &path.source);
-	flags = config->flags & ~(SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE);
+	way = path.local ? path.peer_ifindex : source_row(r, &path.source);
+	flags = config->flags & ~(SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE | SL_REPLICA_FAST);
 	if (path.local)
 		flags |= SL_REPLICA_LOCAL;
 	else if (!path.ifindex)
 		flags |= SL_REPLICA_NO_ROUTE;
+	if (path.fast)
+		flags |= SL_REPLICA_FAST;
+	/* What the word means hangs on a flag: no program may take one for the other. */
+	if ((flags ^ config->flags) & SL_REPLICA_LOCAL)
+		__atomic_store_n(&config->peer_ifindex, 0, __ATOMIC_RELEASE);
 	set_flags(r, row, flags, flags & SL_REPLICA_NO_ROUTE ? "no route to it" : "route changed");
+	__atomic_store_n(&config->peer_ifindex, way, __ATOMIC_RELEASE);
 }
 
 void reconcile_paths(struct reconcile *r)
@@ -299,7 +306,7 @@ int64_t reconcile_replica(struct reconcile *r, const struct model_replica *repli
 		held = config->flags & SL_REPLICA_HELD;
 	r->replicas.row[row].seen = true;
 	set_flags(r, row,
-		  (config->flags & (HEALTH | SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE |
+		  (config->flags & (HEALTH | SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE | SL_REPLICA_FAST |
 				    SL_REPLICA_WARMING | SL_REPLICA_HAS_LOAD)) |
 			  model_flags(replica) | held,
 		  replica->terminating ? "terminating" : "EndpointSlice");

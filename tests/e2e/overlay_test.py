@@ -252,6 +252,30 @@ def hand_back_under_load(shared):
 
 
 @in_both_modes
+def ports_are_used_again_across_hand_backs(shared):
+    """A client with few ports, each of which is soon another connection's, by turns Sluice's and
+    kube-proxy's: what is left of the one does not touch the other."""
+    start(shared, "enabled")
+    few = shared.client
+    before = few.run("sysctl", "-n", "net.ipv4.ip_local_port_range").strip()
+    few.sysctl(net__ipv4__ip_local_port_range="20000 20063")
+    shared.stack.callback(lambda: few.sysctl(net__ipv4__ip_local_port_range=before))
+    loads = [Load(few, shared.app.target(family), connections=4, duration=300, end="rst")
+             for family in (4, 6)]
+    for one in loads:
+        shared.stack.callback(one.process.kill)
+    for _ in range(4):
+        shared.node.sluice("hand-back", "web", "--timeout", "0")
+        time.sleep(0.3)
+        shared.node.sluice("hand-back", "--undo", "web")
+        time.sleep(0.3)
+    for one in loads:
+        result = one.stop()
+        check_no_errors(result, one.name)
+        check(result["ok"] > 300, f"{one.name}: only {result['ok']} requests: ports were not reused")
+
+
+@in_both_modes
 def hand_back_with_the_agent_dead_then_unload_under_load(shared):
     """The way to get rid of Sluice without anybody's notice."""
     start(shared, "enabled")
