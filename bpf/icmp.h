@@ -12,7 +12,6 @@
 #define SLUICE_BPF_ICMP_H
 
 #include "fast.h"
-#include "fast.h"
 #include "flow.h"
 #include "lookup.h"
 #include "node.h"
@@ -122,8 +121,6 @@ static __always_inline int icmp_send_to_client(struct __sk_buff *skb, const stru
 	union sl_snat_key key = flow_snat_key(flow);
 	struct sl_snat *entry;
 
-	if (hook_is_fast(flow->hook))
-		return fast_to_client(skb, flow);
 	if (hook_is_fast(flow->hook))
 		return fast_to_client(skb, flow);
 	if (flow->hook == SL_HOOK_NODE && from_vip)

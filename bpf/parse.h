@@ -3,7 +3,8 @@
  * One look at a packet: Ethernet, IPv4 or IPv6, TCP or UDP, into a small struct
  * of values and offsets. parse_frame() is pure, so the same lines run under a
  * fuzzer on the host; parse() adds what only an skb needs. Tags (VLAN), tunnels
- * and IPv6 extension headers but the fragment header are not ours: FOREIGN.
+ * and IPv6 extension headers but the fragment header, and the one that tells the
+ * length of a packet beyond 64 KiB, are not ours: FOREIGN.
  */
 #ifndef SLUICE_BPF_PARSE_H
 #define SLUICE_BPF_PARSE_H
@@ -128,6 +129,28 @@ static __always_inline enum parse_result parse_v4(void *data, void *data_end, st
 	return parse_l4(data, data_end, pkt);
 }
 
+/* The hop-by-hop header that says the length of a packet beyond 64 KiB (BIG TCP), and nothing else. */
+struct jumbo_header {
+	__u8 next, length, option, option_length;
+	__be32 payload;
+};
+
+#define JUMBO_OPTION 0xc2 /* RFC 2675 */
+
+static __always_inline enum parse_result parse_jumbo(void *data, void *data_end,
+						     struct packet *pkt)
+{
+	struct jumbo_header *jumbo = data + L3_OFFSET + sizeof(struct ipv6hdr);
+
+	if ((void *)(jumbo + 1) > data_end)
+		return PARSE_TRUNCATED;
+	if (jumbo->length || jumbo->option != JUMBO_OPTION)
+		return PARSE_FOREIGN;
+	pkt->proto = jumbo->next;
+	pkt->l4_offset += sizeof(*jumbo);
+	return parse_l4(data, data_end, pkt);
+}
+
 static __always_inline enum parse_result parse_v6(void *data, void *data_end, struct packet *pkt)
 {
 	struct ipv6hdr *ip = data + L3_OFFSET;
@@ -142,7 +165,12 @@ static __always_inline enum parse_result parse_v6(void *data, void *data_end, st
 	if (ip->nexthdr == IPPROTO_FRAGMENT)
 		return PARSE_FRAGMENT;
 	pkt->l4_offset = L3_OFFSET + sizeof(*ip);
-	pkt->l4_length = ip->payload_len ? bpf_ntohs(ip->payload_len) : LENGTH_UNSAID;
+	pkt->l4_length = bpf_ntohs(ip->payload_len);
+	if (unlikely(!ip->payload_len)) {
+		pkt->l4_length = LENGTH_UNSAID;
+		if (ip->nexthdr == IPPROTO_HOPOPTS)
+			return parse_jumbo(data, data_end, pkt);
+	}
 	return parse_l4(data, data_end, pkt);
 }
 

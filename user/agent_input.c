@@ -172,6 +172,7 @@ void agent_on_model(void *context, struct model *model, const struct verdicts *v
 {
 	struct agent *agent = context;
 
+	agent->facts.decoded = discover_file_decoded(agent->discover);
 	if (diag) {
 		refuse(agent, diag);
 		return;

@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <malloc.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -363,6 +364,14 @@ static int unload(const char *bpffs)
 	return EXIT_SUCCESS;
 }
 
+/* The pool's threads and the loop take turns at what is read: an arena of memory for each of them
+ * would keep what it once needed. What is large goes back at once. */
+static void keep_memory_together(void)
+{
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
+}
+
 int main(int argc, char **argv)
 {
 	struct settings s = {
@@ -379,6 +388,7 @@ int main(int argc, char **argv)
 	if (result)
 		return result > 0 ? EXIT_SUCCESS : EXIT_USAGE;
 	log_init(s.level, s.json);
+	keep_memory_together();
 	libbpf_set_print(print_libbpf);
 	if (s.unload)
 		return unload(s.agent.datapath.bpffs);

@@ -57,6 +57,11 @@ bool reconcile_warm(struct reconcile *reconcile);
 int64_t reconcile_find_replica(const struct reconcile *reconcile, const union sl_addr *addr,
 			       __be16 port, __u8 proto);
 
+/* The same of a replica that was the `nth` of all of the model that was applied last: no search, if it
+ * still is. */
+int64_t reconcile_find_nth(const struct reconcile *reconcile, size_t nth,
+			   const struct model_replica *replica);
+
 /* Row of a service-port, or -ENOENT. */
 int64_t reconcile_service(const struct reconcile *reconcile, const struct model_service *service);
 

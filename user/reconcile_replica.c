@@ -27,6 +27,30 @@ int64_t reconcile_find_replica(const struct reconcile *r, const union sl_addr *a
 	return index_find(&r->index, &key, &row) ? -ENOENT : (int64_t)row;
 }
 
+bool reconcile_row_is(const struct reconcile *r, __u32 row, const struct model_replica *replica)
+{
+	const struct sl_replica_config *config;
+
+	if (row >= r->replicas.n || !r->replicas.row[row].used)
+		return false;
+	config = &r->tables->replicas[row].config;
+	return config->port == replica->port && config->proto == replica->proto &&
+	       addr_equal(&config->addr, &replica->addr);
+}
+
+static int64_t find_hinted(const struct reconcile *r, const struct model_replica *replica, __u32 hint)
+{
+	if (reconcile_row_is(r, hint, replica))
+		return hint;
+	return reconcile_find_replica(r, &replica->addr, replica->port, replica->proto);
+}
+
+int64_t reconcile_find_nth(const struct reconcile *r, size_t nth,
+			   const struct model_replica *replica)
+{
+	return find_hinted(r, replica, nth < r->n_hints ? r->hints[nth] : NO_ROW);
+}
+
 static void replica_event(struct reconcile *r, enum sl_event_kind kind, __u32 row,
 			  const char *text)
 {
@@ -277,9 +301,10 @@ static int64_t replica_new(struct reconcile *r, const struct model_replica *repl
 	return row;
 }
 
-int64_t reconcile_replica(struct reconcile *r, const struct model_replica *replica, __u32 service)
+int64_t reconcile_replica(struct reconcile *r, const struct model_replica *replica, __u32 hint,
+			  __u32 service)
 {
-	int64_t row = reconcile_find_replica(r, &replica->addr, replica->port, replica->proto);
+	int64_t row = find_hinted(r, replica, hint);
 	struct sl_replica_config *config;
 	__u16 held = 0;
 	int error;
