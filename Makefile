@@ -130,7 +130,8 @@ $(O)/tests/bench/%: $(O)/tests/bench/%.o $(TLIB_SRC:%.c=$(O)/%.o) $(O)/libsluice
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(PKG_LIBS)
 
-E2E_BIN   := $(patsubst %.c,$(O)/%,$(wildcard tests/e2e/*.c))
+E2E_BIN   := $(patsubst %.c,$(O)/%,$(filter-out %.bpf.c,$(wildcard tests/e2e/*.c))) \
+             $(patsubst %.c,$(O)/%.o,$(wildcard tests/e2e/*.bpf.c))
 UNIT_BIN  := $(patsubst %.c,$(O)/%,$(UNIT_SRC))
 FUZZ_BIN  := $(patsubst %.c,$(O)/%,$(FUZZ_SRC))
 BPFT_BIN  := $(patsubst %.c,$(O)/%,$(BPFT_SRC))

@@ -172,6 +172,7 @@ void agent_on_model(void *context, struct model *model, const struct verdicts *v
 {
 	struct agent *agent = context;
 
+	agent->facts.decoded = discover_file_decoded(agent->discover);
 	if (diag) {
 		refuse(agent, diag);
 		return;
@@ -193,6 +194,39 @@ static const struct route_link *link_by_index(const struct agent *agent, int ifi
 		if (links[i].ifindex == ifindex)
 			return &links[i];
 	return NULL;
+}
+
+/* The pod interface behind which an address is that is reached over `link`; NULL: none that packets
+ * can be redirected to. */
+static const struct route_link *pod_of(struct agent *agent, const struct route_link *link,
+				       const union sl_addr *addr)
+{
+	size_t n;
+	const struct route_link *links = route_links(agent->route, &n);
+
+	if (!strcmp(link->kind, "bridge"))
+		link = link_by_index(agent, peers_find(agent->peers, links, n, link->ifindex, addr,
+						       uv_now(&agent->loop)));
+	return link && route_link_has_peer(link) &&
+	       interfaces_role(agent->interfaces, link->ifindex) == ATTACH_POD ? link : NULL;
+}
+
+/* Whether packets to a replica can bypass the node's stack, and answers be met where they arrive. */
+static void find_fast_path(struct agent *agent, const union sl_addr *to, struct reconcile_path *path)
+{
+	const struct route_link *link = link_by_index(agent, path->ifindex), *pod;
+	enum attach_role role;
+
+	if (!link)
+		return;
+	if (path->local) {
+		pod = pod_of(agent, link, to);
+		path->peer_ifindex = pod ? pod->ifindex : 0;
+		path->fast = pod;
+		return;
+	}
+	role = interfaces_role(agent->interfaces, path->ifindex);
+	path->fast = role == ATTACH_UPLINK || role == ATTACH_FABRIC;
 }
 
 /* Whether pods of this node are behind a device: a pod's own, or a bridge that one is a port of. */
@@ -221,6 +255,8 @@ void agent_path(void *context, const union sl_addr *to, struct reconcile_path *r
 	ret->ifindex = path.ifindex;
 	ret->source = path.source;
 	ret->local = path.local || leads_to_pods(agent, path.ifindex);
+	if (agent->peers && !path.local)
+		find_fast_path(agent, to, ret);
 	if (ret->local || !path.ifindex)
 		return;
 	while (i < agent->n_fabric && agent->fabric[i] != (int)path.ifindex)
@@ -229,22 +265,46 @@ void agent_path(void *context, const union sl_addr *to, struct reconcile_path *r
 		agent->fabric[agent->n_fabric++] = path.ifindex;
 }
 
-static void attach_one(struct agent *agent, int ifindex,
+/* Once for each change: who takes the node's stack although the fast path is wanted. */
+static void say_fast_path(struct agent *agent)
+{
+	struct tables *tables = datapath_tables(agent->datapath);
+	struct fast_tally tally;
+	char text[256];
+
+	if (!fast_is_on(tables->control))
+		return;
+	tally = fast_tally(tables->replicas, SL_MAX_REPLICAS);
+	if (memcmp(&tally, &agent->fast, sizeof(tally)))
+		log_info("fast path: %s", fast_format(&tally, text, sizeof(text)));
+	agent->fast = tally;
+}
+
+/* True: it has another role now. */
+static bool attach_one(struct agent *agent, int ifindex,
 		       int (*attach)(struct interfaces *, const struct route_link *))
 {
 	const struct route_link *link = link_by_index(agent, ifindex);
+	enum attach_role before = interfaces_role(agent->interfaces, ifindex);
 	int error = link ? attach(agent->interfaces, link) : 0;
 
 	if (error)
 		log_error("cannot attach to %s: %s", link->name, strerror(-error));
+	return interfaces_role(agent->interfaces, ifindex) != before;
 }
 
 void agent_attach_routed(struct agent *agent)
 {
-	attach_one(agent, route_default_ifindex(agent->route), interfaces_default_uplink);
+	bool changed = attach_one(agent, route_default_ifindex(agent->route),
+				  interfaces_default_uplink);
+
 	for (unsigned i = 0; i < agent->n_fabric; i++)
-		attach_one(agent, agent->fabric[i], interfaces_fabric);
+		changed |= attach_one(agent, agent->fabric[i], interfaces_fabric);
 	agent->n_fabric = 0;
+	if (changed && agent->peers) /* only now are answers met there */
+		reconcile_paths(agent->reconcile);
+	agent->n_fabric = 0;
+	say_fast_path(agent);
 }
 
 static bool is_listed(const struct route_mtu *mtus, size_t n, __u32 ifindex)
@@ -287,6 +347,7 @@ void agent_on_route(void *context, enum route_change change, const struct route_
 
 	switch (change) {
 	case ROUTE_LINK_NEW:
+		peers_forget(agent->peers);
 		error = interfaces_link_new(agent->interfaces, link);
 		if (error)
 			log_error("cannot attach to %s: %s", link->name, strerror(-error));
@@ -294,6 +355,7 @@ void agent_on_route(void *context, enum route_change change, const struct route_
 			failures_link_gone(agent->failures, link, "is down");
 		break;
 	case ROUTE_LINK_GONE:
+		peers_forget(agent->peers);
 		interfaces_link_gone(agent->interfaces, link);
 		failures_link_gone(agent->failures, link, "is gone");
 		break;

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
+
 struct attached {
 	int ifindex;
 	char name[IF_NAMESIZE];
@@ -57,8 +59,45 @@ static void say(struct interfaces *interfaces, enum sl_event_kind kind, const st
 	events_add(interfaces->events, &event, "%s as %s", at->name, attach_role_names[at->role]);
 }
 
+/* Whether replies can be redirected to a client that comes in there. */
+static bool takes_redirects(const struct route_link *link, enum attach_role role)
+{
+	return role == ATTACH_UPLINK || (role == ATTACH_POD && route_link_has_peer(link));
+}
+
+/* Renews what new flows are told of the interface; one that is not known takes the node's stack. */
+static void note_redirects(struct interfaces *interfaces, const struct route_link *link,
+			   enum attach_role role)
+{
+	bool fast = takes_redirects(link, role);
+	int error = datapath_set_fast_device(interfaces->datapath, link->ifindex, fast);
+
+	if (error)
+		log_error("cannot note whether %s takes redirects, so flows from there do not take "
+			  "the fast path: %s", link->name, strerror(-error));
+}
+
+/* XDP only accelerates: without it, TC goes on. */
+static void accelerate(struct interfaces *interfaces, const struct route_link *link)
+{
+	__u8 mode = datapath_tables(interfaces->datapath)->control->xdp;
+	struct sl_event event = {.kind = SL_EVENT_ATTACH};
+	char why[XDP_WHY_LEN];
+
+	if (!datapath_attach_xdp(interfaces->datapath, link->ifindex, link->name, link->kind, why)) {
+		events_add(interfaces->events, &event, "%s: XDP, native", link->name);
+		return;
+	}
+	if (mode == SL_XDP_OFF)
+		return;
+	event.kind = SL_EVENT_NO_XDP;
+	event.value = mode == SL_XDP_ON;
+	events_add(interfaces->events, &event, "%s: %s", link->name, why);
+}
+
 static void forget(struct interfaces *interfaces, struct attached *at)
 {
+	datapath_set_fast_device(interfaces->datapath, at->ifindex, false);
 	datapath_detach(interfaces->datapath, at->ifindex, at->name);
 	say(interfaces, SL_EVENT_DETACH, at);
 	*at = interfaces->list[--interfaces->n];
@@ -85,7 +124,10 @@ static int give_role(struct interfaces *interfaces, const struct route_link *lin
 	at = &interfaces->list[interfaces->n++];
 	*at = (struct attached){.ifindex = link->ifindex, .role = role};
 	snprintf(at->name, sizeof(at->name), "%s", link->name);
+	note_redirects(interfaces, link, role);
 	say(interfaces, SL_EVENT_ATTACH, at);
+	if (role == ATTACH_UPLINK)
+		accelerate(interfaces, link);
 	return 0;
 }
 
@@ -116,8 +158,10 @@ int interfaces_link_new(struct interfaces *interfaces, const struct route_link *
 	struct attached *at = find(interfaces, link->ifindex);
 	enum attach_role role = ATTACH_NONE;
 
-	if (at && !strcmp(at->name, link->name))
+	if (at && !strcmp(at->name, link->name)) {
+		note_redirects(interfaces, link, at->role);
 		return 0;
+	}
 	if (at)
 		forget(interfaces, at);
 	if (!strcmp(link->name, SL_NODE_DEVICE))

@@ -27,6 +27,30 @@ int64_t reconcile_find_replica(const struct reconcile *r, const union sl_addr *a
 	return index_find(&r->index, &key, &row) ? -ENOENT : (int64_t)row;
 }
 
+bool reconcile_row_is(const struct reconcile *r, __u32 row, const struct model_replica *replica)
+{
+	const struct sl_replica_config *config;
+
+	if (row >= r->replicas.n || !r->replicas.row[row].used)
+		return false;
+	config = &r->tables->replicas[row].config;
+	return config->port == replica->port && config->proto == replica->proto &&
+	       addr_equal(&config->addr, &replica->addr);
+}
+
+static int64_t find_hinted(const struct reconcile *r, const struct model_replica *replica, __u32 hint)
+{
+	if (reconcile_row_is(r, hint, replica))
+		return hint;
+	return reconcile_find_replica(r, &replica->addr, replica->port, replica->proto);
+}
+
+int64_t reconcile_find_nth(const struct reconcile *r, size_t nth,
+			   const struct model_replica *replica)
+{
+	return find_hinted(r, replica, nth < r->n_hints ? r->hints[nth] : NO_ROW);
+}
+
 static void replica_event(struct reconcile *r, enum sl_event_kind kind, __u32 row,
 			  const char *text)
 {
@@ -118,16 +142,23 @@ static void set_path(struct reconcile *r, __u32 row)
 	struct sl_replica_config *config = &r->tables->replicas[row].config;
 	struct reconcile_path path = {};
 	__u16 flags;
+	__u32 way;
 
 	r->path(r->context, &config->addr, &path);
 	config->out_ifindex = path.ifindex;
-	config->source = path.local ? 0 : source_row(r, &path.source);
-	flags = config->flags & ~(SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE);
+	way = path.local ? path.peer_ifindex : source_row(r, &path.source);
+	flags = config->flags & ~(SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE | SL_REPLICA_FAST);
 	if (path.local)
 		flags |= SL_REPLICA_LOCAL;
 	else if (!path.ifindex)
 		flags |= SL_REPLICA_NO_ROUTE;
+	if (path.fast)
+		flags |= SL_REPLICA_FAST;
+	/* What the word means hangs on a flag: no program may take one for the other. */
+	if ((flags ^ config->flags) & SL_REPLICA_LOCAL)
+		__atomic_store_n(&config->peer_ifindex, 0, __ATOMIC_RELEASE);
 	set_flags(r, row, flags, flags & SL_REPLICA_NO_ROUTE ? "no route to it" : "route changed");
+	__atomic_store_n(&config->peer_ifindex, way, __ATOMIC_RELEASE);
 }
 
 void reconcile_paths(struct reconcile *r)
@@ -270,9 +301,10 @@ static int64_t replica_new(struct reconcile *r, const struct model_replica *repl
 	return row;
 }
 
-int64_t reconcile_replica(struct reconcile *r, const struct model_replica *replica, __u32 service)
+int64_t reconcile_replica(struct reconcile *r, const struct model_replica *replica, __u32 hint,
+			  __u32 service)
 {
-	int64_t row = reconcile_find_replica(r, &replica->addr, replica->port, replica->proto);
+	int64_t row = find_hinted(r, replica, hint);
 	struct sl_replica_config *config;
 	__u16 held = 0;
 	int error;
@@ -299,7 +331,7 @@ int64_t reconcile_replica(struct reconcile *r, const struct model_replica *repli
 		held = config->flags & SL_REPLICA_HELD;
 	r->replicas.row[row].seen = true;
 	set_flags(r, row,
-		  (config->flags & (HEALTH | SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE |
+		  (config->flags & (HEALTH | SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE | SL_REPLICA_FAST |
 				    SL_REPLICA_WARMING | SL_REPLICA_HAS_LOAD)) |
 			  model_flags(replica) | held,
 		  replica->terminating ? "terminating" : "EndpointSlice");

@@ -23,7 +23,13 @@ struct route_link {
 	bool carrier;  /* IFF_LOWER_UP: of a veth, its other end is up too */
 	unsigned mtu;
 	int master; /* the bridge, bond or VRF that it is a port of; 0: none */
+	int peer;   /* of a veth: ifindex of its other end, in its own namespace; 0: none */
+	int peer_netns; /* how this namespace calls that one, if it is another; -1: it is not */
 };
+
+/* Whether packets can be redirected to its other end (bpf_redirect_peer()): a veth into another
+ * namespace. */
+bool route_link_has_peer(const struct route_link *link);
 
 /* The way to one address. */
 struct route_path {

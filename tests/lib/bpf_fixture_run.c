@@ -22,6 +22,7 @@ int fixture_program_fd(const struct fixture *fixture, enum fixture_hook at)
 		[FROM_UPLINK] = fixture->skel->progs.from_uplink,
 		[TO_UPLINK] = fixture->skel->progs.to_uplink,
 		[FROM_FABRIC] = fixture->skel->progs.from_fabric,
+		[XDP_UPLINK] = fixture->skel->progs.uplink,
 		[FROM_NODE] = fixture->skel->progs.from_node,
 	};
 
@@ -30,11 +31,19 @@ int fixture_program_fd(const struct fixture *fixture, enum fixture_hook at)
 
 void fixture_send_built(struct fixture *fixture, enum fixture_hook at, struct fixture_result *ret)
 {
+	bool xdp = at == XDP_UPLINK;
+	struct xdp_md frame = {.data_end = ret->in.len, .ingress_ifindex = fixture->ifindex};
+	struct __sk_buff skb = {.ifindex = fixture->ifindex};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = ret->in.data, .data_size_in = ret->in.len,
 		    .data_out = ret->out.data, .data_size_out = sizeof(ret->out.data),
-		    .flags = fixture->complete ? FIXTURE_FLAG_COMPLETE : 0, .repeat = 1);
-	int err = bpf_prog_test_run_opts(fixture_program_fd(fixture, at), &opts);
+		    .flags = fixture->complete && !xdp ? FIXTURE_FLAG_COMPLETE : 0, .repeat = 1);
+	int err;
 
+	if (fixture->ifindex) {
+		opts.ctx_in = xdp ? (void *)&frame : (void *)&skb;
+		opts.ctx_size_in = xdp ? sizeof(frame) : sizeof(skb);
+	}
+	err = bpf_prog_test_run_opts(fixture_program_fd(fixture, at), &opts);
 	ret->out.len = err ? 0 : opts.data_size_out;
 	ret->verdict = err ? err : (int)opts.retval;
 	if (err)

@@ -5,6 +5,7 @@ its other end to the bridge of `fabric`. Raises Skip where the kernel lacks the 
 import subprocess
 
 from case import Skip
+from lab import veth_wire
 from nics import pair_of
 from process import built
 
@@ -49,6 +50,21 @@ def vlan(fabric, space):
     space.ip("link set uplink0 up")
 
 
+def veth_for_xdp(fabric, space):
+    """A veth that is fit for XDP."""
+    veth_wire(fabric, space)
+    fit_for_xdp(fabric, space)
+
+
+def fit_for_xdp(fabric, space):
+    """Makes the veth of `space` one on which XDP works as on a network card: the other end finishes
+    its checksums, which XDP cannot see to be missing, and has an XDP program itself, without which it
+    loses what XDP sends (GRO alone does not help, on Linux 6.18)."""
+    fabric.run("ethtool", "-K", space.name, "tx", "off")
+    fabric.run("ip", "-force", "link", "set", "dev", space.name, "xdpdrv", "obj",
+               built("tests/vm/pass.bpf.o"), "sec", "xdp")
+
+
 def card(driver):
     """A network card, whose like at the other end of the wire is in the bridge. Both go back to
     this network namespace when the lab's are deleted."""
@@ -62,12 +78,3 @@ def card(driver):
         fabric.ip(f"link set {space.name} master br0 up")
         space.ip("link set uplink0 up")
     return wire
-
-
-def fit_for_xdp(fabric, space):
-    """Makes the plain veth of `space` one on which XDP works as on a network card: its other end
-    finishes the checksums, which XDP cannot see to be missing, and has an XDP program itself, without
-    which it loses what XDP sends."""
-    fabric.run("ethtool", "-K", space.name, "tx", "off")
-    fabric.run("ip", "-force", "link", "set", "dev", space.name, "xdpdrv", "obj",
-               built("tests/vm/pass.bpf.o"), "sec", "xdp")
