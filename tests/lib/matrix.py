@@ -177,8 +177,7 @@ def picks(shared, cell):
 
 def ask_tcp(space, target, brief):
     """(answered, asked, {replica: answers}, what went wrong): bodies down and up."""
-    options = {"connections": 4, **({"count": 2, "timeout_ms": 1000} if brief else
-                                    {"count": REQUESTS, "timeout_ms": TIMEOUT_MS})}
+    options = {"connections": 4, "count": 2 if brief else REQUESTS, "timeout_ms": TIMEOUT_MS}
     ways = ({"path": f"/bytes/{BODY}", "pattern": True, "expect_bytes": BODY}, {"post": BODY})
     answered, names, seen = 0, set(), []
     for way in ways:
