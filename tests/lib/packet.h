@@ -21,6 +21,7 @@
  *   label N         IPv6's flow label
  *   vlan N          a tag                      nosum      UDP without a checksum
  *   back            with the MAC addresses swapped
+ *   tonode          addressed to SL_NODE_MAC (format only)
  *   badsum          the L4 checksum is wrong   badip      the IPv4 header's is
  *   badload         the payload is not the one that the builder makes (format only)
  *   short           in front: it ends before the IP header says so (format only)

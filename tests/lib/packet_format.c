@@ -259,6 +259,7 @@ static void say_frame(struct reader *in)
 
 const char *packet_format(const struct packet *packet, char buf[PACKET_TEXT_LEN])
 {
+	static const unsigned char node_mac[] = SL_NODE_MAC;
 	struct reader in = {.at = packet->data, .end = packet->data + packet->len};
 	const unsigned char *macs = packet->data;
 
@@ -271,6 +272,9 @@ const char *packet_format(const struct packet *packet, char buf[PACKET_TEXT_LEN]
 	if (packet->len >= 12 && !memcmp(macs, packet_mac_a, 6) &&
 	    !memcmp(macs + 6, packet_mac_b, 6))
 		fprintf(in.out, " back");
+	else if (packet->len >= 12 && !memcmp(macs, node_mac, 6) &&
+		 !memcmp(macs + 6, packet_mac_a, 6))
+		fprintf(in.out, " tonode");
 	else if (packet->len >= 12 &&
 		 (memcmp(macs, packet_mac_b, 6) || memcmp(macs + 6, packet_mac_a, 6)))
 		fprintf(in.out, " badmacs");
