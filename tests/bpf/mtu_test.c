@@ -136,7 +136,6 @@ static void open_flows(struct fixture *f)
 	};
 	__u32 source = fixture_add_source(f, "node"), service;
 
-	fixture_add_local(f, "node");
 	fixture_simple(f, 0, 1);
 	fixture_add_local(f, "node");
 	service = fixture_add_service(f, 0);
