@@ -9,12 +9,14 @@
  *                                             remote replica -> outside client
  *   to_uplink    egress of the uplink         local replica -> outside client
  *   from_fabric  ingress of another device over which replicas are routed
+ *   from_fabric_l3  the same, of one without Ethernet headers
  *   inject       run by the agent at a deadline: a SYN goes out again
  *   reset_flows  run by the agent: resets a dead replica's flows, a slice at a time
  *   sweep_arm    run by the agent once after each load: arms the timers
  *   eject_now    run by the agent (rates, latency, good probes) and by tests: see sl_eject_op
  *   sweep_now    run by tests: one slice at once; SWEEP_SLICES of them are a pass
  */
+#include "bare.h"
 #include "deadline.h"
 #include "from_client.h"
 #include "owner.h"
@@ -81,6 +83,15 @@ int from_fabric(struct __sk_buff *skb)
 	enum parse_result result = parse(skb, &pkt);
 
 	return verdict(to_client(skb, &pkt, result, SL_HOOK_FABRIC));
+}
+
+SEC("tc")
+int from_fabric_l3(struct __sk_buff *skb)
+{
+	struct packet pkt = {};
+	enum parse_result result = parse_bare(skb, &pkt);
+
+	return verdict(bare_to_client(skb, &pkt, result));
 }
 
 SEC("tc")

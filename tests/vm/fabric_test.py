@@ -74,7 +74,7 @@ def vxlan_between_nodes(shared):
 @case
 def ipip_between_nodes(shared):
     """Pods only: source NAT for outside clients does not go over devices without Ethernet."""
-    check_overlay(shared, IPIP, (4,), ("pod",))
+    check_overlay(shared, IPIP, (4,))
 
 
 @case
