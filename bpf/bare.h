@@ -26,6 +26,19 @@ static __always_inline bool bare_is_reply(const struct packet *pkt, __u32 replic
 	return snat_find(&key, SL_SNAT_LIVE);
 }
 
+/* Whether a flow of the node's own client expects this packet. A global function for its stack. */
+__noinline int bare_is_nodes(const struct packet *pkt, __u32 replica)
+{
+	struct flow_ref ref;
+
+	if (!pkt || !is_local_address(&pkt->dst))
+		return 0;
+	ref = reply_find(pkt, replica);
+	if (ref.flow)
+		return ref.flow->hook == SL_HOOK_NODE;
+	return reply_is_syn_ack(pkt) && late_answer(pkt, replica, SL_HOOK_NODE) > 0;
+}
+
 /* Whether to_client() is to have the packet. A global function for its stack: icmp_refuses() is
  * deep. */
 __noinline int bare_is_ours(struct __sk_buff *skb, const struct packet *pkt, __u32 result)
@@ -40,7 +53,7 @@ __noinline int bare_is_ours(struct __sk_buff *skb, const struct packet *pkt, __u
 	replica = replica_find(&pkt->src, pkt->sport, pkt->proto);
 	if (likely(replica < 0))
 		return 0;
-	if (likely(bare_is_reply(pkt, replica)))
+	if (likely(bare_is_reply(pkt, replica)) || (node_ifindex && bare_is_nodes(pkt, replica)))
 		return 1;
 	if (pkt->tcp_flags & TCP_RST)
 		reply_note_full(skb, pkt, replica);

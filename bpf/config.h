@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What is fixed for the life of the loaded programs: set by datapath.c (and by
- * tests) before load, constants to the verifier afterwards. What changes while
+ * tests) before load, constants to the verifier afterwards. Each stands here so that no code
+ * is dead when nobody sets it, as where the verifier's work is counted. What changes while
  * they run lies in maps.
  */
 #ifndef SLUICE_BPF_CONFIG_H
@@ -14,6 +15,7 @@ const volatile __u32 hz = 250;                     /* jiffies per second */
 const volatile __u32 flow_sets = SL_FLOW_SETS;     /* a power of two */
 const volatile __u32 snat_sets = SL_SNAT_SETS;     /* a power of two */
 const volatile __u32 event_rows = SL_MAX_EVENTS;   /* of the ring of events */
+const volatile __u32 node_ifindex = 1;             /* of SL_NODE_DEVICE; 0: there is none */
 const volatile __u16 snat_port_min = 1024;         /* host byte order, inclusive */
 const volatile __u16 snat_port_max = 29999;
 

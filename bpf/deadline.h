@@ -140,7 +140,7 @@ static __always_inline int deadline_inject(struct __sk_buff *skb)
 		return 1;
 	if (SL_FLOW_GENERATION(ref.state) != skb->cb[1] || retry_mark(&ref, 0))
 		return 1;
-	return bpf_clone_redirect(skb, p->ifindex, BPF_F_INGRESS) ? 1 : 0;
+	return bpf_clone_redirect(skb, p->ifindex, client_side(p->ifindex)) ? 1 : 0;
 }
 
 #endif

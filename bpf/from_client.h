@@ -14,8 +14,8 @@
 #include "reset.h"
 #include "rewrite.h"
 
-/* Sends it on with the replica as destination; through the node's own stack, or, with source
- * NAT, straight to the neighbour: the stack would take our own source address for a martian. */
+/* Sends it on with the replica as destination; through the node's own stack, or, with an address of
+ * ours as its source, straight to the neighbour: the stack would take that for a martian. */
 static __always_inline int client_forward(struct __sk_buff *skb, const struct packet *pkt,
 					  const struct sl_flow *flow, const struct sl_vip *vip)
 {
@@ -30,8 +30,13 @@ static __always_inline int client_forward(struct __sk_buff *skb, const struct pa
 	dst.sum_old = vip->addr_sum;
 	dst.sum_new = replica->config.addr_sum;
 	dst.port = replica->config.port;
-	if (likely(flow->hook != SL_HOOK_FABRIC))
+	if (likely(flow->hook == SL_HOOK_POD || flow->hook == SL_HOOK_UPLINK))
 		return rewrite(skb, pkt, NULL, &dst) ? drop(SL_DROP_CHECKSUM) : NEXT;
+	if (flow->hook == SL_HOOK_NODE) {
+		if (rewrite(skb, pkt, NULL, &dst))
+			return drop(SL_DROP_CHECKSUM);
+		return bpf_redirect_neigh(replica->config.out_ifindex, NULL, 0, 0);
+	}
 
 	source = bpf_map_lookup_elem(&sources, &row);
 	if (!source || !flow->snat_port || !replica->config.out_ifindex)
@@ -344,6 +349,23 @@ static __always_inline enum client_wish client_wants(const struct packet *pkt,
 	return client_moves(ref, pkt, now) ? CLIENT_MOVES : CLIENT_GOES_ON;
 }
 
+/* Whether a half-open flow left with a source address that the way to its replica has no longer, so
+ * that no answer may come: it ends here, and its SYN begins anew. A global function for its stack. */
+__noinline int client_is_astray(__u32 slot, __u64 state)
+{
+	struct sl_flow *flow = table_slot(slot);
+	struct sl_replica *replica;
+	__u32 row;
+
+	if (!flow || flow->hook != SL_HOOK_FABRIC)
+		return 0;
+	row = flow->replica;
+	replica = bpf_map_lookup_elem(&replicas, &row);
+	if (!replica || !replica->config.source || replica->config.source == flow->source + 1)
+		return 0;
+	return flow_advance(slot, state, 0, FLOW_OVER);
+}
+
 static __always_inline int from_client(struct __sk_buff *skb, const struct packet *pkt,
 				       enum parse_result result, enum sl_hook hook)
 {
@@ -381,6 +403,8 @@ static __always_inline int from_client(struct __sk_buff *skb, const struct packe
 							      drop(SL_DROP_PARKED);
 			wish = CLIENT_MOVES;
 		}
+		if (wish == CLIENT_MOVES && client_is_astray(ref.slot, ref.state))
+			wish = CLIENT_OPENS;
 		if (wish == CLIENT_OPENS && ref.flow &&
 		    SL_FLOW_PHASE(ref.state) == SL_FLOW_PARKED)
 			park_end(ref.slot, ref.state); /* its client begins anew */

@@ -89,7 +89,17 @@ static __always_inline __s64 source_find(const union sl_addr *addr)
 /* Whether it is an address of this node. */
 static __always_inline bool is_local_address(const union sl_addr *addr)
 {
-	return index_find(addr, 0, 0, sl_hash_addr(addr, 0, 0, seed), SL_INDEX_LOCAL) >= 0;
+	__u64 hash = sl_hash_addr(addr, 0, 0, seed);
+
+	return filter_has(SL_FILTER_VIP, hash) &&
+	       index_find(addr, 0, 0, hash, SL_INDEX_LOCAL) >= 0;
+}
+
+/* Whether it may be a VIP's or this node's: what an answer of a replica can be addressed to, if it is
+ * not the client's own. */
+static __always_inline bool is_known_address(const union sl_addr *addr)
+{
+	return filter_has(SL_FILTER_VIP, sl_hash_addr(addr, 0, 0, seed));
 }
 
 /* Whether any VIP has this address: for packets that have no ports. */

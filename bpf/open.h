@@ -26,7 +26,7 @@ static __always_inline bool client_route(struct sl_flow *body, const struct sl_r
 					 enum sl_hook hook)
 {
 	body->hook = hook;
-	if (hook == SL_HOOK_POD || replica->config.flags & SL_REPLICA_LOCAL)
+	if (hook != SL_HOOK_UPLINK || replica->config.flags & SL_REPLICA_LOCAL)
 		return true;
 	if (!replica->config.source)
 		return false;

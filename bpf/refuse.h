@@ -8,6 +8,7 @@
 #define SLUICE_BPF_REFUSE_H
 
 #include "count.h"
+#include "node.h"
 #include "rebuild.h"
 
 static __always_inline int refuse_swap_macs(struct __sk_buff *skb)
@@ -64,7 +65,7 @@ __noinline int refuse(struct __sk_buff *skb, const struct packet *pkt, __u32 rea
 	if (refuse_turn(skb, pkt, 0))
 		return drop(reason);
 	count_drop(reason);
-	return bpf_redirect(skb->ifindex, 0);
+	return bpf_redirect(skb->ifindex, is_node_device(skb->ifindex) ? BPF_F_INGRESS : 0);
 }
 
 /* Answers a SYN that is on its way to a full replica, at the egress of that one's interface, in its

@@ -130,10 +130,13 @@ __noinline int reset_write(struct __sk_buff *skb, __u32 slot, struct bpf_fib_loo
  * node's stack must find the way (a neighbour not known now, a tunnel). */
 static __always_inline bool reset_probe(struct __sk_buff *skb, __u32 slot)
 {
+	struct sl_flow *flow = table_slot(slot);
 	struct bpf_fib_lookup fib = {};
 
 	if (reset_write(skb, slot, &fib))
 		return true; /* nobody to be told */
+	if (flow && flow->hook == SL_HOOK_NODE)
+		return !node_address(skb) && !bpf_clone_redirect(skb, node_ifindex, BPF_F_INGRESS);
 	if (bpf_fib_lookup(skb, &fib, sizeof(fib), 0) ||
 	    bpf_skb_store_bytes(skb, 0, fib.dmac, ETH_ALEN, 0) ||
 	    bpf_skb_store_bytes(skb, ETH_ALEN, fib.smac, ETH_ALEN, 0))
@@ -264,7 +267,7 @@ __noinline int reset_tell_replica(struct __sk_buff *skb, const struct packet *pk
 	to.tcp.seq = pkt->seq;
 	if (rebuild(skb, pkt, &to))
 		return -1;
-	return bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
+	return bpf_clone_redirect(skb, skb->ifindex, client_side(skb->ifindex));
 }
 
 /* A segment of the client's, but no RST, on a flow that is to be reset: ends it, at both ends. */

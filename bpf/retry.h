@@ -11,6 +11,7 @@
 
 #include "eject.h"
 #include "flow.h"
+#include "node.h"
 #include "pending.h"
 #include "rebuild.h"
 
@@ -159,7 +160,7 @@ static __always_inline int retry(struct __sk_buff *skb, const struct packet *pkt
 	if (!pending_ref)
 		return NOT_OURS;
 	ifindex = pending_ref > 0 ? retry_rebuild(skb, pkt, pending_ref) : -1;
-	return ifindex > 0 ? bpf_redirect(ifindex, BPF_F_INGRESS) : drop(SL_DROP_RETRY_FAILED);
+	return ifindex > 0 ? bpf_redirect(ifindex, client_side(ifindex)) : drop(SL_DROP_RETRY_FAILED);
 }
 
 #endif

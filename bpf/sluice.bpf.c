@@ -3,13 +3,15 @@
  * The programs, and nothing but: which stages run at which hook. Loaded and
  * attached by user/datapath.c.
  *
- *   from_pod     ingress of a pod interface   client in a pod -> replica; replica with a cap -> any
+ *   from_pod     ingress of a pod interface   client in a pod -> replica; replica -> the node's own
+ *                                             client; replica with a cap -> any
  *   to_pod       egress of a pod interface    replica -> client in that pod; any -> replica with a cap
  *   from_uplink  ingress of the uplink        outside client -> replica;
  *                                             remote replica -> outside client
  *   to_uplink    egress of the uplink         local replica -> outside client
  *   from_fabric  ingress of another device over which replicas are routed
  *   from_fabric_l3  the same, of one without Ethernet headers
+ *   from_node    egress of SL_NODE_DEVICE: the node's own client -> replica
  *   inject       run by the agent at a deadline: a SYN goes out again
  *   reset_flows  run by the agent: resets a dead replica's flows, a slice at a time
  *   sweep_arm    run by the agent once after each load: arms the timers
@@ -38,8 +40,10 @@ int from_pod(struct __sk_buff *skb)
 	enum parse_result result = parse(skb, &pkt);
 	int stage = from_client(skb, &pkt, result, SL_HOOK_POD);
 
-	if (stage == NOT_OURS)
+	if (stage == NOT_OURS) {
 		owner_from_pod(&pkt, result);
+		stage = to_client_from_pod(skb, &pkt, result);
+	}
 	return verdict(stage);
 }
 
@@ -92,6 +96,20 @@ int from_fabric_l3(struct __sk_buff *skb)
 	enum parse_result result = parse_bare(skb, &pkt);
 
 	return verdict(bare_to_client(skb, &pkt, result));
+}
+
+/* Nothing else is routed there: what is no VIP's is refused, for nobody is behind the device. */
+SEC("tc")
+int from_node(struct __sk_buff *skb)
+{
+	struct packet pkt = {};
+	enum parse_result result = parse(skb, &pkt);
+	int stage = from_client(skb, &pkt, result, SL_HOOK_NODE);
+
+	if (stage == NOT_OURS || stage == NEXT)
+		return result == PARSE_OK ? refuse(skb, &pkt, SL_DROP_NO_PORT) :
+					    drop(SL_DROP_NO_PORT);
+	return stage;
 }
 
 SEC("tc")

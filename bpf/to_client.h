@@ -12,6 +12,7 @@
 #include "icmp.h"
 #include "late.h"
 #include "lookup.h"
+#include "node.h"
 #include "retry.h"
 #include "rewrite.h"
 #include "witness.h"
@@ -148,6 +149,66 @@ __noinline int reply_note_full(struct __sk_buff *skb, const struct packet *pkt, 
 	return 0;
 }
 
+/* A reply that came to an address of this node since its own client has it. `settled` as above; a late
+ * SYN-ACK is told without a slot. A global function: verified by itself. */
+__noinline int reply_to_node(struct __sk_buff *skb, const struct packet *pkt, __u32 replica_row,
+			     __u32 settled)
+{
+	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &replica_row);
+	struct flow_ref ref;
+	struct new_end src;
+
+	if (!pkt || !replica || !is_local_address(&pkt->dst))
+		return NOT_OURS;
+	ref = reply_find(pkt, replica_row);
+	if (!ref.flow)
+		return !settled && reply_is_syn_ack(pkt) ? REPLY_IS_LATE : NOT_OURS;
+	if (ref.flow->hook != SL_HOOK_NODE || reply_is_anothers(&ref, pkt) ||
+	    reply_from_vip(ref.flow, replica, &src))
+		return NOT_OURS;
+	if (unlikely(!(settled & REPLY_REFUSES) && retry_is_refusal(&ref, pkt)))
+		return REPLY_REFUSES + ref.slot;
+	witness_payload(replica, pkt);
+	sniff_reply(skb, &ref, pkt);
+	if (unlikely(!flow_track_replica(&ref, pkt, bpf_jiffies64())))
+		return drop(SL_DROP_LATE_ANSWER);
+	if (rewrite(skb, pkt, &src, NULL) || node_address(skb))
+		return drop(SL_DROP_CHECKSUM);
+	return bpf_redirect(node_ifindex, BPF_F_INGRESS);
+}
+
+/* At the ingress of the device on which a reply to the node's own client arrives. */
+static __always_inline int reply_for_node(struct __sk_buff *skb, const struct packet *pkt,
+					  __u32 replica_row)
+{
+	int verdict;
+
+	if (!node_ifindex)
+		return NOT_OURS;
+	verdict = reply_to_node(skb, pkt, replica_row, 0);
+	if (unlikely(verdict == REPLY_IS_LATE)) {
+		late_answer(pkt, replica_row, SL_HOOK_NODE);
+		verdict = reply_to_node(skb, pkt, replica_row, REPLY_IS_LATE);
+	}
+	if (likely(verdict < REPLY_REFUSES))
+		return verdict;
+	verdict = retry(skb, pkt, verdict - REPLY_REFUSES);
+	return verdict == NOT_OURS ? reply_to_node(skb, pkt, replica_row, REPLY_REFUSES) : verdict;
+}
+
+/* A packet of a pod's on its way into the node: a reply, here or nowhere, if it is addressed to the
+ * node. */
+static __always_inline int to_client_from_pod(struct __sk_buff *skb, const struct packet *pkt,
+					      enum parse_result result)
+{
+	__s64 found;
+
+	if (!node_ifindex || result != PARSE_OK || likely(!is_known_address(&pkt->dst)))
+		return NOT_OURS;
+	found = replica_find(&pkt->src, pkt->sport, pkt->proto);
+	return found < 0 ? NOT_OURS : reply_for_node(skb, pkt, found);
+}
+
 static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct packet *pkt,
 					     __u32 replica_row)
 {
@@ -160,6 +221,8 @@ static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct
 			eject_accept(flow->key.service, replica_row);
 		verdict = reply_undo_snat(skb, pkt, replica_row, REPLY_IS_LATE);
 	}
+	if (verdict == NOT_OURS)
+		verdict = reply_for_node(skb, pkt, replica_row);
 	if (unlikely(verdict == NOT_OURS && pkt->tcp_flags & TCP_RST))
 		reply_note_full(skb, pkt, replica_row);
 	if (likely(verdict < REPLY_REFUSES))

@@ -203,7 +203,7 @@ static int start_modules(struct agent *agent)
 	probe_set_on_good(agent->probes, agent_on_good_probe);
 	probe_set_ask_full(agent->probes, agent_full_so_far);
 	agent->facts.probes = agent->probes;
-	agent_attach_routed(agent);
+	agent_attach_uplink(agent);
 	interfaces_prune(agent->interfaces);
 	error = discover_file_new(&agent->loop, options->manifests, &agent->policy, agent_on_model,
 				  agent, &agent->discover);

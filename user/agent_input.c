@@ -72,12 +72,12 @@ int agent_apply(struct agent *agent, struct diag *diag)
 	size_t n;
 	int error;
 
+	agent_attach_uplink(agent);
 	addresses = route_addresses(agent->route, &n);
 	error = reconcile_apply(agent->reconcile, agent->model, addresses, n, diag->reason,
 				sizeof(diag->reason));
 	if (error)
 		return error;
-	agent_attach_routed(agent);
 	if (agent_sync_probes(agent))
 		log_error("out of memory: some replicas are not probed; restart sluiced");
 	agent_check_panic(agent);
@@ -207,53 +207,54 @@ static bool leads_to_pods(const struct agent *agent, __u32 ifindex)
 	return false;
 }
 
-void agent_path(void *context, const union sl_addr *to, struct reconcile_path *ret)
+static void say_unattached(const struct route_link *link, int error)
 {
-	struct agent *agent = context;
-	struct route_path path = {};
-	unsigned i = 0;
-
-	if (route_lookup(agent->route, to, &path))
-		return;
-	ret->ifindex = path.ifindex;
-	ret->source = path.source;
-	ret->local = path.local || leads_to_pods(agent, path.ifindex);
-	if (ret->local || !path.ifindex)
-		return;
-	while (i < agent->n_fabric && agent->fabric[i] != (int)path.ifindex)
-		i++;
-	if (i == agent->n_fabric && i < FABRIC_MAX)
-		agent->fabric[agent->n_fabric++] = path.ifindex;
+	if (error == -EMEDIUMTYPE)
+		log_warn("%s carries no Ethernet headers (its hardware type is %u), so Sluice cannot "
+			 "serve clients behind it; replicas behind a tunnel are served", link->name,
+			 link->type);
+	else if (error)
+		log_error("cannot attach to %s: %s", link->name, strerror(-error));
 }
 
 static void attach_one(struct agent *agent, int ifindex,
 		       int (*attach)(struct interfaces *, const struct route_link *))
 {
 	const struct route_link *link = link_by_index(agent, ifindex);
-	int error = link ? attach(agent->interfaces, link) : 0;
 
-	if (error)
-		log_error("cannot attach to %s: %s", link->name, strerror(-error));
+	if (link)
+		say_unattached(link, attach(agent->interfaces, link));
 }
 
-void agent_attach_routed(struct agent *agent)
+void agent_attach_uplink(struct agent *agent)
 {
 	attach_one(agent, route_default_ifindex(agent->route), interfaces_default_uplink);
-	for (unsigned i = 0; i < agent->n_fabric; i++)
-		attach_one(agent, agent->fabric[i], interfaces_fabric);
-	agent->n_fabric = 0;
+}
+
+/* The programs are at the device before anything is sent to it: a reply that met none would go up to
+ * the node's own stack, which refuses it. */
+void agent_path(void *context, const union sl_addr *to, struct reconcile_path *ret)
+{
+	struct agent *agent = context;
+	struct route_path path = {};
+
+	if (route_lookup(agent->route, to, &path))
+		return;
+	ret->ifindex = path.ifindex;
+	ret->source = path.source;
+	ret->local = path.local || leads_to_pods(agent, path.ifindex);
+	if (!ret->local && path.ifindex &&
+	    interfaces_role(agent->interfaces, path.ifindex) == ATTACH_NONE)
+		attach_one(agent, path.ifindex, interfaces_fabric);
 }
 
 void agent_on_route(void *context, enum route_change change, const struct route_link *link)
 {
 	struct agent *agent = context;
-	int error = 0;
 
 	switch (change) {
 	case ROUTE_LINK_NEW:
-		error = interfaces_link_new(agent->interfaces, link);
-		if (error)
-			log_error("cannot attach to %s: %s", link->name, strerror(-error));
+		say_unattached(link, interfaces_link_new(agent->interfaces, link));
 		if (!link->up || !link->carrier)
 			failures_link_gone(agent->failures, link, "is down");
 		break;
@@ -268,8 +269,8 @@ void agent_on_route(void *context, enum route_change change, const struct route_
 	case ROUTE_ROUTES:
 		if (!agent->route)
 			break;
+		agent_attach_uplink(agent);
 		reconcile_paths(agent->reconcile);
-		agent_attach_routed(agent);
 		break;
 	}
 }

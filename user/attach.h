@@ -14,10 +14,11 @@ enum attach_role {
 	ATTACH_POD,    /* host side of a pod's interface: both hooks */
 	ATTACH_UPLINK, /* both hooks */
 	ATTACH_FABRIC, /* another device over which replicas are routed: ingress only */
+	ATTACH_FABRIC_L3, /* the same, of a device without Ethernet headers */
 	ATTACH_ROLES,
 };
 
-extern const char *const attach_role_names[ATTACH_ROLES]; /* "none", "pod", "uplink", "fabric" */
+extern const char *const attach_role_names[ATTACH_ROLES]; /* "none", "pod", "uplink", ... */
 
 struct attach {
 	const char *links_dir; /* BPFFS/links, there already */

@@ -149,6 +149,7 @@ static int load(struct datapath *datapath, const struct datapath_options *option
 	datapath->skeleton = s;
 	s->rodata->seed = control->seed;
 	s->rodata->hz = control->hz;
+	s->rodata->node_ifindex = 0;
 	s->rodata->snat_port_min = options->snat_port_min;
 	s->rodata->snat_port_max = options->snat_port_max;
 	return sluice_bpf__load(s);
@@ -321,6 +322,8 @@ static struct role_programs role_programs(const struct datapath *datapath, enum 
 					      bpf_program__fd(s->progs.to_uplink)};
 	case ATTACH_FABRIC:
 		return (struct role_programs){bpf_program__fd(s->progs.from_fabric), -1};
+	case ATTACH_FABRIC_L3:
+		return (struct role_programs){bpf_program__fd(s->progs.from_fabric_l3), -1};
 	default:
 		return (struct role_programs){-1, -1};
 	}

@@ -26,6 +26,7 @@ static int filter_of_kind(__u8 kind)
 	switch (kind) {
 	case SL_INDEX_VIP:
 	case SL_INDEX_ADDRESS:
+	case SL_INDEX_LOCAL:
 		return SL_FILTER_VIP;
 	case SL_INDEX_REPLICA:
 		return SL_FILTER_REPLICA;

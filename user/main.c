@@ -7,6 +7,8 @@
 #include <getopt.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +31,7 @@
 #define ENDPOINT_HOLD_S 60
 #define ENDPOINT_HOLD_MAX_S 86400
 #define EXIT_USAGE 2
+#define NOT_YET SIZE_MAX
 
 static const char usage[] =
 	"usage: sluiced --manifests DIR [OPTION...]\n"
@@ -59,32 +62,6 @@ static const char usage[] =
 	"Try:  sluice check -f DIR      what would become of these manifests\n"
 	"      sluice doctor            what this node lacks\n"
 	"      sluice replica show      once it runs\n";
-
-enum option_id { OPT_MANIFESTS = 256, OPT_PODS, OPT_UPLINKS, OPT_BPFFS, OPT_LISTEN, OPT_NODE_NAME,
-		 OPT_PEERS, OPT_HOLD, OPT_SNAT, OPT_EXTERNAL, OPT_LOG_LEVEL, OPT_LOG_FORMAT, OPT_UNLOAD,
-		 OPT_VERSION, OPT_HELP, OPT_NOT_YET };
-
-static const struct option long_options[] = {
-	{"manifests", required_argument, NULL, OPT_MANIFESTS},
-	{"pod-interfaces", required_argument, NULL, OPT_PODS},
-	{"uplinks", required_argument, NULL, OPT_UPLINKS},
-	{"bpffs", required_argument, NULL, OPT_BPFFS},
-	{"listen", required_argument, NULL, OPT_LISTEN},
-	{"node-name", required_argument, NULL, OPT_NODE_NAME},
-	{"peers", required_argument, NULL, OPT_PEERS},
-	{"endpoint-hold", required_argument, NULL, OPT_HOLD},
-	{"snat-ports", required_argument, NULL, OPT_SNAT},
-	{"allow-external-ips", required_argument, NULL, OPT_EXTERNAL},
-	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
-	{"log-format", required_argument, NULL, OPT_LOG_FORMAT},
-	{"unload", no_argument, NULL, OPT_UNLOAD},
-	{"version", no_argument, NULL, OPT_VERSION},
-	{"help", no_argument, NULL, OPT_HELP},
-	{"kubernetes", no_argument, NULL, OPT_NOT_YET},
-	{"bus", required_argument, NULL, OPT_NOT_YET},
-	{"fast-path", no_argument, NULL, OPT_NOT_YET},
-	{},
-};
 
 struct settings {
 	struct agent_options agent;
@@ -121,16 +98,6 @@ static int parse_snat_ports(const char *text, struct datapath_options *ret)
 	return 0;
 }
 
-static int parse_hold(const char *text, struct agent_options *ret)
-{
-	unsigned long seconds;
-
-	if (parse_number(text, ENDPOINT_HOLD_MAX_S, &seconds))
-		return complain("--endpoint-hold", text, "must be seconds, 0 to 86400");
-	ret->hold_s = seconds;
-	return 0;
-}
-
 static int parse_cidrs(const char *text, struct agent_options *ret)
 {
 	char one[64];
@@ -152,84 +119,139 @@ static int parse_cidrs(const char *text, struct agent_options *ret)
 	return 0;
 }
 
-/* One option; 1: done, exit 0. */
-static int take_option(int id, const char *name, struct settings *s)
+/* ---- options: each takes its text into *s; 1: done, exit 0; -errno: said why ----------------- */
+typedef int option_fn(const char *text, struct settings *s);
+
+static int take_peers(const char *text, struct settings *s)
 {
 	unsigned long number;
 
-	switch (id) {
-	case OPT_MANIFESTS:
-		s->agent.manifests = optarg;
-		return 0;
-	case OPT_PODS:
-		s->agent.interfaces.pod_globs = optarg;
-		return 0;
-	case OPT_UPLINKS:
-		s->agent.interfaces.uplinks = optarg;
-		return 0;
-	case OPT_BPFFS:
-		s->agent.datapath.bpffs = optarg;
-		return 0;
-	case OPT_LISTEN:
-		s->agent.listen = optarg;
-		return 0;
-	case OPT_NODE_NAME:
-		s->agent.node_name = optarg;
-		return 0;
-	case OPT_PEERS:
-		if (parse_number(optarg, 100000, &number) || !number)
-			return complain("--peers", optarg, "must be a number from 1");
-		s->agent.peers = number;
-		return 0;
-	case OPT_HOLD:
-		return parse_hold(optarg, &s->agent);
-	case OPT_SNAT:
-		return parse_snat_ports(optarg, &s->agent.datapath) ?
-			       complain("--snat-ports", optarg, "must be MIN-MAX, as in 1024-29999") :
-			       0;
-	case OPT_EXTERNAL:
-		return parse_cidrs(optarg, &s->agent) ?
-			       complain("--allow-external-ips", optarg,
-					"must be CIDRs, as in 192.0.2.0/24,2001:db8::/32") :
-			       0;
-	case OPT_LOG_LEVEL:
-		return log_level_parse(optarg, &s->level) ?
-			       complain("--log-level", optarg,
-					"must be error, warn, info or debug") :
-			       0;
-	case OPT_LOG_FORMAT:
-		s->json = !strcmp(optarg, "json");
-		if (s->json || !strcmp(optarg, "text"))
-			return 0;
-		return complain("--log-format", optarg, "must be text or json");
-	case OPT_UNLOAD:
-		s->unload = true;
-		return 0;
-	case OPT_VERSION:
-		printf("sluiced %s\n", SLUICE_VERSION);
-		return 1;
-	case OPT_HELP:
-		fputs(usage, stdout);
-		return 1;
-	case OPT_NOT_YET:
-		return complain("option", name, "this version has not got it yet");
-	default:
-		fprintf(stderr, "see sluiced --help\n"); /* getopt has said why */
-		return -EINVAL;
-	}
+	if (parse_number(text, 100000, &number) || !number)
+		return complain("--peers", text, "must be a number from 1");
+	s->agent.peers = number;
+	return 0;
+}
+
+static int take_hold(const char *text, struct settings *s)
+{
+	unsigned long seconds;
+
+	if (parse_number(text, ENDPOINT_HOLD_MAX_S, &seconds))
+		return complain("--endpoint-hold", text, "must be seconds, 0 to 86400");
+	s->agent.hold_s = seconds;
+	return 0;
+}
+
+static int take_snat_ports(const char *text, struct settings *s)
+{
+	if (parse_snat_ports(text, &s->agent.datapath))
+		return complain("--snat-ports", text, "must be MIN-MAX, as in 1024-29999");
+	return 0;
+}
+
+static int take_cidrs(const char *text, struct settings *s)
+{
+	if (parse_cidrs(text, &s->agent))
+		return complain("--allow-external-ips", text,
+				"must be CIDRs, as in 192.0.2.0/24,2001:db8::/32");
+	return 0;
+}
+
+static int take_log_level(const char *text, struct settings *s)
+{
+	if (log_level_parse(text, &s->level))
+		return complain("--log-level", text, "must be error, warn, info or debug");
+	return 0;
+}
+
+static int take_log_format(const char *text, struct settings *s)
+{
+	s->json = !strcmp(text, "json");
+	if (!s->json && strcmp(text, "text"))
+		return complain("--log-format", text, "must be text or json");
+	return 0;
+}
+
+static int take_unload(const char *text, struct settings *s)
+{
+	s->unload = true;
+	return 0;
+}
+
+static int take_version(const char *text, struct settings *s)
+{
+	printf("sluiced %s\n", SLUICE_VERSION);
+	return 1;
+}
+
+static int take_help(const char *text, struct settings *s)
+{
+	fputs(usage, stdout);
+	return 1;
+}
+
+/* An option goes to a function, or its text to a field of struct settings; neither: not in this
+ * version. */
+static const struct option_row {
+	const char *name;
+	int has_arg;
+	option_fn *take;
+	size_t text_at; /* offset of a const char * */
+} options[] = {
+	{"manifests", required_argument, NULL, offsetof(struct settings, agent.manifests)},
+	{"pod-interfaces", required_argument, NULL,
+	 offsetof(struct settings, agent.interfaces.pod_globs)},
+	{"uplinks", required_argument, NULL, offsetof(struct settings, agent.interfaces.uplinks)},
+	{"bpffs", required_argument, NULL, offsetof(struct settings, agent.datapath.bpffs)},
+	{"listen", required_argument, NULL, offsetof(struct settings, agent.listen)},
+	{"node-name", required_argument, NULL, offsetof(struct settings, agent.node_name)},
+	{"peers", required_argument, take_peers, 0},
+	{"endpoint-hold", required_argument, take_hold, 0},
+	{"snat-ports", required_argument, take_snat_ports, 0},
+	{"allow-external-ips", required_argument, take_cidrs, 0},
+	{"log-level", required_argument, take_log_level, 0},
+	{"log-format", required_argument, take_log_format, 0},
+	{"unload", no_argument, take_unload, 0},
+	{"version", no_argument, take_version, 0},
+	{"help", no_argument, take_help, 0},
+	{"kubernetes", no_argument, NULL, NOT_YET},
+	{"bus", required_argument, NULL, NOT_YET},
+	{"fast-path", no_argument, NULL, NOT_YET},
+};
+#define OPTIONS (sizeof(options) / sizeof(options[0]))
+#define OPTION_ID 256 /* of the first row, for getopt_long(): above every character */
+
+/* 0; 1: nothing more to do; -errno: said why. */
+static int take_option(const struct option_row *option, struct settings *s)
+{
+	if (option->take)
+		return option->take(optarg, s);
+	if (option->text_at == NOT_YET)
+		return complain("option", option->name, "this version has not got it yet");
+	*(const char **)((char *)s + option->text_at) = optarg;
+	return 0;
 }
 
 /* 0; 1: nothing more to do; -errno: said why. */
 static int parse_options(int argc, char **argv, struct settings *s)
 {
-	int id, index, result;
+	struct option long_options[OPTIONS + 1] = {};
+	int id, result = 0;
 
-	while ((id = getopt_long(argc, argv, "h", long_options, &index)) != -1) {
-		result = take_option(id == 'h' ? OPT_HELP : id,
-				     id == OPT_NOT_YET ? long_options[index].name : "", s);
-		if (result)
-			return result;
+	for (size_t i = 0; i < OPTIONS; i++)
+		long_options[i] = (struct option){options[i].name, options[i].has_arg, NULL,
+						  OPTION_ID + i};
+	while (!result && (id = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
+		if (id == 'h')
+			return take_help(NULL, s);
+		if (id < OPTION_ID) { /* getopt has said why */
+			fprintf(stderr, "see sluiced --help\n");
+			return -EINVAL;
+		}
+		result = take_option(&options[id - OPTION_ID], s);
 	}
+	if (result)
+		return result;
 	if (optind < argc)
 		return complain("argument", argv[optind], "unexpected; see sluiced --help");
 	if (!s->unload && !s->agent.manifests) {

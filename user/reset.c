@@ -13,6 +13,10 @@
 #define SLICE_FLOWS 64u /* of one run: packets are sent and received again within a millisecond */
 #define WAIT_MS 50u     /* for a budget or a thaw */
 
+/* When a pass begins, after the end of the one before: soon for those whose probe was lost on the way;
+ * later for those who hold theirs back, since Linux answers but once in 500 ms. */
+static const unsigned again_ms[RESET_PASSES] = {0, 80, 600, 600};
+
 struct entry {
 	struct reset_request request;
 	struct sl_reset job;
@@ -217,7 +221,7 @@ static void pass_over(struct reset *reset, struct entry *entry, uint64_t now, in
 		return;
 	}
 	entry->job.slot = 0;
-	entry->due_ms = now + RESET_AGAIN_MS;
+	entry->due_ms = now + again_ms[entry->job.pass];
 }
 
 static void go_on(struct reset *reset, struct entry *entry, uint64_t now)

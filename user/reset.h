@@ -17,8 +17,7 @@
 
 /* Flows of one service that may be reset on soft evidence within a second. */
 #define RESET_BUDGET 1000u
-#define RESET_AGAIN_MS 600u
-#define RESET_PASSES 3u
+#define RESET_PASSES 4u
 
 /* Whose flows, and why. */
 struct reset_request {

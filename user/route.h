@@ -21,9 +21,15 @@ struct route_link {
 	char kind[16]; /* "veth", "vxlan", "" for a plain device */
 	bool up;       /* IFF_UP */
 	bool carrier;  /* IFF_LOWER_UP: of a veth, its other end is up too */
+	unsigned short type; /* ARPHRD_* of linux/if_arp.h: what its frames begin with */
 	unsigned mtu;
 	int master; /* the bridge, bond or VRF that it is a port of; 0: none */
 };
+
+/* Whether its frames begin with an Ethernet header. */
+bool route_link_has_ethernet(const struct route_link *link);
+/* Whether they begin with the IP header: tunnels, wireguard, tun, ppp. Neither: InfiniBand, say. */
+bool route_link_is_bare(const struct route_link *link);
 
 /* The way to one address. */
 struct route_path {

@@ -19,7 +19,7 @@
 
 #include "names.h"
 
-#define SL_LAYOUT_VERSION 2
+#define SL_LAYOUT_VERSION 3
 
 /* Default sizes; the first three can be set before the maps are created. */
 #define SL_MAX_SERVICES 4096u    /* service-ports */
@@ -73,6 +73,11 @@ enum sl_index_kind {
 	SL_INDEX_LOCAL,   /* an address of this node, exempt from caps; port 0, protocol 0; id 0 */
 };
 
+/* The device pair through which the node's own clients reach VIPs that nobody else serves: the
+ * name of the end with routes, and its MAC address (locally administered). */
+#define SL_NODE_DEVICE "sluice0"
+#define SL_NODE_MAC {0x02, 0x73, 0x6c, 0x75, 0x63, 0x65}
+
 struct sl_index_entry {
 	union sl_addr addr;
 	__be16 port;
@@ -92,7 +97,11 @@ struct sl_filter {
 	__u64 word[SL_FILTER_BITS / 64];
 };
 /* Rows of the map `filters`. */
-enum sl_filter_id { SL_FILTER_VIP, SL_FILTER_REPLICA, SL_FILTER_MAX };
+enum sl_filter_id {
+	SL_FILTER_VIP,     /* VIPs; with port 0 and protocol 0 their addresses, and those of this node */
+	SL_FILTER_REPLICA,
+	SL_FILTER_MAX
+};
 
 /* ---- vips -------------------------------------------------------------------*/
 #define SL_VIP_USED 0x1u

@@ -26,6 +26,7 @@
 	X(SL_DROP_FULL, "full", "refused: every replica is at its connection cap")                 \
 	X(SL_DROP_OVER_CAP, "over_cap", "a SYN over the cap of a replica of this node, sent back") \
 	X(SL_DROP_PARKED, "parked", "a SYN that waits for a free replica")                         \
+	X(SL_DROP_NO_PORT, "no_port", "the node's own packet to a VIP's address, but to no port of it") \
 	X(SL_DROP_CHECKSUM, "checksum", "the kernel refused to rewrite the packet")
 
 /* What the datapath counts besides drops. Index into the map `counters`. */
@@ -71,7 +72,8 @@
 	X(SL_EVENT_ATTACH, "attach", "programs attached to an interface")                          \
 	X(SL_EVENT_DETACH, "detach", "programs left an interface")                                 \
 	X(SL_EVENT_ENDPOINTS_DOUBTED, "endpoints_doubted", "many left a list at once, and stay (value: how many)") \
-	X(SL_EVENT_ENDPOINTS_SETTLED, "endpoints_settled", "what became of those that stayed (value: stay still)")
+	X(SL_EVENT_ENDPOINTS_SETTLED, "endpoints_settled", "what became of those that stayed (value: stay still)") \
+	X(SL_EVENT_ROUTE_MOVED, "route_moved", "replicas are reached another way (value: how many)")
 
 /* Why a replica is ejected; the names go into the text of events: "5 of 5 ...". */
 #define SL_EJECT_CAUSES(X)                                                                         \
@@ -105,7 +107,8 @@
 	X(SL_HOOK_NONE, "none", "no hook")                                                         \
 	X(SL_HOOK_POD, "pod", "egress of the client's own pod interface")                          \
 	X(SL_HOOK_UPLINK, "uplink", "egress of the uplink: outside client, local replica")         \
-	X(SL_HOOK_FABRIC, "fabric", "ingress of the device on which the reply arrives: source NAT")
+	X(SL_HOOK_FABRIC, "fabric", "ingress of the device on which the reply arrives: source NAT") \
+	X(SL_HOOK_NODE, "node", "ingress of the device on which the reply arrives: the node's own client")
 
 #define SL_ENUM_ROW(enumerator, name, help) enumerator,
 #define SL_NAME_ROW(enumerator, name, help) [enumerator] = name,

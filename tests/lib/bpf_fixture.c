@@ -57,6 +57,7 @@ static void set_sizes(struct fixture *fixture, const struct fixture_options *opt
 	fixture->snat_sets = options->snat_sets ? options->snat_sets : 64;
 	skel->rodata->seed = FIXTURE_SEED;
 	skel->rodata->hz = options->hz ? options->hz : FIXTURE_HZ;
+	skel->rodata->node_ifindex = options->node_ifindex;
 	skel->rodata->flow_sets = fixture->flow_sets;
 	skel->rodata->snat_sets = fixture->snat_sets;
 	if (options->snat_port_max) {

@@ -43,6 +43,7 @@ enum fixture_hook {
 	FROM_UPLINK,
 	TO_UPLINK,
 	FROM_FABRIC,
+	FROM_NODE,
 	FIXTURE_HOOKS,
 };
 
@@ -81,6 +82,7 @@ struct fixture_options {
 	__u32 flow_sets; /* usually 64: 512 flows */
 	__u32 snat_sets; /* usually 64: 512 ports */
 	__u16 snat_port_min, snat_port_max;
+	__u32 node_ifindex; /* usually 0: no device for the node's own clients */
 	__u32 hz;        /* usually FIXTURE_HZ; 1 makes seconds pass in milliseconds */
 };
 

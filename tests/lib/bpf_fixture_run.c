@@ -22,6 +22,7 @@ int fixture_program_fd(const struct fixture *fixture, enum fixture_hook at)
 		[FROM_UPLINK] = fixture->skel->progs.from_uplink,
 		[TO_UPLINK] = fixture->skel->progs.to_uplink,
 		[FROM_FABRIC] = fixture->skel->progs.from_fabric,
+		[FROM_NODE] = fixture->skel->progs.from_node,
 	};
 
 	return bpf_program__fd(programs[at]);

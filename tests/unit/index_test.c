@@ -128,9 +128,10 @@ TEST(each_kind_sets_its_own_filter)
 		{SL_INDEX_ADDRESS, true, false},
 		{SL_INDEX_REPLICA, false, true},
 		{SL_INDEX_SOURCE, false, false},
+		{SL_INDEX_LOCAL, true, false},
 	};
 
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct index_key key = key_of(i, 80, IPPROTO_TCP, rows[i].kind);
 		struct table table;
 
