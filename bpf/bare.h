@@ -39,7 +39,7 @@ __noinline int bare_is_nodes(const struct packet *pkt, __u32 replica)
 	return reply_is_syn_ack(pkt) && late_answer(pkt, replica, SL_HOOK_NODE) > 0;
 }
 
-/* Whether to_client() is to have the packet. A global function for its stack: icmp_refuses() is
+/* Whether to_client() is to have the packet. A global function for its stack: icmp_find() is
  * deep. */
 __noinline int bare_is_ours(struct __sk_buff *skb, const struct packet *pkt, __u32 result)
 {
@@ -48,8 +48,7 @@ __noinline int bare_is_ours(struct __sk_buff *skb, const struct packet *pkt, __u
 	if (!pkt)
 		return 0;
 	if (result != PARSE_OK)
-		return (pkt->proto == IPPROTO_ICMP || pkt->proto == IPPROTO_ICMPV6) &&
-		       icmp_refuses(skb, pkt, SL_HOOK_FABRIC) > 0;
+		return packet_is_icmp(pkt) && icmp_find(skb, pkt, SL_HOOK_FABRIC) > 0;
 	replica = replica_find(&pkt->src, pkt->sport, pkt->proto);
 	if (likely(replica < 0))
 		return 0;

@@ -7,7 +7,9 @@
 #define SLUICE_BPF_FROM_CLIENT_H
 
 #include "event.h"
+#include "icmp.h"
 #include "lookup.h"
+#include "mtu.h"
 #include "open.h"
 #include "park.h"
 #include "refuse.h"
@@ -23,6 +25,7 @@ static __always_inline int client_forward(struct __sk_buff *skb, const struct pa
 	struct new_end src, dst;
 	struct sl_source *source;
 	__u32 row = flow->source;
+	__u32 mtu;
 
 	if (!replica)
 		return drop(SL_DROP_NO_REPLICA);
@@ -32,6 +35,11 @@ static __always_inline int client_forward(struct __sk_buff *skb, const struct pa
 	dst.port = replica->config.port;
 	if (likely(flow->hook == SL_HOOK_POD || flow->hook == SL_HOOK_UPLINK))
 		return rewrite(skb, pkt, NULL, &dst) ? drop(SL_DROP_CHECKSUM) : NEXT;
+	if (mtu_matters(skb, pkt)) { /* nobody else looks from here on */
+		mtu = mtu_exceeded(skb, pkt, replica->config.out_ifindex);
+		if (unlikely(mtu))
+			return mtu_answer(skb, pkt, mtu);
+	}
 	if (flow->hook == SL_HOOK_NODE) {
 		if (rewrite(skb, pkt, NULL, &dst))
 			return drop(SL_DROP_CHECKSUM);
@@ -89,11 +97,19 @@ static __always_inline bool client_datagram_opens(const struct flow_ref *ref, __
 	return true;
 }
 
-/* A packet to a VIP's address of which no port is known. */
-static __always_inline int client_unreadable(const struct packet *pkt, enum parse_result result)
+/* A packet to a VIP's address of which no port is known: an ICMP error says it in what it quotes. */
+static __always_inline int client_unreadable(struct __sk_buff *skb, const struct packet *pkt,
+					     enum parse_result result)
 {
-	if (result == PARSE_FOREIGN || !pkt->addressed || !is_vip_address(&pkt->dst))
+	int found;
+
+	if ((result == PARSE_FOREIGN && likely(!packet_is_icmp(pkt))) || !pkt->addressed ||
+	    !is_vip_address(&pkt->dst))
 		return NOT_OURS;
+	if (result == PARSE_FOREIGN) {
+		found = icmp_find_reply(skb, pkt);
+		return found > 0 ? icmp_to_replica(skb, pkt, found - 1) : NOT_OURS;
+	}
 	return drop(result == PARSE_FRAGMENT ? SL_DROP_FRAGMENT : SL_DROP_TRUNCATED);
 }
 
@@ -105,6 +121,19 @@ static __always_inline int client_unknown(struct __sk_buff *skb, const struct pa
 		return refuse(skb, pkt, SL_DROP_UNKNOWN_FLOW);
 	count(SL_COUNT_PASSED_MIDFLOW);
 	return NEXT;
+}
+
+/* Its client begins anew from the same port, and not with us: what is left of the flow must not translate
+ * packets of the new connection, which is kube-proxy's. A global function: verified by itself. */
+__noinline int client_forget(__u32 slot, __u64 state)
+{
+	struct sl_flow *flow = table_slot(slot);
+
+	if (!flow)
+		return 0;
+	if (SL_FLOW_PHASE(state) != SL_FLOW_DONE)
+		flow_advance(slot, state, 0, FLOW_OVER);
+	return !flow_bars(flow);
 }
 
 /* What a packet is to a flow, or to none. */
@@ -275,7 +304,7 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 	o->hook = hook;
 	o->replace = service && service->flags & SL_SERVICE_REPLACE;
 	o->body.flags = sniff_flag(service, pkt->proto);
-	if (wish == CLIENT_GOES_ON || (vip->flags & SL_VIP_NO_NEW && wish == CLIENT_OPENS))
+	if (wish == CLIENT_GOES_ON || (wish == CLIENT_OPENS && !vip_takes_new(vip)))
 		return client_unknown(skb, pkt, o->replace);
 	if (client_queues(o, service, wish) || (from == SL_NO_REPLICA && !o->body.pending))
 		result = OPEN_REFUSED;
@@ -379,7 +408,7 @@ static __always_inline int from_client(struct __sk_buff *skb, const struct packe
 	int verdict;
 
 	if (unlikely(result != PARSE_OK))
-		return client_unreadable(pkt, result);
+		return client_unreadable(skb, pkt, result);
 	found = vip_find(&pkt->dst, pkt->dport, pkt->proto);
 	if (likely(found < 0))
 		return NOT_OURS;
@@ -411,6 +440,9 @@ static __always_inline int from_client(struct __sk_buff *skb, const struct packe
 		if (wish != CLIENT_MOVES)
 			ref.flow = NULL;
 		verdict = client_begin(skb, pkt, &o, vip, vip_row, hook, wish, now, &ref);
+		if (!ref.flow && verdict == NEXT && ref.state && wish == CLIENT_OPENS &&
+		    !(ref.state & SL_FLOW_SPILLED)) /* spilled: of replace mode, which passes none */
+			client_forget(ref.slot, ref.state);
 		if (!ref.flow || verdict != NEXT)
 			return verdict;
 	}

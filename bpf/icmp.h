@@ -1,126 +1,227 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * ICMP says of a SYN that it did not arrive (destination unreachable, RFC 792 and RFC 4443): as good
- * as an RST, if it quotes the very SYN. Finds the flow; retry.h does the rest. All other ICMP is
- * let pass as it is. Called by to_client.h.
+ * ICMP errors about packets of ours (RFC 792, RFC 4443). One that says of a SYN that it did not arrive
+ * is as good as an RST: finds the flow, retry.h does the rest. Every other one is told to whom it
+ * concerns, as if there were no translation: the client hears of its packets to the VIP
+ * (icmp_to_client(), where the flow's replies are translated), the replica of its packets to the
+ * client (icmp_to_replica(), where the client's packets are). So path MTU discovery works in both
+ * directions. No error ends or moves a flow that was answered. Called by to_client.h and
+ * from_client.h; refuses what quotes no flow, and passes it untouched.
  */
 #ifndef SLUICE_BPF_ICMP_H
 #define SLUICE_BPF_ICMP_H
 
 #include "flow.h"
 #include "lookup.h"
+#include "node.h"
+#include "quote.h"
 
-#define ICMP_UNREACHABLE 3     /* RFC 792 */
-#define ICMP_FRAG_NEEDED 4     /* its code for path MTU discovery: says nothing about the replica */
-#define ICMP6_UNREACHABLE 1    /* RFC 4443 */
-#define ICMP_HEADER 8u
-
-/* What an ICMP error quotes: the first bytes of a packet of ours. */
-struct quote {
-	union sl_addr src, dst;
-	struct {
-		__be16 sport, dport;
-		__be32 seq;
-	} tcp;
-};
-
-static __always_inline bool icmp_is_unreachable(struct __sk_buff *skb, const struct packet *pkt)
+static __always_inline bool packet_is_icmp(const struct packet *pkt)
 {
-	__u8 what[2];
-
-	if (bpf_skb_load_bytes(skb, pkt->l4_offset & L4_OFFSET_MASK, what, sizeof(what)))
-		return false;
-	if (pkt->v6)
-		return pkt->proto == IPPROTO_ICMPV6 && what[0] == ICMP6_UNREACHABLE;
-	return pkt->proto == IPPROTO_ICMP && what[0] == ICMP_UNREACHABLE &&
-	       what[1] != ICMP_FRAG_NEEDED;
+	return pkt->proto == IPPROTO_ICMP || pkt->proto == IPPROTO_ICMPV6;
 }
 
-static __always_inline bool icmp_read_v4(struct __sk_buff *skb, __u32 at, struct quote *ret)
+static __always_inline bool addr_equal(const union sl_addr *a, const union sl_addr *b)
 {
-	struct iphdr ip;
-
-	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.protocol != IPPROTO_TCP)
-		return false;
-	addr_set_v4(&ret->src, ip.saddr);
-	addr_set_v4(&ret->dst, ip.daddr);
-	return !bpf_skb_load_bytes(skb, at + ip.ihl * 4, &ret->tcp, sizeof(ret->tcp));
+	return a->d[0] == b->d[0] && a->d[1] == b->d[1];
 }
 
-static __always_inline bool icmp_read_v6(struct __sk_buff *skb, __u32 at, struct quote *ret)
-{
-	struct ipv6hdr ip;
-
-	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) || ip.nexthdr != IPPROTO_TCP)
-		return false;
-	addr_set_v6(&ret->src, &ip.saddr);
-	addr_set_v6(&ret->dst, &ip.daddr);
-	return !bpf_skb_load_bytes(skb, at + sizeof(ip), &ret->tcp, sizeof(ret->tcp));
-}
+/* ---- about a client's packet to its replica --------------------------------------------*/
 
 /* The flow that left this node with an address of ours. */
-static __always_inline struct flow_ref icmp_find_snat(const struct quote *quote, __u32 replica)
+static __always_inline void icmp_find_snat(const struct quote *quote, __u32 replica,
+					   struct flow_ref *ret)
 {
 	union sl_snat_key key = {};
-	struct flow_ref ref = {};
 	struct sl_snat *entry;
 	__s64 source = source_find(&quote->src);
 
 	if (source < 0)
-		return ref;
+		return;
 	key.replica = replica;
-	key.port = quote->tcp.sport;
-	key.proto = IPPROTO_TCP;
+	key.port = quote->sport;
+	key.proto = quote->proto;
 	key.source = source;
 	entry = snat_find(&key, SL_SNAT_LIVE);
-	if (!entry || entry->phase != SL_SNAT_LIVE)
-		return ref;
-	ref.slot = entry->flow;
-	ref.flow = table_slot(ref.slot);
-	return ref;
+	if (!entry)
+		return;
+	ret->slot = entry->flow;
+	ret->flow = table_slot(ret->slot);
+	ret->state = ret->flow ? READ_ONCE(ret->flow->state) : 0;
+	if (SL_FLOW_PHASE(ret->state) < SL_FLOW_SYN ||
+	    SL_FLOW_GENERATION(ret->state) != entry->generation)
+		ret->flow = NULL;
 }
 
-static __always_inline struct flow_ref icmp_find(const struct quote *quote, __u32 replica)
+static __always_inline void icmp_find_client(const struct quote *quote, __u32 replica,
+					     struct flow_ref *ret)
 {
 	struct sl_replica_services *shared = bpf_map_lookup_elem(&replica_services, &replica);
-	struct sl_flow_key key = {.client = quote->src, .port = quote->tcp.sport,
-				  .proto = IPPROTO_TCP};
-	struct flow_ref ref = {};
+	struct sl_flow_key key = {.client = quote->src, .port = quote->sport,
+				  .proto = quote->proto};
 
 	for (__u32 i = 0; shared && i < SL_MAX_SHARED && i < shared->n; i++) {
 		key.service = shared->service[i];
-		ref = table_find_slow(&key, SIDE_REPLICA, replica);
-		if (ref.flow)
-			return ref;
+		*ret = table_find_slow(&key, SIDE_REPLICA, replica);
+		if (!ret->flow)
+			continue;
+		if (ret->flow->hook == SL_HOOK_FABRIC) /* its packets do not look like this one */
+			ret->flow = NULL;
+		return;
 	}
-	return ref;
 }
 
-/* Slot + 1 of the flow whose SYN this error refuses, at the hook that translates its replies; 0:
- * none. A global function: verified by itself. */
-__noinline int icmp_refuses(struct __sk_buff *skb, const struct packet *pkt, __u32 hook)
+/* Whether `hook` is where the flow's replies are translated. */
+static __always_inline bool icmp_is_hook(const struct sl_flow *flow, __u32 hook)
+{
+	return flow->hook == hook || (hook == SL_HOOK_FABRIC && flow->hook == SL_HOOK_NODE);
+}
+
+/* Whether the error says that the flow's SYN did not arrive. */
+static __always_inline bool icmp_is_refusal(const struct packet *pkt, const struct quote *quote,
+					    const struct flow_ref *ref)
+{
+	if (quote->type != (pkt->v6 ? ICMP6_UNREACHABLE : ICMP_UNREACHABLE) ||
+	    (!pkt->v6 && quote->code == ICMP_FRAG_NEEDED))
+		return false;
+	return quote->proto == IPPROTO_TCP && ref->flow->isn == quote->seq &&
+	       SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN && !(ref->state & SL_FLOW_ANSWERED);
+}
+
+/* Beside the slot that icmp_find() returns. */
+#define ICMP_REFUSES 0x1000000
+
+/* Slot + 1 of the flow whose client sent what is quoted, if its replies are translated at `hook`;
+ * | ICMP_REFUSES when that is a SYN which did not arrive; 0: none. Flows of the spill table have no
+ * slot. A global function: verified by itself. */
+__noinline int icmp_find(struct __sk_buff *skb, const struct packet *pkt, __u32 hook)
 {
 	struct quote quote = {};
-	struct flow_ref ref;
+	struct flow_ref ref = {};
 	__s64 replica;
-	__u32 at;
 
-	if (!pkt || !icmp_is_unreachable(skb, pkt))
+	if (!pkt || !quote_parse(skb, pkt, &quote) || !addr_equal(&pkt->dst, &quote.src))
 		return 0;
-	at = (pkt->l4_offset & L4_OFFSET_MASK) + ICMP_HEADER;
-	if (pkt->v6 ? !icmp_read_v6(skb, at, &quote) : !icmp_read_v4(skb, at, &quote))
-		return 0;
-	replica = replica_find(&quote.dst, quote.tcp.dport, IPPROTO_TCP);
+	replica = replica_find(&quote.dst, quote.dport, quote.proto);
 	if (replica < 0)
 		return 0;
-	ref = hook == SL_HOOK_FABRIC ? icmp_find_snat(&quote, replica) : icmp_find(&quote, replica);
-	if (!ref.flow || ref.flow->hook != hook || ref.flow->isn != quote.tcp.seq)
+	if (hook == SL_HOOK_FABRIC)
+		icmp_find_snat(&quote, replica, &ref);
+	if (!ref.flow)
+		icmp_find_client(&quote, replica, &ref);
+	if (!ref.flow || !icmp_is_hook(ref.flow, hook))
 		return 0;
-	ref.state = READ_ONCE(ref.flow->state);
-	if (SL_FLOW_PHASE(ref.state) != SL_FLOW_SYN ||
-	    ref.state & (SL_FLOW_ANSWERED | SL_FLOW_SPILLED))
+	return (ref.slot + 1) | (icmp_is_refusal(pkt, &quote, &ref) ? ICMP_REFUSES : 0);
+}
+
+/* On to the client, who may be this node. */
+static __always_inline int icmp_send_to_client(struct __sk_buff *skb, const struct sl_flow *flow)
+{
+	union sl_snat_key key = flow_snat_key(flow);
+	struct sl_snat *entry;
+
+	if (flow->hook == SL_HOOK_NODE)
+		return node_address(skb) ? drop(SL_DROP_CHECKSUM) :
+					   bpf_redirect(node_ifindex, BPF_F_INGRESS);
+	if (flow->hook != SL_HOOK_FABRIC)
+		return NEXT;
+	entry = snat_find(&key, SL_SNAT_LIVE);
+	return entry ? bpf_redirect_neigh(entry->client_ifindex, NULL, 0, 0) :
+		       drop(SL_DROP_SNAT_NO_SOURCE);
+}
+
+/* Tells the client of the flow in `slot`, at the hook that translates its replies: the error speaks of
+ * the VIP, comes from it where it came from the replica, and goes to the client where it came to an
+ * address of ours. A verdict. A global function: verified by itself. */
+__noinline int icmp_to_client(struct __sk_buff *skb, const struct packet *pkt, __u32 slot)
+{
+	struct sl_flow *flow = table_slot(slot);
+	struct quote quote = {};
+	struct quote_ends to;
+	struct sl_vip *vip;
+
+	if (!pkt || !flow || !quote_parse(skb, pkt, &quote))
+		return NOT_OURS;
+	vip = bpf_map_lookup_elem(&vips, &flow->vip);
+	if (!vip)
+		return NOT_OURS;
+	quote_ends_init(&to, pkt, &quote);
+	to.dst = &vip->addr;
+	to.dport = vip->port;
+	if (addr_equal(&pkt->src, &quote.dst))
+		to.outer_src = &vip->addr;
+	if (flow->hook == SL_HOOK_FABRIC) {
+		to.src = to.outer_dst = &flow->key.client;
+		to.sport = flow->key.port;
+	}
+	if (quote_rewrite(skb, pkt, &quote, &to))
+		return drop(SL_DROP_CHECKSUM);
+	count(SL_COUNT_ICMP_ERRORS);
+	return icmp_send_to_client(skb, flow);
+}
+
+/* ---- about a reply of the VIP's -----------------------------------------------------------*/
+
+/* Slot + 1 of the flow of a reply that is quoted; 0: none. A global function: verified by itself. */
+__noinline int icmp_find_reply(struct __sk_buff *skb, const struct packet *pkt)
+{
+	struct sl_flow_key key = {};
+	struct quote quote = {};
+	struct sl_vip *vip;
+	__u32 vip_row;
+	__s64 found;
+
+	if (!pkt || !quote_parse(skb, pkt, &quote) || !addr_equal(&pkt->dst, &quote.src))
 		return 0;
-	return ref.slot + 1;
+	found = vip_find(&quote.src, quote.sport, quote.proto);
+	if (found < 0)
+		return 0;
+	vip_row = found;
+	vip = bpf_map_lookup_elem(&vips, &vip_row);
+	if (!vip)
+		return 0;
+	key.client = quote.dst;
+	key.port = quote.dport;
+	key.proto = quote.proto;
+	key.service = vip->service;
+	return table_look_up(&key, SIDE_CLIENT, vip_row);
+}
+
+/* Tells the replica of the flow in `slot`, at a hook where clients' packets come in: the error speaks
+ * of what the replica sent, and goes to it; with source NAT from our address, to which it was sent. A
+ * verdict. A global function: verified by itself. */
+__noinline int icmp_to_replica(struct __sk_buff *skb, const struct packet *pkt, __u32 slot)
+{
+	struct sl_flow *flow = table_slot(slot);
+	struct quote quote = {};
+	struct sl_replica *replica;
+	struct sl_source *source;
+	struct quote_ends to;
+	__u32 row;
+
+	if (!pkt || !flow || !quote_parse(skb, pkt, &quote))
+		return NOT_OURS;
+	row = flow->replica; /* none, while it is parked */
+	replica = bpf_map_lookup_elem(&replicas, &row);
+	if (!replica)
+		return NOT_OURS;
+	quote_ends_init(&to, pkt, &quote);
+	to.src = to.outer_dst = &replica->config.addr;
+	to.sport = replica->config.port;
+	if (flow->hook == SL_HOOK_FABRIC) {
+		row = flow->source;
+		source = bpf_map_lookup_elem(&sources, &row);
+		if (!source)
+			return drop(SL_DROP_SNAT_NO_SOURCE);
+		to.dst = to.outer_src = &source->addr;
+		to.dport = flow->snat_port;
+	}
+	if (quote_rewrite(skb, pkt, &quote, &to))
+		return drop(SL_DROP_CHECKSUM);
+	count(SL_COUNT_ICMP_ERRORS);
+	if (flow->hook == SL_HOOK_POD || flow->hook == SL_HOOK_UPLINK)
+		return NEXT;
+	return bpf_redirect_neigh(replica->config.out_ifindex, NULL, 0, 0);
 }
 
 #endif

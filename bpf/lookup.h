@@ -70,6 +70,12 @@ static __always_inline __s64 vip_find(const union sl_addr *addr, __be16 port, __
 	return index_find(addr, port, proto, hash, SL_INDEX_VIP);
 }
 
+/* Whether a VIP takes new flows: neither the agent nor `sluice hand-back` withdrew it. */
+static __always_inline bool vip_takes_new(const struct sl_vip *vip)
+{
+	return !(vip->flags & SL_VIP_NO_NEW || vip->admin & SL_ADMIN_HANDED_BACK);
+}
+
 /* Row in replicas, or -1. */
 static __always_inline __s64 replica_find(const union sl_addr *addr, __be16 port, __u8 proto)
 {

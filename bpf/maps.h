@@ -80,6 +80,16 @@ enum { TIMER_SWEEP, TIMER_PENDING, TIMER_EJECT, TIMER_LINE, TIMERS };
  * Programs. */
 ARRAY(sweep_timers, struct sweep_timer, TIMERS, NO_FLAGS);
 
+/* Device -> the least MTU of routes over it, where that is less than its own. ifindex -> MTU.
+ * Agent / programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SL_MAX_ROUTE_MTUS);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, __u32);
+} route_mtus SEC(".maps");
+
 /* Service-port row -> its waiting line. Programs. 96 KiB. */
 ARRAY(lines, struct sl_line, SL_MAX_SERVICES, BPF_F_MMAPABLE);
 

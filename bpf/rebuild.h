@@ -69,10 +69,11 @@ static __always_inline int rebuild_v6(struct __sk_buff *skb, const struct segmen
  * taken back). */
 static __always_inline bool rebuild_is_partial(struct __sk_buff *skb, const struct packet *pkt)
 {
-	__u32 check = pkt->l4_offset + offsetof(struct tcphdr, check);
+	__u32 check = (pkt->l4_offset & L4_OFFSET_MASK) + check_offset(pkt);
 	__u16 before, after;
 
-	return pkt->proto == IPPROTO_TCP && !bpf_skb_load_bytes(skb, check, &before, 2) &&
+	return (pkt->proto == IPPROTO_TCP || (pkt->proto == IPPROTO_UDP && !pkt->unsummed)) &&
+	       !bpf_skb_load_bytes(skb, check, &before, 2) &&
 	       !bpf_l4_csum_replace(skb, check, 0, 1, 0) &&
 	       !bpf_skb_load_bytes(skb, check, &after, 2) &&
 	       !bpf_l4_csum_replace(skb, check, 0, ~1u, 0) && before == after;

@@ -56,6 +56,12 @@ static __always_inline int refuse_turn(struct __sk_buff *skb, const struct packe
 	return rebuild(skb, pkt, &to) || refuse_swap_macs(skb) ? -1 : 0;
 }
 
+/* Sends what answers a packet back to where that came from. */
+static __always_inline int refuse_send(struct __sk_buff *skb)
+{
+	return bpf_redirect(skb->ifindex, is_node_device(skb->ifindex) ? BPF_F_INGRESS : 0);
+}
+
 /* Answers a TCP segment with an RST, counted under `reason` (enum sl_drop_reason). Never answers
  * an RST. A global function: verified by itself, with a stack of its own. */
 __noinline int refuse(struct __sk_buff *skb, const struct packet *pkt, __u32 reason)
@@ -65,7 +71,7 @@ __noinline int refuse(struct __sk_buff *skb, const struct packet *pkt, __u32 rea
 	if (refuse_turn(skb, pkt, 0))
 		return drop(reason);
 	count_drop(reason);
-	return bpf_redirect(skb->ifindex, is_node_device(skb->ifindex) ? BPF_F_INGRESS : 0);
+	return refuse_send(skb);
 }
 
 /* Answers a SYN that is on its way to a full replica, at the egress of that one's interface, in its

@@ -100,13 +100,19 @@ static __always_inline int rewrite_v6(struct __sk_buff *skb, const struct packet
 	return 0;
 }
 
+/* Where the checksum lies in the L4 header. */
+static __always_inline __u32 check_offset(const struct packet *pkt)
+{
+	return pkt->proto == IPPROTO_UDP ? offsetof(struct udphdr, check) :
+					   offsetof(struct tcphdr, check);
+}
+
 /* Rewrites source, destination or both (NULL: leave). 0, or -1: drop it. Packet pointers are stale after. */
 static __always_inline int rewrite(struct __sk_buff *skb, const struct packet *pkt,
 				   const struct new_end *src, const struct new_end *dst)
 {
 	bool udp = pkt->proto == IPPROTO_UDP;
-	__u32 check = (pkt->l4_offset & L4_OFFSET_MASK) + (udp ? offsetof(struct udphdr, check) :
-					      offsetof(struct tcphdr, check));
+	__u32 check = (pkt->l4_offset & L4_OFFSET_MASK) + check_offset(pkt);
 	__u64 flags = udp ? BPF_F_MARK_MANGLED_0 : 0;
 	struct delta delta = {};
 

@@ -12,6 +12,7 @@
 #include "icmp.h"
 #include "late.h"
 #include "lookup.h"
+#include "mtu.h"
 #include "node.h"
 #include "retry.h"
 #include "rewrite.h"
@@ -86,6 +87,7 @@ static __always_inline int reply_from_vip(const struct sl_flow *flow, struct sl_
  * flow's slot, beyond any verdict. */
 #define REPLY_REFUSES 0x1000000 /* a refusal */
 #define REPLY_IS_LATE 0x2000000 /* a SYN-ACK to a port that its flow has left */
+#define REPLY_TOO_BIG 0x4000000 /* + the MTU that it exceeds */
 
 /* A reply that came to an address of ours since we had put it there: source NAT undone. `settled`: of
  * REPLY_*, those that the caller has dealt with. A global function for its stack: older kernels
@@ -99,6 +101,7 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 	struct flow_ref ref;
 	struct sl_snat *entry;
 	__s64 source_row;
+	__u32 mtu;
 
 	if (!pkt || !replica)
 		return NOT_OURS;
@@ -125,6 +128,11 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 		return NOT_OURS;
 	if (unlikely(!(settled & REPLY_REFUSES) && retry_is_refusal(&ref, pkt)))
 		return REPLY_REFUSES + ref.slot;
+	if (mtu_matters(skb, pkt)) {
+		mtu = mtu_exceeded(skb, pkt, entry->client_ifindex);
+		if (unlikely(mtu))
+			return REPLY_TOO_BIG + mtu;
+	}
 	dst.addr = &ref.flow->key.client;
 	dst.sum_old = sl_addr_sum(&pkt->dst);
 	dst.sum_new = sl_addr_sum(&ref.flow->key.client);
@@ -196,6 +204,28 @@ static __always_inline int reply_for_node(struct __sk_buff *skb, const struct pa
 	return verdict == NOT_OURS ? reply_to_node(skb, pkt, replica_row, REPLY_REFUSES) : verdict;
 }
 
+/* A packet without ports: an ICMP error may be about a packet of ours, and refuse it if that is a
+ * SYN. */
+static __always_inline int reply_unreadable(struct __sk_buff *skb, const struct packet *pkt,
+					    enum sl_hook hook)
+{
+	int found, verdict;
+	__u32 slot;
+
+	if (likely(!packet_is_icmp(pkt)))
+		return NOT_OURS;
+	found = icmp_find(skb, pkt, hook);
+	if (found <= 0)
+		return NOT_OURS;
+	slot = (found & ~ICMP_REFUSES) - 1;
+	if (found & ICMP_REFUSES) {
+		verdict = retry(skb, pkt, slot);
+		if (verdict != NOT_OURS)
+			return verdict;
+	}
+	return icmp_to_client(skb, pkt, slot);
+}
+
 /* A packet of a pod's on its way into the node: a reply, here or nowhere, if it is addressed to the
  * node. */
 static __always_inline int to_client_from_pod(struct __sk_buff *skb, const struct packet *pkt,
@@ -203,8 +233,10 @@ static __always_inline int to_client_from_pod(struct __sk_buff *skb, const struc
 {
 	__s64 found;
 
-	if (!node_ifindex || result != PARSE_OK || likely(!is_known_address(&pkt->dst)))
+	if (!node_ifindex || !pkt->addressed || likely(!is_known_address(&pkt->dst)))
 		return NOT_OURS;
+	if (unlikely(result != PARSE_OK))
+		return reply_unreadable(skb, pkt, SL_HOOK_NODE);
 	found = replica_find(&pkt->src, pkt->sport, pkt->proto);
 	return found < 0 ? NOT_OURS : reply_for_node(skb, pkt, found);
 }
@@ -215,6 +247,8 @@ static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct
 	int verdict = reply_undo_snat(skb, pkt, replica_row, 0);
 	struct sl_flow *flow;
 
+	if (unlikely(verdict >= REPLY_TOO_BIG))
+		return mtu_answer(skb, pkt, verdict - REPLY_TOO_BIG);
 	if (unlikely(verdict >= REPLY_IS_LATE)) {
 		flow = table_slot(verdict - REPLY_IS_LATE);
 		if (late_answer_snat(pkt, replica_row, verdict - REPLY_IS_LATE) == LATE_BEATEN && flow)
@@ -230,18 +264,6 @@ static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct
 	verdict = retry(skb, pkt, verdict - REPLY_REFUSES);
 	return verdict == NOT_OURS ? reply_undo_snat(skb, pkt, replica_row, REPLY_REFUSES) :
 				     verdict;
-}
-
-/* A packet without ports: an ICMP error may refuse a SYN of ours. */
-static __always_inline int reply_unreadable(struct __sk_buff *skb, const struct packet *pkt,
-					    enum sl_hook hook)
-{
-	int found;
-
-	if (likely(pkt->proto != IPPROTO_ICMP && pkt->proto != IPPROTO_ICMPV6))
-		return NOT_OURS;
-	found = icmp_refuses(skb, pkt, hook);
-	return found > 0 ? retry(skb, pkt, found - 1) : NOT_OURS;
 }
 
 static __always_inline int to_client(struct __sk_buff *skb, const struct packet *pkt,

@@ -4,7 +4,7 @@
 
 # The commands of `sluice help`, as "object command" or "command".
 _sluice_commands() {
-	sluice help 2>/dev/null | sed -n '/^Options/q; s/^  \([a-z]\+\( [a-z]\+\)\?\)\( .*\)\?$/\1/p'
+	sluice help 2>/dev/null | sed -n '/^Options/q; s/^  \([a-z-]\+\( [a-z]\+\)\?\)\( .*\)\?$/\1/p'
 }
 
 # Column $2 of the table that `sluice $1 show` prints, each value once: names with a slash or
@@ -24,7 +24,7 @@ _sluice() {
 	case "${words[*]}" in
 	'')
 		w=$(_sluice_commands | cut -d' ' -f1 | sort -u; echo help) ;;
-	'service show' | 'replica show' | 'flow show')
+	'service show' | 'replica show' | 'flow show' | 'hand-back')
 		w=$(_sluice_column service 1) ;;
 	'replica drain' | 'replica undrain' | 'replica drain '* | 'replica undrain '*)
 		# Readline takes the colon of ADDR:PORT for the end of a word: offer what follows it.
@@ -39,6 +39,7 @@ _sluice() {
 		w=$(_sluice_commands | sed -n "s/^${words[0]} //p") ;;
 	esac
 	[[ $word == -* ]] && w='--json --bpffs --help'
+	[[ $word == -* && ${words[0]} == hand-back ]] && w+=' --timeout --force --undo'
 	mapfile -t COMPREPLY < <(compgen -W "$w" -- "$word")
 }
 

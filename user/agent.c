@@ -13,6 +13,7 @@
 
 #include "agent_state.h"
 #include "log.h"
+#include "node_device.h"
 #include "status.h"
 
 #define HEARTBEAT_MS 500
@@ -132,13 +133,17 @@ static void start_clocks(struct agent *agent)
 	uv_timer_start(&agent->hold, agent_on_hold, HOLD_MS, HOLD_MS);
 }
 
+/* The device for the node's own clients before the programs, which know it by its number. */
 static int start_datapath(struct agent *agent)
 {
 	struct sl_event event = {.kind = SL_EVENT_AGENT_START};
+	struct datapath_options options = agent->options->datapath;
 	char reason[1024] = "";
-	int error = datapath_open(&agent->options->datapath, &agent->datapath, reason,
-				  sizeof(reason));
+	int error = node_device_ensure(0, &agent->node_ifindex, &agent->node_made, reason,
+				       sizeof(reason));
 
+	options.node_ifindex = agent->node_ifindex;
+	error = error ?: datapath_open(&options, &agent->datapath, reason, sizeof(reason));
 	if (error) {
 		log_error("%s", reason);
 		return error;
@@ -196,6 +201,7 @@ static int start_modules(struct agent *agent)
 	error = error ?: probe_set_new(&agent->loop, agent_on_health, agent, &agent->probes);
 	error = error ?: failures_new(agent, &agent->failures);
 	error = error ?: route_new(&agent->loop, agent_on_route, agent, &agent->route);
+	error = error ?: node_new(agent, agent->node_ifindex, &agent->node);
 	if (error) {
 		log_error("cannot start: %s", strerror(-error));
 		return error;
@@ -203,6 +209,7 @@ static int start_modules(struct agent *agent)
 	probe_set_on_good(agent->probes, agent_on_good_probe);
 	probe_set_ask_full(agent->probes, agent_full_so_far);
 	agent->facts.probes = agent->probes;
+	agent_write_mtus(agent);
 	agent_attach_uplink(agent);
 	interfaces_prune(agent->interfaces);
 	error = discover_file_new(&agent->loop, options->manifests, &agent->policy, agent_on_model,
@@ -247,6 +254,7 @@ static void unmake(const char *bpffs)
 static void stop(struct agent *agent, bool failed)
 {
 	bool made = failed && agent->datapath && !datapath_is_adopted(agent->datapath);
+	bool made_device = failed && agent->node_made && (made || !agent->datapath);
 	struct sl_event event = {.kind = SL_EVENT_AGENT_STOP};
 
 	discover_file_free(agent->discover);
@@ -261,6 +269,7 @@ static void stop(struct agent *agent, bool failed)
 	reconcile_free(agent->reconcile);
 	outlier_free(agent->outlier);
 	interfaces_free(agent->interfaces);
+	node_free(agent->node);
 	if (agent->datapath && !made)
 		events_add(&agent->events, &event, "the programs go on");
 	events_done(&agent->events);
@@ -269,6 +278,8 @@ static void stop(struct agent *agent, bool failed)
 	datapath_close(agent->datapath);
 	if (made)
 		unmake(agent->options->datapath.bpffs);
+	if (made_device)
+		node_device_remove();
 	model_free(agent->model);
 	verdicts_done(&agent->ignored);
 }

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <time.h>
 
+#include <bpf/bpf.h>
+
 #include "agent_state.h"
 #include "log.h"
 
@@ -78,6 +80,7 @@ int agent_apply(struct agent *agent, struct diag *diag)
 				sizeof(diag->reason));
 	if (error)
 		return error;
+	node_sync(agent->node);
 	if (agent_sync_probes(agent))
 		log_error("out of memory: some replicas are not probed; restart sluiced");
 	agent_check_panic(agent);
@@ -248,6 +251,39 @@ void agent_path(void *context, const union sl_addr *to, struct reconcile_path *r
 		attach_one(agent, path.ifindex, interfaces_fabric);
 }
 
+static bool is_listed(const struct route_mtu *mtus, size_t n, __u32 ifindex)
+{
+	size_t i = 0;
+
+	while (i < n && mtus[i].ifindex != ifindex)
+		i++;
+	return i < n;
+}
+
+void agent_write_mtus(struct agent *agent)
+{
+	int fd = datapath_tables(agent->datapath)->route_mtus_fd, error = 0;
+	size_t n;
+	const struct route_mtu *mtus = route_mtus(agent->route, &n);
+	__u32 key, *last = NULL, previous, gone;
+
+	for (size_t i = 0; i < n && !error; i++)
+		error = bpf_map_update_elem(fd, &mtus[i].ifindex, &mtus[i].mtu, BPF_ANY);
+	while (!bpf_map_get_next_key(fd, last, &key)) {
+		gone = key;
+		if (is_listed(mtus, n, gone)) {
+			previous = key;
+			last = &previous;
+		} else if (bpf_map_delete_elem(fd, &gone)) {
+			break;
+		}
+	}
+	if (error)
+		log_error("more than %u devices have routes with an MTU of their own: packets of some are "
+			  "measured by the MTU of the device alone (%s)", SL_MAX_ROUTE_MTUS,
+			  strerror(-error));
+}
+
 void agent_on_route(void *context, enum route_change change, const struct route_link *link)
 {
 	struct agent *agent = context;
@@ -269,8 +305,10 @@ void agent_on_route(void *context, enum route_change change, const struct route_
 	case ROUTE_ROUTES:
 		if (!agent->route)
 			break;
+		agent_write_mtus(agent);
 		agent_attach_uplink(agent);
 		reconcile_paths(agent->reconcile);
+		node_sync(agent->node);
 		break;
 	}
 }

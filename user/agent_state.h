@@ -2,7 +2,7 @@
 /*
  * Inside the agent: its state, on agent_run()'s stack, and what its files
  * share. agent.c starts, stops and keeps time; agent_input.c takes in models,
- * links and routes; agent_hold.c keeps replicas whose absence from a list is
+ * links and routes; agent_node.c is the way of the node's own clients; agent_hold.c keeps replicas whose absence from a list is
  * doubted; agent_health.c deals with probes, health and panic.
  */
 #ifndef SLUICE_AGENT_STATE_H
@@ -33,6 +33,9 @@ struct agent {
 	struct maps maps;
 	struct interfaces *interfaces;
 	struct route *route;
+	struct node *node;          /* NULL until routes are known */
+	int node_ifindex;           /* of SL_NODE_DEVICE */
+	bool node_made;             /* by this agent, at its start */
 	struct reconcile *reconcile;
 	struct discover_file *discover;
 	struct probe_set *probes;
@@ -57,8 +60,20 @@ void agent_path(void *context, const union sl_addr *to, struct reconcile_path *r
 /* Attaches the default route's interface, unless --uplinks names others. */
 void agent_attach_uplink(struct agent *agent);
 
+/* Brings the MTUs of routes into the kernel. */
+void agent_write_mtus(struct agent *agent);
+
 /* Brings the model in force into the maps and probes. 0, or -errno with the reason in *diag. */
 int agent_apply(struct agent *agent, struct diag *diag);
+
+/* agent_node.c: the way of the node's own clients */
+struct node;
+/* `ifindex` of SL_NODE_DEVICE. 0, or -errno. Freed when the loop has ended. */
+int node_new(struct agent *agent, int ifindex, struct node **ret);
+void node_free(struct node *node);
+/* Tables, routes, links or addresses changed: mends the device, makes the routes what they must be.
+ * NULL is fine. */
+void node_sync(struct node *node);
 
 /* agent_hold.c */
 /* A model that is to be in force gets who is held. 0, or -ENOMEM. */

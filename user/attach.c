@@ -38,6 +38,7 @@ const char *const attach_role_names[ATTACH_ROLES] = {
 	[ATTACH_UPLINK] = "uplink",
 	[ATTACH_FABRIC] = "fabric",
 	[ATTACH_FABRIC_L3] = "fabric without Ethernet",
+	[ATTACH_NODE] = "node",
 };
 
 static void pin_path(const struct attach *attach, const char *name, bool egress,

@@ -15,6 +15,7 @@ enum attach_role {
 	ATTACH_UPLINK, /* both hooks */
 	ATTACH_FABRIC, /* another device over which replicas are routed: ingress only */
 	ATTACH_FABRIC_L3, /* the same, of a device without Ethernet headers */
+	ATTACH_NODE,   /* SL_NODE_DEVICE: egress only */
 	ATTACH_ROLES,
 };
 

@@ -133,6 +133,7 @@ static int map_tables(struct datapath *datapath)
 	t->inject_fd = bpf_program__fd(s->progs.inject);
 	t->eject_fd = bpf_program__fd(s->progs.eject_now);
 	t->reset_flows_fd = bpf_program__fd(s->progs.reset_flows);
+	t->route_mtus_fd = bpf_map__fd(s->maps.route_mtus);
 	t->service_names_fd = bpf_map__fd(s->maps.service_names);
 	t->replica_names_fd = bpf_map__fd(s->maps.replica_names);
 	return code;
@@ -149,7 +150,7 @@ static int load(struct datapath *datapath, const struct datapath_options *option
 	datapath->skeleton = s;
 	s->rodata->seed = control->seed;
 	s->rodata->hz = control->hz;
-	s->rodata->node_ifindex = 0;
+	s->rodata->node_ifindex = options->node_ifindex;
 	s->rodata->snat_port_min = options->snat_port_min;
 	s->rodata->snat_port_max = options->snat_port_max;
 	return sluice_bpf__load(s);
@@ -170,13 +171,24 @@ static int pin_programs(struct datapath *datapath, const char *bpffs)
 	return 0;
 }
 
+/* Timers get their memory without waiting: a kernel that is busy may have none at that moment (seen on
+ * 6.18), and has some a moment later. */
+#define ARM_TRIES 100
+#define ARM_PAUSE_US 10000
+
 static int arm_sweep(struct datapath *datapath)
 {
 	char frame[64] = {}; /* what the kernel wants at least; the program looks at none of it */
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame));
+	int fd = bpf_program__fd(datapath->skeleton->progs.sweep_arm);
 
-	if (bpf_prog_test_run_opts(bpf_program__fd(datapath->skeleton->progs.sweep_arm), &opts))
-		return -errno;
+	for (int i = 0; i < ARM_TRIES; i++) {
+		if (bpf_prog_test_run_opts(fd, &opts))
+			return -errno;
+		if ((int)opts.retval != -ENOMEM)
+			break;
+		usleep(ARM_PAUSE_US);
+	}
 	return (int)opts.retval;
 }
 
@@ -324,6 +336,8 @@ static struct role_programs role_programs(const struct datapath *datapath, enum 
 		return (struct role_programs){bpf_program__fd(s->progs.from_fabric), -1};
 	case ATTACH_FABRIC_L3:
 		return (struct role_programs){bpf_program__fd(s->progs.from_fabric_l3), -1};
+	case ATTACH_NODE:
+		return (struct role_programs){-1, bpf_program__fd(s->progs.from_node)};
 	default:
 		return (struct role_programs){-1, -1};
 	}

@@ -19,6 +19,7 @@ struct datapath_options {
 	const char *bpffs;      /* the directory to pin below; made if its parent is a bpffs */
 	uint16_t snat_port_min; /* host byte order, inclusive; never overlapping the ranges of the */
 	uint16_t snat_port_max; /* node's own ports: the caller checks */
+	int node_ifindex;       /* of SL_NODE_DEVICE */
 };
 
 struct datapath;

@@ -2,9 +2,9 @@
 /*
  * Owns the list of interfaces that carry our programs. A role, once given, stays
  * until the interface goes or is renamed out of it; uplink beats fabric. Never
- * takes the loopback. Interfaces whose frames do not fit the role that they
- * should have are listed with none, so that they are told of once. Called by
- * the agent.
+ * takes the loopback; of our own device pair one end has a role of its own, the
+ * other none. Interfaces whose frames do not fit the role that they should have
+ * are listed with none, so that they are told of once. Called by the agent.
  */
 #include "interfaces.h"
 
@@ -143,7 +143,11 @@ int interfaces_link_new(struct interfaces *interfaces, const struct route_link *
 		return 0;
 	if (at)
 		forget(interfaces, at);
-	if (matches(interfaces->options.uplinks, link->name))
+	if (!strcmp(link->name, SL_NODE_DEVICE))
+		role = ATTACH_NODE;
+	else if (!strcmp(link->name, SL_NODE_PEER))
+		role = ATTACH_NONE;
+	else if (matches(interfaces->options.uplinks, link->name))
 		role = ATTACH_UPLINK;
 	else if (matches(interfaces->options.pod_globs, link->name))
 		role = ATTACH_POD;
@@ -177,12 +181,12 @@ static int routed_role(struct interfaces *interfaces, const struct route_link *l
 {
 	struct attached *at = find(interfaces, link->ifindex);
 
-	if (!strcmp(link->name, "lo"))
+	if (!strcmp(link->name, "lo") || !strcmp(link->name, SL_NODE_PEER))
 		return 0;
 	if (!at)
 		return give_role(interfaces, link, role);
-	if (at->role == ATTACH_POD || at->role == ATTACH_UPLINK || at->role == role ||
-	    !fits(link, role))
+	if (at->role == role || !fits(link, role) ||
+	    (at->role != ATTACH_FABRIC && at->role != ATTACH_FABRIC_L3 && at->role != ATTACH_NONE))
 		return 0;
 	return change_role(interfaces, link, at, role);
 }

@@ -114,6 +114,17 @@ static int services_read(struct inventory *inventory, const struct maps *maps,
 	return 0;
 }
 
+static void vips_read(struct inventory *inventory, const struct maps *maps, const uint32_t *index_of)
+{
+	for (uint32_t row = 0; row < maps->n_vips; row++) {
+		const struct sl_vip *vip = &maps->vips[row];
+
+		if (maps_is_handed_back(vip) && vip->service < maps->n_services &&
+		    index_of[vip->service] != NO_SERVICE)
+			inventory->services[index_of[vip->service]].handed_back = true;
+	}
+}
+
 /* Services of a replica, each named once though both its variants hold the replica. */
 static size_t replica_services(const struct maps *maps, uint32_t row, const uint32_t *index_of,
 			       uint32_t ret[SL_MAX_SHARED])
@@ -246,6 +257,8 @@ int inventory_new(const struct maps *maps, uint64_t now_ns, struct inventory **r
 
 	if (inventory && index_of)
 		error = services_read(inventory, maps, index_of);
+	if (!error)
+		vips_read(inventory, maps, index_of);
 	if (!error)
 		error = replicas_read(inventory, maps, index_of, now_ns);
 	if (!error)

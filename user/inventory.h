@@ -25,6 +25,7 @@ struct inventory_service {
 	uint64_t parked_total;         /* that ever did */
 	uint64_t resets;               /* flows of dead replicas that were reset, of all its variants */
 	bool sniffed;                  /* whether that means anything */
+	bool handed_back;              /* new flows are left to kube-proxy */
 	bool panic;                    /* a variant whose picks go to all that serve */
 };
 

@@ -20,6 +20,7 @@
 #include "agent.h"
 #include "log.h"
 #include "maps.h"
+#include "node_device.h"
 #include "pin_dir.h"
 
 #define DEFAULT_POD_INTERFACES "veth*,lxc*,cali*,eni*"
@@ -333,6 +334,12 @@ static int unload(const char *bpffs)
 	}
 	if (found < 0 || datapath_unload(bpffs, error, sizeof(error))) {
 		log_error("%s", error);
+		return EXIT_FAILURE;
+	}
+	found = node_device_remove();
+	if (found) {
+		log_error("cannot remove the interface " SL_NODE_DEVICE ": %s; by hand: ip link del "
+			  SL_NODE_DEVICE, strerror(-found));
 		return EXIT_FAILURE;
 	}
 	log_info("nothing of Sluice is left below %s", bpffs);

@@ -303,6 +303,12 @@ int maps_read_event(const struct maps *maps, uint64_t seq, struct sl_event *ret)
 	return found > seq ? -ENOENT : -EAGAIN;
 }
 
+bool maps_is_handed_back(const struct sl_vip *vip)
+{
+	return (vip->flags & (SL_VIP_USED | SL_VIP_NO_NEW)) == SL_VIP_USED &&
+	       __atomic_load_n(&vip->admin, __ATOMIC_RELAXED) & SL_ADMIN_HANDED_BACK;
+}
+
 bool maps_first_bytes(const struct maps *maps, __u32 service, struct sl_first_byte *ret)
 {
 	return !bpf_map_lookup_elem(maps->first_bytes_fd, &service, ret);

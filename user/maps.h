@@ -53,6 +53,9 @@ enum sl_replica_state maps_replica_state(const struct sl_replica *replica, __u32
  * detection, nor while too few of its replicas are fit. */
 bool maps_is_ejected(const struct maps *maps, __u32 service, const struct sl_replica *replica);
 
+/* Whether `sluice hand-back` left new flows of this VIP to kube-proxy. */
+bool maps_is_handed_back(const struct sl_vip *vip);
+
 /* Times of first bytes of a service row; false when they cannot be read. */
 bool maps_first_bytes(const struct maps *maps, __u32 service, struct sl_first_byte *ret);
 

@@ -148,6 +148,11 @@ static uint64_t service_held(const struct row *row)
 	return row->service->held;
 }
 
+static uint64_t service_handed_back(const struct row *row)
+{
+	return row->service->handed_back;
+}
+
 static uint64_t service_resets(const struct row *row)
 {
 	return row->service->resets;
@@ -182,6 +187,8 @@ static const struct family service_families[] = {
 	{"sluice_replicas_held", "gauge",
 	 "Replicas that stay for a while although a list lacks them: so many left it at once.",
 	 service_held},
+	{"sluice_service_handed_back", "gauge",
+	 "1 while new flows are left to kube-proxy, by `sluice hand-back`.", service_handed_back},
 	{"sluice_resets_total", "counter", "open flows of dead replicas reset", service_resets},
 };
 

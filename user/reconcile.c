@@ -93,6 +93,7 @@ void reconcile_free(struct reconcile *r)
 	free(r->vips.row);
 	free(r->replicas.row);
 	free(r->locals);
+	free(r->handed_back);
 	free(r->warm);
 	free(r);
 }
@@ -204,8 +205,23 @@ static int apply_address(struct reconcile *r, const union sl_addr *addr)
 	return error == -EEXIST ? 0 : error;
 }
 
+/* The row that an address has already: it may have been withdrawn, or another service's. */
+static void keep_vip(struct reconcile *r, __u32 row, __u32 service, __u32 admin)
+{
+	struct sl_vip *entry = &r->tables->vips[row];
+	bool joins = entry->service != service || entry->flags & SL_VIP_NO_NEW;
+
+	if (joins)
+		__atomic_store_n(&entry->admin, admin, __ATOMIC_RELEASE);
+	__atomic_store_n(&entry->service, service, __ATOMIC_RELEASE);
+	__atomic_store_n(&entry->flags, SL_VIP_USED, __ATOMIC_RELEASE);
+	rows_retire(&r->vips, row, false);
+	r->vips.row[row].seen = true;
+}
+
+/* `admin`: of a VIP that joins the service. */
 static int apply_vip(struct reconcile *r, const union sl_addr *addr, const struct model_vip *vip,
-		     __u32 service)
+		     __u32 service, __u32 admin)
 {
 	struct index_key key = reconcile_key(addr, vip->port, vip->proto, SL_INDEX_VIP);
 	struct sl_vip *entry;
@@ -214,11 +230,7 @@ static int apply_vip(struct reconcile *r, const union sl_addr *addr, const struc
 	int error;
 
 	if (index_find(&r->index, &key, &row) == 0) {
-		entry = &r->tables->vips[row];
-		__atomic_store_n(&entry->service, service, __ATOMIC_RELEASE);
-		__atomic_store_n(&entry->flags, SL_VIP_USED, __ATOMIC_RELEASE);
-		rows_retire(&r->vips, row, false);
-		r->vips.row[row].seen = true;
+		keep_vip(r, row, service, admin);
 		return 0;
 	}
 	found = rows_take(&r->vips);
@@ -227,7 +239,7 @@ static int apply_vip(struct reconcile *r, const union sl_addr *addr, const struc
 	entry = &r->tables->vips[found];
 	*entry = (struct sl_vip){.addr = *addr, .port = vip->port, .proto = vip->proto,
 				 .flags = SL_VIP_USED, .service = service,
-				 .addr_sum = sl_addr_sum(addr)};
+				 .addr_sum = sl_addr_sum(addr), .admin = admin};
 	error = apply_address(r, addr);
 	error = error ?: index_add(&r->index, &key, found, reconcile_now_ns());
 	if (error) {
@@ -240,18 +252,19 @@ static int apply_vip(struct reconcile *r, const union sl_addr *addr, const struc
 static int apply_vips(struct reconcile *r, const struct model_service *service, __u32 row,
 		      const union sl_addr *addresses, size_t n_addresses)
 {
+	__u32 admin = reconcile_vip_admin(r, service);
 	int error = 0;
 
 	for (size_t i = 0; i < service->n_vips && !error; i++) {
 		const struct model_vip *vip = &service->vips[i];
 
 		if (vip->kind != MODEL_VIP_NODE_PORT) {
-			error = apply_vip(r, &vip->addr, vip, row);
+			error = apply_vip(r, &vip->addr, vip, row, admin);
 			continue;
 		}
 		for (size_t a = 0; a < n_addresses && !error; a++)
 			if (addr_is_v4(&addresses[a]) == addr_is_v4(&vip->addr))
-				error = apply_vip(r, &addresses[a], vip, row);
+				error = apply_vip(r, &addresses[a], vip, row, admin);
 	}
 	return error;
 }
@@ -325,6 +338,8 @@ static int apply_service(struct reconcile *r, const struct model_service *servic
 		return row;
 	entry = &r->tables->services[row];
 	flags = (entry->flags & SL_SERVICE_LOADS) | policy_flags(service);
+	if ((entry->flags ^ flags) & SL_SERVICE_REPLACE)
+		reconcile_end_hand_back(r, row);
 	set_policy(r, service, entry);
 	entry->idle_ticks = (uint64_t)service->idle_timeout_ms * r->tables->control->hz / 1000;
 	entry->load_ttl_ms = LOAD_TTL_MS;
@@ -341,6 +356,7 @@ static void retire_unseen(struct reconcile *r)
 			continue;
 		__atomic_store_n(&r->tables->vips[i].flags, SL_VIP_USED | SL_VIP_NO_NEW,
 				 __ATOMIC_RELEASE);
+		__atomic_store_n(&r->tables->vips[i].admin, 0, __ATOMIC_RELEASE);
 		rows_retire(&r->vips, i, true);
 	}
 	for (__u32 i = 0; i < r->services.n; i++) {
@@ -362,6 +378,10 @@ static int apply(struct reconcile *r, const struct model *model, const union sl_
 {
 	int code = reconcile_locals(r, addresses, n_addresses, error, error_len);
 
+	if (!code && reconcile_note_handed_back(r)) {
+		snprintf(error, error_len, "out of memory");
+		code = -ENOMEM;
+	}
 	rows_unsee(&r->services);
 	rows_unsee(&r->vips);
 	rows_unsee(&r->replicas);

@@ -4,6 +4,7 @@
  * model that reconcile_check.c found to fit, reconcile_replica.c keeps replica
  * rows, reconcile_warmup.c their slow start, reconcile_reclaim.c frees what nobody refers to any more,
  * reconcile_caps.c says where caps are and whom they spare,
+ * reconcile_handback.c which services were given back,
  * reconcile_rows.c knows which rows are taken.
  */
 #ifndef SLUICE_RECONCILE_STATE_H
@@ -53,6 +54,8 @@ struct reconcile {
 	__u32 n_sources;
 	union sl_addr *locals; /* addresses of this node that are in the index */
 	size_t n_locals;
+	uint64_t *handed_back; /* hashes of services, while a model is applied */
+	size_t n_handed_back;
 	__u32 reclaim_slice;  /* next slice of the flow table to look at */
 	__u32 reclaim_slices; /* 0: no pass under way */
 };
@@ -114,6 +117,14 @@ int reconcile_locals(struct reconcile *r, const union sl_addr *addresses, size_t
 		     size_t error_len);
 /* Says to the programs whether any replica has a cap. */
 void reconcile_caps(struct reconcile *r);
+
+/* reconcile_handback.c. Notes which services `sluice hand-back` gave back, before the rows change. 0;
+ * -ENOMEM. */
+int reconcile_note_handed_back(struct reconcile *r);
+/* `admin` of a VIP that joins the service: as those that it has. */
+__u32 reconcile_vip_admin(const struct reconcile *r, const struct model_service *service);
+/* The mode of a service-port changes: what was given back was so in the other one. */
+void reconcile_end_hand_back(struct reconcile *r, __u32 service);
 
 /* Takes a service-port out of the list of every replica. */
 void reconcile_forget_service(struct reconcile *r, __u32 service);

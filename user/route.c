@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "route.h"
+#include "route_mtu.h"
 #include "route_query.h"
 #include "route_table.h"
 
@@ -31,7 +32,10 @@ struct route {
 	route_change_fn *fn;
 	void *context;
 	struct route_table table;
+	struct route_mtus mtus;
+	bool mtus_due;            /* `mtus` may not be what holds any more */
 	uint64_t unsettled_since; /* uv_now(); valid while `settle` runs */
+	__u32 ignored;            /* port of a socket of ours that changes routes; 0: none */
 	bool lost;                /* events were lost: only a new listing tells what holds */
 	unsigned open_handles;
 };
@@ -45,6 +49,8 @@ static void routes_changed(struct route *route)
 {
 	uint64_t now = uv_now(route->settle.loop), waited;
 
+	if (route->mtus.n) /* a route may also go without a word */
+		route->mtus_due = true;
 	if (!uv_is_active((uv_handle_t *)&route->settle))
 		route->unsettled_since = now;
 	waited = now - route->unsettled_since;
@@ -71,9 +77,14 @@ static void route_event(struct route *route, struct nlmsghdr *header)
 {
 	struct rtmsg *message = nlmsg_data(header);
 
+	if (route->ignored && header->nlmsg_pid == route->ignored)
+		return;
 	/* Cloned routes are the kernel's cache, not its configuration. */
-	if (nlmsg_valid_hdr(header, sizeof(*message)) && !(message->rtm_flags & RTM_F_CLONED))
-		routes_changed(route);
+	if (!nlmsg_valid_hdr(header, sizeof(*message)) || message->rtm_flags & RTM_F_CLONED)
+		return;
+	if (!route->mtus_due && route_mtu_is_in(header))
+		route->mtus_due = true;
+	routes_changed(route);
 }
 
 static int on_event(struct nl_msg *msg, void *context)
@@ -204,6 +215,7 @@ static void read_events(struct route *route)
 		return;
 	if (route->lost) {
 		route->lost = relist(route) != 0;
+		route->mtus_due = true;
 		routes_changed(route); /* and, should the listing have failed, tries again */
 	}
 	own_addresses_changed(route);
@@ -215,8 +227,13 @@ static void on_settled(uv_timer_t *timer)
 
 	if (route->lost)
 		read_events(route);
-	if (!uv_is_active((uv_handle_t *)timer))
-		route->fn(route->context, ROUTE_ROUTES, NULL);
+	if (uv_is_active((uv_handle_t *)timer))
+		return;
+	if (route->mtus_due)
+		route->mtus_due = route_mtus_update(&route->mtus, route->requests) != 0;
+	if (route->mtus_due) /* no memory, or routes change faster than they can be listed */
+		uv_timer_start(timer, on_settled, SETTLE_MAX_MS, 0);
+	route->fn(route->context, ROUTE_ROUTES, NULL);
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
@@ -266,6 +283,7 @@ static int open_events(struct route *route)
 static void destroy(struct route *route)
 {
 	route_table_done(&route->table);
+	route_mtus_done(&route->mtus);
 	nl_cb_put(route->on_event);
 	nl_socket_free(route->events);
 	nl_socket_free(route->requests);
@@ -323,6 +341,8 @@ int route_new(uv_loop_t *loop, route_change_fn *fn, void *context, struct route 
 	if (!err)
 		err = route_table_update_own(&route->table);
 	if (err >= 0)
+		err = route_mtus_update(&route->mtus, route->requests);
+	if (!err)
 		err = uv_poll_start(&route->poll, UV_READABLE, on_readable);
 	if (err) {
 		route_free(route);
@@ -330,6 +350,11 @@ int route_new(uv_loop_t *loop, route_change_fn *fn, void *context, struct route 
 	}
 	*ret = route;
 	return 0;
+}
+
+void route_ignore(struct route *route, __u32 port)
+{
+	route->ignored = port;
 }
 
 /* ---- questions ------------------------------------------------------------------------ */
@@ -349,6 +374,12 @@ const union sl_addr *route_addresses(const struct route *route, size_t *ret_n)
 {
 	*ret_n = route->table.n_own;
 	return route->table.own;
+}
+
+const struct route_mtu *route_mtus(const struct route *route, size_t *ret_n)
+{
+	*ret_n = route->mtus.n;
+	return route->mtus.list;
 }
 
 int route_default_ifindex(struct route *route)

@@ -38,6 +38,12 @@ struct route_path {
 	bool local;           /* the address is this node's own (RTN_LOCAL) */
 };
 
+/* What routes over a device say of their MTU. */
+struct route_mtu {
+	__u32 ifindex;
+	__u32 mtu; /* the least */
+};
+
 enum route_change {
 	ROUTE_LINK_NEW,  /* link: appeared, or changed its name or state */
 	ROUTE_LINK_GONE, /* link: as it was */
@@ -54,6 +60,9 @@ struct route;
 int route_new(uv_loop_t *loop, route_change_fn *fn, void *context, struct route **ret);
 void route_free(struct route *route);
 
+/* Routes that the netlink socket with this port changes are not told of: its owner knows. */
+void route_ignore(struct route *route, __u32 port);
+
 /* Asks the kernel (RTM_GETROUTE). 0 also when there is no route (ifindex 0); -errno. */
 int route_lookup(struct route *route, const union sl_addr *to, struct route_path *ret);
 
@@ -63,6 +72,10 @@ const struct route_link *route_links(const struct route *route, size_t *ret_n);
 /* Global-scope unicast addresses of all links that are up, loopback and link-local left out.
  * The array is valid until the loop turns. */
 const union sl_addr *route_addresses(const struct route *route, size_t *ret_n);
+
+/* The devices with a route that has an MTU of its own, as of the last ROUTE_ROUTES. The array is valid
+ * until the loop turns. */
+const struct route_mtu *route_mtus(const struct route *route, size_t *ret_n);
 
 /* Interface of the default route (IPv4 first, then IPv6); 0: none. */
 int route_default_ifindex(struct route *route);

@@ -37,6 +37,14 @@ int route_query_errno(int nl_err)
 	case NLE_AF_NOSUPPORT:
 	case NLE_OPNOTSUPP:
 		return -EOPNOTSUPP;
+	case NLE_EXIST:
+		return -EEXIST;
+	case NLE_BUSY:
+		return -EBUSY;
+	case NLE_OBJ_NOTFOUND:
+		return -ENOENT;
+	case NLE_NODEV:
+		return -ENODEV;
 	default:
 		return -EIO;
 	}
@@ -157,6 +165,19 @@ int route_query_list(struct nl_sock *sock, int type, int family, struct nl_cb *c
 		if (err >= 0)
 			err = nl_recvmsgs(sock, cb);
 	}
+	return route_query_errno(err < 0 ? err : 0);
+}
+
+int route_query_request(struct nl_sock *sock, struct nl_msg *msg)
+{
+	int err;
+
+	if (!msg)
+		return -ENOMEM;
+	err = nl_send_auto(sock, msg);
+	nlmsg_free(msg);
+	if (err >= 0)
+		err = nl_wait_for_ack(sock);
 	return route_query_errno(err < 0 ? err : 0);
 }
 

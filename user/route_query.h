@@ -10,6 +10,7 @@
 
 struct nl_sock;
 struct nl_cb;
+struct nl_msg;
 
 /* A netlink socket for requests. 0, or -errno; close it with nl_socket_free(). */
 int route_query_open(struct nl_sock **ret);
@@ -23,6 +24,10 @@ int route_query_default(struct nl_sock *sock, int *ret_ifindex);
 /* Lists all objects of `type` (RTM_GETLINK, ...): NL_CB_VALID of `cb` sees each message. Asks again
  * when the list changed meanwhile. 0, or -errno. */
 int route_query_list(struct nl_sock *sock, int type, int family, struct nl_cb *cb);
+
+/* Sends a message that changes something (NULL: no memory for it), frees it, and waits for what
+ * becomes of it. 0, or -errno. */
+int route_query_request(struct nl_sock *sock, struct nl_msg *msg);
 
 /* 0 or negative errno of libnl's error `nl_err` (negative). */
 int route_query_errno(int nl_err);

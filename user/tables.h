@@ -28,6 +28,7 @@ struct tables {
 	int pending_fd, wakeups_fd; /* handshakes under way; the ring buffer of deadlines */
 	int inject_fd, eject_fd;    /* programs, for BPF_PROG_TEST_RUN */
 	int reset_flows_fd;         /* another */
+	int route_mtus_fd;
 	int service_names_fd, replica_names_fd;
 };
 

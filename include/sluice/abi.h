@@ -27,6 +27,7 @@
 #define SL_MAX_REPLICAS 16384u
 #define SL_MAX_MEMBERS 262144u   /* slots in all member ranges together */
 #define SL_MAX_SOURCES 256u      /* own addresses used for source NAT */
+#define SL_MAX_ROUTE_MTUS 1024u  /* devices with a route that has an MTU of its own */
 #define SL_MAX_SHARED 7u         /* service-ports that may share one replica */
 #define SL_FLOW_WAYS 8u          /* entries per set */
 #define SL_FLOW_SETS 32768u      /* 256 K flows, 16 MiB; a power of two */
@@ -74,8 +75,11 @@ enum sl_index_kind {
 };
 
 /* The device pair through which the node's own clients reach VIPs that nobody else serves: the
- * name of the end with routes, and its MAC address (locally administered). */
+ * name of the end with routes, that of the other end, which nothing comes out of, the MAC address
+ * of the first (locally administered), and the protocol number of the routes (RTA_PROTOCOL). */
 #define SL_NODE_DEVICE "sluice0"
+#define SL_NODE_PEER "sluice1"
+#define SL_NODE_ROUTES 115
 #define SL_NODE_MAC {0x02, 0x73, 0x6c, 0x75, 0x63, 0x65}
 
 struct sl_index_entry {
@@ -106,6 +110,7 @@ enum sl_filter_id {
 /* ---- vips -------------------------------------------------------------------*/
 #define SL_VIP_USED 0x1u
 #define SL_VIP_NO_NEW 0x2u /* withdrawn: known flows go on, SYNs are not ours */
+#define SL_ADMIN_HANDED_BACK 0x1u /* `sluice hand-back`: the same, until it is undone */
 
 struct sl_vip {
 	union sl_addr addr;
@@ -114,7 +119,8 @@ struct sl_vip {
 	__u8 flags;
 	__u32 service;  /* row in services */
 	__u32 addr_sum; /* sl_addr_sum(addr): what a checksum delta is made of */
-	__u32 reserved;
+	__u32 admin;    /* SL_ADMIN_HANDED_BACK: the CLI's; the agent hands it on to new VIPs of the
+			 * service, and ends it with the service */
 };
 _Static_assert(sizeof(struct sl_vip) == 32, "vip");
 

@@ -27,6 +27,7 @@
 	X(SL_DROP_OVER_CAP, "over_cap", "a SYN over the cap of a replica of this node, sent back") \
 	X(SL_DROP_PARKED, "parked", "a SYN that waits for a free replica")                         \
 	X(SL_DROP_NO_PORT, "no_port", "the node's own packet to a VIP's address, but to no port of it") \
+	X(SL_DROP_TOO_BIG, "too_big", "longer than the MTU of the way out, answered by ICMP")      \
 	X(SL_DROP_CHECKSUM, "checksum", "the kernel refused to rewrite the packet")
 
 /* What the datapath counts besides drops. Index into the map `counters`. */
@@ -46,7 +47,8 @@
 	X(SL_COUNT_FULL, "full", "SYNs sent on since a replica was at its cap; not a failure")     \
 	X(SL_COUNT_EJECTIONS, "ejections", "replicas taken out by outlier detection")              \
 	X(SL_COUNT_RESETS, "resets", "open flows of dead replicas reset")                          \
-	X(SL_COUNT_ANSWERS_5XX, "answers_5xx", "HTTP/1.x answers with status 5xx")
+	X(SL_COUNT_ANSWERS_5XX, "answers_5xx", "HTTP/1.x answers with status 5xx")                 \
+	X(SL_COUNT_ICMP_ERRORS, "icmp_errors", "ICMP errors translated, to a client or a replica")
 
 /* Everything worth an entry in the event ring. */
 #define SL_EVENTS(X)                                                                               \
@@ -73,6 +75,7 @@
 	X(SL_EVENT_DETACH, "detach", "programs left an interface")                                 \
 	X(SL_EVENT_ENDPOINTS_DOUBTED, "endpoints_doubted", "many left a list at once, and stay (value: how many)") \
 	X(SL_EVENT_ENDPOINTS_SETTLED, "endpoints_settled", "what became of those that stayed (value: stay still)") \
+	X(SL_EVENT_HAND_BACK, "hand_back", "a service's new flows are left to kube-proxy, or not any more (value: flows left)") \
 	X(SL_EVENT_ROUTE_MOVED, "route_moved", "replicas are reached another way (value: how many)")
 
 /* Why a replica is ejected; the names go into the text of events: "5 of 5 ...". */

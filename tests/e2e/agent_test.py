@@ -15,12 +15,12 @@ import types
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
 from case import Skip, case, check, check_equal, eventually, main  # noqa: E402
+from held import Held  # noqa: E402
 from lab import Lab  # noqa: E402
 from manifest import App  # noqa: E402
 from process import built  # noqa: E402
 from servers import Nginx, check_no_errors, load  # noqa: E402
 
-HOLD_CLIENT = f"{os.path.dirname(os.path.abspath(__file__))}/../lib/hold_client.py"
 BAD_MANIFESTS = {
     "syntax.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: broken\n",
     "port.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: broken, namespace: default,\n"
@@ -59,26 +59,6 @@ def check_serving(shared, space=None, what="requests"):
 
 def event_kinds(node):
     return [event["event"] for event in node.sluice("event", "show")]
-
-
-class Held:
-    """A connection that says nothing until ask()."""
-
-    def __init__(self, space, app, family=4):
-        address = app.vip4 if family == 4 else app.vip6
-        self.popen = subprocess.Popen(
-            space.inside(["python3", HOLD_CLIENT, address, app.ports[0].port]),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def ask(self):
-        self.popen.stdin.write("\n")
-        self.popen.stdin.flush()
-        return self.popen.stdout.readline().strip()
-
-    def close(self):
-        self.popen.stdin.close()
-        self.popen.stdout.close()
-        self.popen.wait(10)
 
 
 @case

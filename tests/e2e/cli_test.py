@@ -195,7 +195,7 @@ def events(shared):
 def status(shared):
     (row,) = shared.cli.json("status")
     check_equal((row["agent"], row["agent_pid"], row["layout"], row["reconciled"]),
-                ("alive", 4711, 2, 3), "agent")
+                ("alive", 4711, 3, 3), "agent")
     check(row["heartbeat_age_ms"] < 3000 and 5 <= row["agent_uptime_s"] < 60, str(row))
     check_equal((row["services"], row["vips"], row["replicas"]), (3, 4, 4), "rows")
     check_equal((row["flows_live"], row["flows_half_open"], row["flows_lingering"],
@@ -317,7 +317,7 @@ def wrong_usage_is_status_2(shared):
 
 def commands_of(usage):
     """The commands that a generated usage lists, as "replica drain" or "status"."""
-    return re.findall(r"^  ([a-z]+(?: [a-z]+)?)(?: [-\[A-Z]| {2,}|\n)",
+    return re.findall(r"^  ([a-z-]+(?: [a-z]+)?)(?: [-\[A-Z]| {2,}|\n)",
                       usage.split("Options")[0], re.M)
 
 
@@ -369,7 +369,7 @@ def nothing_pinned(shared):
 def another_layout_is_refused(shared):
     shared.cli.pinned("layout", "99")
     done = shared.cli.run("service", "show")
-    shared.cli.pinned("layout", "2")
+    shared.cli.pinned("layout", "3")
     check_equal((done.returncode, done.stdout), (1, ""), "service show")
     check("another version" in done.stderr, done.stderr)
 

@@ -10,6 +10,8 @@
  *	pinned DIR silence SECONDS      the agent's last sign of life was so long ago
  *	pinned DIR picks ROW COUNT      more picks of one replica
  *	pinned DIR rows                 print the replica rows as hex, one a line
+ *	pinned DIR vips                 the same of the VIP rows
+ *	pinned DIR end                  all flows are over, and counted no more
  */
 #include <stdlib.h>
 
@@ -64,6 +66,44 @@ static int use_replicas(const char *dir, int row, int picks)
 	return 0;
 }
 
+static int print_vips(const char *dir)
+{
+	struct sl_vip *rows = pinned_open(dir, "vips", sizeof(*rows) * PINNED_VIPS);
+
+	for (int row = 0; rows && row < PINNED_VIPS; row++) {
+		for (size_t i = 0; i < sizeof(*rows); i++)
+			printf("%02x", ((unsigned char *)&rows[row])[i]);
+		putchar('\n');
+	}
+	return !rows;
+}
+
+static int end_flows(const char *dir)
+{
+	struct sl_flow_set *flows = pinned_open(dir, "flows", sizeof(*flows) * PINNED_SETS);
+	struct sl_replica *rows = pinned_open(dir, "replicas", sizeof(*rows) * PINNED_REPLICAS);
+	union bpf_attr attr = {0};
+	struct sl_flow_key key;
+	char path[512];
+	int spill;
+
+	if (!flows || !rows)
+		return 1;
+	memset(flows, 0, sizeof(*flows) * PINNED_SETS);
+	snprintf(path, sizeof(path), "%s/spill", dir);
+	attr.pathname = (uintptr_t)path;
+	spill = pinned_bpf(BPF_OBJ_GET, &attr);
+	attr = (union bpf_attr){.map_fd = spill, .next_key = (uintptr_t)&key};
+	while (!pinned_bpf(BPF_MAP_GET_NEXT_KEY, &attr)) {
+		union bpf_attr element = {.map_fd = spill, .key = (uintptr_t)&key};
+
+		pinned_bpf(BPF_MAP_DELETE_ELEM, &element);
+	}
+	for (int row = 0; row < PINNED_REPLICAS; row++)
+		rows[row].state.inflight = 0;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct pinned pinned;
@@ -85,6 +125,10 @@ int main(int argc, char **argv)
 		return use_replicas(argv[1], atoi(argv[3]), atoi(argv[4]));
 	if (argc == 3 && !strcmp(argv[2], "rows"))
 		return use_replicas(argv[1], 0, 0);
+	if (argc == 3 && !strcmp(argv[2], "vips"))
+		return print_vips(argv[1]);
+	if (argc == 3 && !strcmp(argv[2], "end"))
+		return end_flows(argv[1]);
 	fprintf(stderr, "pinned: see the head of tests/e2e/pinned.c\n");
 	return 2;
 }

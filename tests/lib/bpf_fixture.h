@@ -44,6 +44,7 @@ enum fixture_hook {
 	TO_UPLINK,
 	FROM_FABRIC,
 	FROM_NODE,
+	FROM_FABRIC_L3, /* packets go in without their Ethernet headers; CHECKSUM_COMPLETE is left out */
 	FIXTURE_HOOKS,
 };
 

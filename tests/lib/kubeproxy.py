@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What kube-proxy in iptables mode does for a Service, in the same shape of rules: a chain
 for the VIP, `statistic --mode random` towards one chain per replica, DNAT there, and
-MASQUERADE for clients from outside the pod network."""
+MASQUERADE for clients from outside the pod network. Its nftables mode is kubeproxy_nft.py's."""
+
+import kubeproxy_nft
+
+MODES = ("iptables", "nftables")
 
 
 def _rules(apps, family):
@@ -25,19 +29,25 @@ def _rules(apps, family):
                              f"--to-destination {address}:{port.target}")
     rules.append("-A KUBE-MARK -j MARK --or-mark 0x4000")
     head = [f":{chain} - [0:0]" for chain in chains]
-    return "\n".join(["*nat", ":PREROUTING ACCEPT [0:0]", ":POSTROUTING ACCEPT [0:0]", *head,
-                      "-A PREROUTING -j KUBE-SERVICES",
+    return "\n".join(["*nat", ":PREROUTING ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]", ":POSTROUTING ACCEPT [0:0]", *head,
+                      "-A PREROUTING -j KUBE-SERVICES", "-A OUTPUT -j KUBE-SERVICES",
                       "-A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE",
                       *rules, "COMMIT", ""])
 
 
-def install(node, apps):
-    """Makes the node's nat table exactly the rules of these apps."""
+def install(node, apps, mode="iptables"):
+    """Makes the node's kube-proxy rules exactly those of these apps."""
+    if mode == "nftables":
+        kubeproxy_nft.install(node, apps)
+        return
     node.run("iptables-restore", "-T", "nat", text=_rules(apps, 4))
     node.run("ip6tables-restore", "-T", "nat", text=_rules(apps, 6))
 
 
-def remove(node):
+def remove(node, mode="iptables"):
+    if mode == "nftables":
+        kubeproxy_nft.remove(node)
+        return
     for tables in ("iptables", "ip6tables"):
         node.run(tables, "-t", "nat", "-F")
         node.run(tables, "-t", "nat", "-X")

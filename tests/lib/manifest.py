@@ -82,6 +82,7 @@ class App:
         self.vip6 = f"fd96::{number:x}"
         self.ports = ports or [Port("http", 80, 80)]
         self.load_balancer = None
+        self.labels = {"service.kubernetes.io/service-proxy-name": "sluice"}  # replace mode
         self.probe = None            # readinessProbe; None: Sluice's default
         self.probe_interval = None   # "50ms"
         self.annotations = {}        # of the Service
@@ -93,6 +94,10 @@ class App:
     @property
     def service(self):
         return f"default/{self.name}"
+
+    def overlay(self, steer="enabled"):
+        """Overlay mode; with "disabled" it opts out, with None its Namespace decides."""
+        self.labels = {"sluice.dev/steer": steer} if steer else {}
 
     def add(self, pod, weight=None):
         replica = Replica(pod, weight)
@@ -122,9 +127,8 @@ class App:
         if self.load_balancer:
             kind = "LoadBalancer"
             status = {"status": {"loadBalancer": {"ingress": [{"ip": self.load_balancer}]}}}
-        labels = {"service.kubernetes.io/service-proxy-name": "sluice"}
         return {"apiVersion": "v1", "kind": "Service",
-                "metadata": self._meta(self.name, labels=labels, annotations=annotations),
+                "metadata": self._meta(self.name, labels=self.labels, annotations=annotations),
                 "spec": {"type": kind, "clusterIP": self.vip4,
                          "clusterIPs": [self.vip4, self.vip6],
                          "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack",

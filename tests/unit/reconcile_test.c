@@ -494,3 +494,113 @@ TEST(a_new_agent_goes_on_with_a_slow_start)
 	CHECK(!reconcile_warm(f->reconcile));
 	end(f);
 }
+
+/* ---- hand-back --------------------------------------------------------------------------*/
+
+static struct model_vip vip_at(const char *addr)
+{
+	return (struct model_vip){.addr = address(addr), .port = htons(80), .proto = IPPROTO_TCP};
+}
+
+/* `admin` of the VIP at an address that is not withdrawn; -1: there is none. */
+static int admin_of(const struct fixture *f, const char *addr)
+{
+	const union sl_addr wanted = address(addr);
+
+	for (__u32 i = 0; i < SL_MAX_VIPS; i++) {
+		const struct sl_vip *vip = &f->tables.vips[i];
+
+		if (vip->flags == SL_VIP_USED && addr_equal(&vip->addr, &wanted))
+			return vip->admin;
+	}
+	return -1;
+}
+
+/* Does what `sluice hand-back` does. */
+static void hand_back(struct fixture *f, const char *addr)
+{
+	const union sl_addr wanted = address(addr);
+
+	for (__u32 i = 0; i < SL_MAX_VIPS; i++)
+		if (addr_equal(&f->tables.vips[i].addr, &wanted))
+			f->tables.vips[i].admin = SL_ADMIN_HANDED_BACK;
+}
+
+TEST(vips_that_join_a_service_that_is_handed_back_are_so_too)
+{
+	struct model_vip vips[2] = {vip_at("10.96.0.1"), vip_at("10.96.0.2")};
+	struct model_vip other = vip_at("10.96.0.3");
+	struct model_service services[2];
+	struct fixture f;
+
+	if (!begin(&f))
+		SKIP(NEEDS_ROOT);
+	services[0] = service("default/a", &vips[0], NULL);
+	services[1] = service("default/b", &other, NULL);
+	CHECK_INT(apply(&f, services, 2, NULL, 0), 0);
+	hand_back(&f, "10.96.0.1");
+	services[0].n_vips = 2;
+	CHECK_INT(apply(&f, services, 2, NULL, 0), 0);
+	CHECK_INT(admin_of(&f, "10.96.0.1"), SL_ADMIN_HANDED_BACK);
+	CHECK_INT(admin_of(&f, "10.96.0.2"), SL_ADMIN_HANDED_BACK);
+	CHECK_INT(admin_of(&f, "10.96.0.3"), 0);
+	reconcile_free(f.reconcile); /* another agent adopts what is there */
+	CHECK_INT(reconcile_new(&f.tables, &f.events, path_of, NULL, &f.reconcile), 0);
+	services[0].vips = &vips[1]; /* the first one leaves, and comes back */
+	services[0].n_vips = 1;
+	CHECK_INT(apply(&f, services, 2, NULL, 0), 0);
+	CHECK_INT(admin_of(&f, "10.96.0.1"), -1);
+	services[0].vips = vips;
+	services[0].n_vips = 2;
+	CHECK_INT(apply(&f, services, 2, NULL, 0), 0);
+	CHECK_INT(admin_of(&f, "10.96.0.1"), SL_ADMIN_HANDED_BACK);
+	CHECK_INT(admin_of(&f, "10.96.0.3"), 0);
+	end(&f);
+}
+
+TEST(a_vip_that_moves_to_another_service_is_as_that_one)
+{
+	struct model_vip vips[3] = {vip_at("10.96.0.1"), vip_at("10.96.0.2"), vip_at("10.96.0.3")};
+	struct model_service services[2];
+	struct fixture f;
+
+	if (!begin(&f))
+		SKIP(NEEDS_ROOT);
+	services[0] = service("default/a", &vips[0], NULL);
+	services[0].n_vips = 2;
+	services[1] = service("default/b", &vips[2], NULL);
+	CHECK_INT(apply(&f, services, 2, NULL, 0), 0);
+	hand_back(&f, "10.96.0.1");
+	hand_back(&f, "10.96.0.2");
+	services[0].n_vips = 1;
+	services[1].vips = &vips[1];
+	services[1].n_vips = 2;
+	CHECK_INT(apply(&f, services, 2, NULL, 0), 0);
+	CHECK_INT(admin_of(&f, "10.96.0.1"), SL_ADMIN_HANDED_BACK);
+	CHECK_INT(admin_of(&f, "10.96.0.2"), 0);
+	CHECK_INT(admin_of(&f, "10.96.0.3"), 0);
+	end(&f);
+}
+
+TEST(a_hand_back_ends_with_the_label_and_with_the_mode)
+{
+	struct model_vip vip = vip_at("10.96.0.1");
+	struct model_service it = service("default/a", &vip, NULL);
+	struct fixture f;
+
+	if (!begin(&f))
+		SKIP(NEEDS_ROOT);
+	CHECK_INT(apply(&f, &it, 1, NULL, 0), 0);
+	hand_back(&f, "10.96.0.1");
+	CHECK_INT(apply(&f, NULL, 0, NULL, 0), 0);
+	CHECK_INT(apply(&f, &it, 1, NULL, 0), 0); /* the row was only withdrawn meanwhile */
+	CHECK_INT(admin_of(&f, "10.96.0.1"), 0);
+	hand_back(&f, "10.96.0.1");
+	CHECK_INT(apply(&f, &it, 1, NULL, 0), 0);
+	CHECK_INT(admin_of(&f, "10.96.0.1"), SL_ADMIN_HANDED_BACK);
+	it.replace = true;
+	CHECK_INT(apply(&f, &it, 1, NULL, 0), 0);
+	CHECK_INT(admin_of(&f, "10.96.0.1"), 0);
+	CHECK_INT(f.tables.event_head->kinds[SL_EVENT_HAND_BACK], 1);
+	end(&f);
+}

@@ -404,6 +404,50 @@ TEST(paths)
 	end();
 }
 
+/* The least MTU of the routes over a device; 0: none has one of its own. */
+static unsigned route_mtu_of(const char *device)
+{
+	size_t n;
+	const struct route_mtu *mtus = route_mtus(t.route, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (mtus[i].ifindex == if_nametoindex(device))
+			return mtus[i].mtu;
+	return 0;
+}
+
+TEST(mtus_of_routes)
+{
+	BEGIN();
+	ip("link add p0 type veth peer name p1");
+	ip("link add q0 type veth peer name q1");
+	for (const char *const *device = (const char *const[]){"p0", "p1", "q0", "q1", NULL}; *device;
+	     device++)
+		ip("link set %s up", *device);
+	ip("addr add 10.1.0.1/24 dev p0");
+	ip("addr add fd01::1/64 dev p0 nodad");
+	ip("addr add 10.2.0.1/24 dev q0");
+	ip("route add 10.7.0.0/16 via 10.1.0.2 mtu 1400");
+	follow();
+	CHECK_INT(route_mtu_of("p0"), 1400);
+	CHECK_INT(route_mtu_of("q0"), 0);
+	ip("route add fd07::/16 via fd01::2 mtu 1380");
+	UNTIL(route_mtu_of("p0") == 1380);
+	ip("route add default table 77 via 10.1.0.2 mtu lock 1300");
+	UNTIL(route_mtu_of("p0") == 1300);
+	ip("route flush table 77");
+	UNTIL(route_mtu_of("p0") == 1380);
+	ip("route replace fd07::/16 via fd01::2");
+	UNTIL(route_mtu_of("p0") == 1400);
+	ip("route change 10.7.0.0/16 mtu 1350 nexthop via 10.1.0.2 nexthop via 10.2.0.2");
+	UNTIL(route_mtu_of("p0") == 1350 && route_mtu_of("q0") == 1350);
+	ip("link set p0 down"); /* its routes go without a word */
+	UNTIL(route_mtu_of("p0") == 0);
+	ip("route flush 10.7.0.0/16");
+	UNTIL(route_mtu_of("q0") == 0);
+	end();
+}
+
 TEST(route_changes_are_told_once_a_burst)
 {
 	unsigned before;

@@ -71,6 +71,7 @@ int cmd_status(struct cli *cli, int argc, char **argv);
 int cmd_top(struct cli *cli, int argc, char **argv);
 int cmd_check(struct cli *cli, int argc, char **argv);
 int cmd_doctor(struct cli *cli, int argc, char **argv);
+int cmd_hand_back(struct cli *cli, int argc, char **argv);
 int cmd_freeze(struct cli *cli, int argc, char **argv);
 int cmd_unfreeze(struct cli *cli, int argc, char **argv);
 int cmd_version(struct cli *cli, int argc, char **argv);

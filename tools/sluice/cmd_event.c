@@ -61,8 +61,8 @@ static bool has_value(const struct sl_event *event)
 {
 	return event->kind == SL_EVENT_EJECT || event->kind == SL_EVENT_EJECT_SPARED ||
 	       event->kind == SL_EVENT_RETRY || event->kind == SL_EVENT_RESET ||
-	       event->kind == SL_EVENT_ENDPOINTS_DOUBTED || event->kind == SL_EVENT_ENDPOINTS_SETTLED ||
-	       event->kind == SL_EVENT_ROUTE_MOVED;
+	       event->kind == SL_EVENT_HAND_BACK || event->kind == SL_EVENT_ROUTE_MOVED ||
+	       event->kind == SL_EVENT_ENDPOINTS_DOUBTED || event->kind == SL_EVENT_ENDPOINTS_SETTLED;
 }
 
 static void put_event(const struct view *view, struct out *out, const struct sl_event *event)

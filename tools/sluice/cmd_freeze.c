@@ -4,17 +4,12 @@
  * word of the pinned map `control`, which kernel programs and agent obey at once, and an event that
  * says so; works with the agent dead. Writes nothing else.
  */
-#include <errno.h>
 #include <getopt.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <bpf/bpf.h>
-
 #include "duration.h"
-#include "events.h"
-#include "log.h"
+#include "store.h"
 #include "view.h"
 
 #define DEFAULT_S 600ull
@@ -26,51 +21,15 @@ static const struct out_column columns[] = {
 	{},
 };
 
-/* A pinned map of one page, writable. CLI_OK or CLI_FAILED. */
-static int map_writable(const struct cli *cli, const char *name, void *ret)
-{
-	char path[512];
-	void *data;
-	int fd;
-
-	if ((size_t)snprintf(path, sizeof(path), "%s/%s", cli->bpffs, name) >= sizeof(path))
-		return cli_error("--bpffs %s: too long", cli->bpffs);
-	fd = bpf_obj_get(path);
-	if (fd < 0)
-		return cli_error("cannot open %s for writing: %s", path, strerror(errno));
-	data = mmap(NULL, sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	close(fd);
-	if (data == MAP_FAILED)
-		return cli_error("cannot map %s: %s", path, strerror(errno));
-	*(void **)ret = data;
-	return CLI_OK;
-}
-
 /* Notes in the event ring who did what. CLI_OK or CLI_FAILED. */
 static int write_event(struct cli *cli, const struct maps *maps, uint64_t seconds)
 {
 	struct sl_event event = {.kind = SL_EVENT_FREEZE, .value = seconds};
-	struct events events = {.maps = maps};
-	char path[512];
-	int status;
 
-	snprintf(path, sizeof(path), "%s/events", cli->bpffs);
-	events.ring_fd = bpf_obj_get(path);
-	if (events.ring_fd < 0)
-		return cli_error("cannot open %s for writing: %s", path, strerror(errno));
-	status = map_writable(cli, "event_head", &events.head);
-	if (!status) {
-		log_init(LOG_LEVEL_ERROR, false); /* an event is a line of the agent's log, not of ours */
-		if (seconds)
-			events_add(&events, &event, "no ejections and no resets for %llu s",
-				   (unsigned long long)seconds);
-		else
-			events_add(&events, &event, "ejections and resets are on again");
-		events_done(&events);
-		munmap(events.head, sysconf(_SC_PAGESIZE));
-	}
-	close(events.ring_fd);
-	return status;
+	if (!seconds)
+		return store_event(cli, maps, &event, "ejections and resets are on again");
+	return store_event(cli, maps, &event, "no ejections and no resets for %llu s",
+			   (unsigned long long)seconds);
 }
 
 static int set_freeze(struct cli *cli, uint64_t seconds)
@@ -82,7 +41,7 @@ static int set_freeze(struct cli *cli, uint64_t seconds)
 
 	if (status)
 		return status;
-	status = map_writable(cli, "control", &control);
+	status = store_map(cli, "control", sysconf(_SC_PAGESIZE), &control);
 	if (!status) {
 		if (seconds)
 			until = view.maps.kernel->now + (__u32)(seconds * control->hz);

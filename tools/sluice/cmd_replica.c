@@ -6,17 +6,13 @@
  * with it. Writes nothing else.
  */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
-
-#include <bpf/bpf.h>
 
 #include <sluice/pick.h>
 
 #include "addr.h"
+#include "store.h"
 #include "view.h"
 
 static const struct out_column columns[] = {
@@ -141,26 +137,6 @@ static int replica_show(struct cli *cli, int argc, char **argv)
 
 /* ---- drain ----------------------------------------------------------------------------*/
 
-/* The map `replicas`, writable. munmap() the rows. CLI_OK or CLI_FAILED. */
-static int map_writable(const struct cli *cli, size_t size, struct sl_replica **ret)
-{
-	char path[512];
-	void *data;
-	int fd;
-
-	if ((size_t)snprintf(path, sizeof(path), "%s/replicas", cli->bpffs) >= sizeof(path))
-		return cli_error("--bpffs %s: too long", cli->bpffs);
-	fd = bpf_obj_get(path);
-	if (fd < 0)
-		return cli_error("cannot open %s for writing: %s", path, strerror(errno));
-	data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	close(fd);
-	if (data == MAP_FAILED)
-		return cli_error("cannot map %s: %s", path, strerror(errno));
-	*ret = data;
-	return CLI_OK;
-}
-
 /* A replica at the same address and port, TCP and UDP alike. */
 static bool is_replica(const struct sl_replica_config *config, const union sl_addr *addr,
 		       __be16 port)
@@ -249,7 +225,7 @@ static int set_drained(struct cli *cli, int argc, char **argv, bool drained)
 	if (status)
 		return status;
 	size = view.maps.n_replicas * sizeof(*rows);
-	status = map_writable(cli, size, &rows);
+	status = store_map(cli, "replicas", size, &rows);
 	if (!status) {
 		found = store_admin(rows, view.maps.n_replicas, &addr, port, drained);
 		munmap(rows, size);

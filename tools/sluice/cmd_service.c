@@ -16,6 +16,7 @@ static const struct out_column columns[] = {
 	{"port", NULL, OUT_UINT},
 	{"protocol", "PROTOCOL", OUT_STRING},
 	{"mode", "MODE", OUT_STRING},
+	{"handed_back", NULL, OUT_BOOL},
 	{NULL, "READY", OUT_STRING},
 	{"replicas", NULL, OUT_UINT},
 	{"ready", NULL, OUT_UINT},
@@ -165,6 +166,14 @@ static void note_policy(struct out *out, const struct sl_service *service,
 		 service->flags & SL_SERVICE_KEEP ? "keep" : "reset");
 }
 
+static bool is_handed_back(const struct view *view, const struct view_pair *vips, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (maps_is_handed_back(&view->maps.vips[vips[i].row]))
+			return true;
+	return false;
+}
+
 static void put_service(const struct view *view, struct out *out, __u32 row,
 			const struct view_pairs *replicas, const struct view_pairs *vips)
 {
@@ -179,6 +188,8 @@ static void put_service(const struct view *view, struct out *out, __u32 row,
 	out_uint(out, ntohs(name->port));
 	out_string(out, view_protocol(name->proto));
 	out_string(out, service->flags & SL_SERVICE_REPLACE ? "replace" : "overlay");
+	of = view_pairs_of(view, vips, row, &n_vips);
+	out_bool(out, is_handed_back(view, of, n_vips));
 	out_stringf(out, "%u/%zu", sums.ready, n_replicas);
 	out_uint(out, n_replicas);
 	out_uint(out, sums.ready);
@@ -191,9 +202,23 @@ static void put_service(const struct view *view, struct out *out, __u32 row,
 		out_null(out);
 	out_bool(out, false); /* no hook of this version sees the node's own clients */
 	put_policy(out, service, hz);
-	of = view_pairs_of(view, vips, row, &n_vips);
 	put_vips(view, out, of, n_vips);
 	out_row(out);
+}
+
+static void note_handed_back(const struct view *view, struct out *out, __u32 row,
+			     const struct view_pairs *vips)
+{
+	size_t n;
+	const struct view_pair *of = view_pairs_of(view, vips, row, &n);
+	const struct sl_service_name *name = view_service_name(view, row);
+
+	if (is_handed_back(view, of, n))
+		out_note(out, "%s, port %u, is handed back: its new connections are %s; undo: sluice "
+			      "hand-back --undo %s", name->service, ntohs(name->port),
+			 view->maps.services[row].flags & SL_SERVICE_REPLACE ? "refused" :
+									       "kube-proxy's",
+			 name->service);
 }
 
 static void note_node_clients(struct out *out, bool overlay, bool replace)
@@ -232,6 +257,7 @@ static int service_show(struct cli *cli, int argc, char **argv)
 			if (!view_service_matches(&view, row, name))
 				continue;
 			put_service(&view, cli->out, row, &replicas, &vips);
+			note_handed_back(&view, cli->out, row, &vips);
 			if (name)
 				note_policy(cli->out, &view.maps.services[row],
 					    view_service_name(&view, row),

@@ -25,6 +25,11 @@ static const struct cmd objects[] = {
 	{.name = "check", .fn = cmd_check, .args = "[-a] [--strict] -f DIR",
 	 .help = "what Sluice would make of a directory of manifests",
 	 .examples = "sluice check --strict -f manifests/\nsluice check -a -f manifests/\n"},
+	{.name = "hand-back", .fn = cmd_hand_back,
+	 .args = "SERVICE [--timeout DURATION] [--force | --undo]",
+	 .help = "leave a service's new flows to kube-proxy, and wait until ours are over",
+	 .examples = "sluice hand-back default/llm --timeout 10m\n"
+		     "sluice hand-back --undo default/llm\n"},
 	{.name = "freeze", .fn = cmd_freeze, .args = "[--for DURATION]",
 	 .help = "no ejections and no resets for a while, 10 minutes unless told, 24h at most",
 	 .examples = "sluice freeze\nsluice freeze --for 2h\n"},
