@@ -89,8 +89,8 @@ def routes_move_under_load(shared):
     lab = shared.lab
     target = shared.tcp["remote"].target
     with devices(lab, VXLAN):
-        kept = [Load(shared.client["pod"], target(family, traffic.API), connections=4, rate=100,
-                     duration=60, keepalive=True) for family in traffic.FAMILIES]
+        kept = [Load(shared.client["pod"], target(family), connections=4, duration=60,
+                     keepalive=True, path="/16k") for family in traffic.FAMILIES]
         for way, before in (("over0", "uplink0"), ("uplink0", "over0")):
             fresh = [Load(space, target(family, traffic.HTTP), rate=200, duration=60,
                           timeout_ms=3000)
