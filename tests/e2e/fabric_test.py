@@ -1,8 +1,8 @@
 #!/usr/bin/env -S python3 -B
 # SPDX-License-Identifier: GPL-2.0-only
-"""Replicas behind a VXLAN device between the nodes: everything that works over plain routes works over
-it, also what goes wrong; and routes that move from one device to the other under load. Tunnels
-without Ethernet in them need a kernel that has them: tests/vm/fabric_test.py."""
+"""Replicas behind another device than the uplink, with Ethernet headers (VXLAN) and without (tun): all
+that works over plain routes works over it, also what goes wrong; and routes that move from one device
+to the other under load. The kernel's own tunnels without Ethernet: tests/vm/fabric_test.py."""
 
 import contextlib
 import os
@@ -28,22 +28,30 @@ def setup():
         yield shared
 
 
-@case
 def every_way(shared):
-    with overlay(shared.lab, VXLAN):
-        for client in traffic.CLIENTS:
-            for family in traffic.FAMILIES:
-                traffic.exchange_tcp(shared, client, "remote", family, count=100)
-                traffic.exchange_udp(shared, client, "remote", family, sizes=(1, 512, 1300))
-        traffic.settled(shared)
+    for client in traffic.CLIENTS:
+        for family in traffic.FAMILIES:
+            traffic.exchange_tcp(shared, client, "remote", family, count=100)
+            traffic.exchange_udp(shared, client, "remote", family, sizes=(1, 512, 1300))
 
 
-@case
-def what_fails_behind_it(shared):
-    with overlay(shared.lab, VXLAN):
-        check_retries(shared, VXLAN.families)
-        check_resets(shared, VXLAN.families)
-        traffic.settled(shared)
+def what_fails(shared):
+    check_retries(shared, traffic.FAMILIES)
+    check_resets(shared, traffic.FAMILIES)
+
+
+def behind(name, what):
+    def run(shared):
+        with overlay(shared.lab, KINDS[name]):
+            what(shared)
+            traffic.settled(shared)
+    run.__name__ = f"{what.__name__}_behind_{name}"
+    return case(run)
+
+
+for each_kind in ("vxlan", "tun"):
+    for each_what in (every_way, what_fails):
+        behind(each_kind, each_what)
 
 
 @case

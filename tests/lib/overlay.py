@@ -20,7 +20,7 @@ LIB = os.path.dirname(os.path.abspath(__file__))
 DEVICE = "over0"
 MTU = 1380          # of pods: leaves room for every header below
 ODD = 8081          # the port of the server whose answers hang
-WG_PORT = 51820
+WG_PORT, TUN_PORT = 51820, 51821
 
 
 class Kind:
@@ -56,6 +56,18 @@ class Wireguard(Kind):
                  "endpoint", f"{there.ip4}:{WG_PORT}")
 
 
+class Tun(Kind):
+    def __init__(self):
+        super().__init__("tuntap add dev over0 mode tun", hop="")
+
+    def prepare(self, node, there):
+        process = Process(node.inside(["python3", "-B", f"{LIB}/tun_relay.py", DEVICE, node.ip4,
+                                       there.ip4, TUN_PORT]),
+                          f"{node.lab.dir}/{node.name}-tun.log", subprocess.PIPE)
+        node.lab.processes.append(process)
+        check_equal(process.popen.stdout.readline().decode().strip(), "up", process.log())
+
+
 KINDS = {
     "vxlan": Kind("link add over0 type vxlan id 42 dstport 4789 local {here4} remote {there4} "
                   "dev uplink0"),
@@ -68,6 +80,7 @@ KINDS = {
                    "encaplimit none dev uplink0"),
     "gre": Kind("link add over0 type gre local {here4} remote {there4} dev uplink0"),
     "wireguard": Wireguard(),
+    "tun": Tun(),
 }
 
 
