@@ -130,7 +130,8 @@ $(O)/tests/bench/%: $(O)/tests/bench/%.o $(TLIB_SRC:%.c=$(O)/%.o) $(O)/libsluice
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(PKG_LIBS)
 
-E2E_BIN   := $(patsubst %.c,$(O)/%,$(wildcard tests/e2e/*.c))
+E2E_BIN   := $(patsubst %.c,$(O)/%,$(filter-out %.bpf.c,$(wildcard tests/e2e/*.c))) \
+             $(patsubst %.c,$(O)/%.o,$(wildcard tests/e2e/*.bpf.c))
 UNIT_BIN  := $(patsubst %.c,$(O)/%,$(UNIT_SRC))
 FUZZ_BIN  := $(patsubst %.c,$(O)/%,$(FUZZ_SRC))
 BPFT_BIN  := $(patsubst %.c,$(O)/%,$(BPFT_SRC))
@@ -168,7 +169,7 @@ fuzz: $(FUZZ_BIN) ## run each fuzzer for FUZZ_SECONDS (5), from a seed of its ow
 	$(Q)FUZZ_SEED=0 tests/run fuzz
 test-bpf: $(BPFT_BIN) ## run the packet tables against the kernel (root)
 	$(Q)tests/run bpf
-e2e: all $(E2E_BIN) ## run the end-to-end tests (root); E2E="paths storm" chooses
+e2e: all $(E2E_BIN) $(VM_BPF) ## run the end-to-end tests (root); E2E="paths storm" chooses
 	$(Q)tests/run-e2e $(E2E)
 verifier-stats: $(O)/bpf/sluice.bpf.o $(O)/tests/bench/verifier_stats ## instructions the verifier follows, per program (root)
 	$(Q)$(O)/tests/bench/verifier_stats $<

@@ -8,6 +8,8 @@
 #ifndef SLUICE_BPF_CONFIG_H
 #define SLUICE_BPF_CONFIG_H
 
+#include <stdbool.h>
+
 #include <sluice/abi.h>
 
 const volatile __u64 seed = 0;                     /* of every hash; from `control` */
@@ -16,6 +18,8 @@ const volatile __u32 flow_sets = SL_FLOW_SETS;     /* a power of two */
 const volatile __u32 snat_sets = SL_SNAT_SETS;     /* a power of two */
 const volatile __u32 event_rows = SL_MAX_EVENTS;   /* of the ring of events */
 const volatile __u32 node_ifindex = 1;             /* of SL_NODE_DEVICE; 0: there is none */
+const volatile bool fast_path = true;              /* there may be flows of the fast path */
+const volatile bool fast_path_new = true;          /* new flows take it where they can */
 const volatile __u16 snat_port_min = 1024;         /* host byte order, inclusive */
 const volatile __u16 snat_port_max = 29999;
 
@@ -42,6 +46,7 @@ const volatile __u16 snat_port_max = 29999;
 #define RESET_LINGER_S 600u       /* the same for one ended by RST, as long as its slot is not needed */
 #define RESET_DOUBT_S 1u          /* a segment this long after an RST says that nobody believed it */
 #define RESET_ANSWER_S 5u         /* a client that has not answered a probe since its flow was reset is gone */
+#define XDP_UNSEEN_MS 250u         /* a flow that TC has not seen for so long passes XDP once */
 #define SNAT_QUARANTINE_S 60u     /* a source-NAT port rests (TIME_WAIT at the replica) */
 #define SWEEP_PASS_S 2u           /* one whole pass over the tables */
 #define SWEEP_TICK_MS 10u

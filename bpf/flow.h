@@ -173,13 +173,25 @@ static __always_inline bool flow_is_acknowledged(const struct flow_ref *ref,
 	       bpf_ntohl(pkt->ack) - bpf_ntohl(ref->flow->answer) - 1 < ACK_WINDOW;
 }
 
-/* A packet of the client's. Only its acknowledgement opens the flow: a client that sends SYNs and
- * nothing more (a flood, a scan) leaves half-open flows, which are few and age fast. */
-static __always_inline void flow_track_client(struct flow_ref *ref, const struct packet *pkt,
-					      __u32 now)
+/* What a client's packet changes in its flow, but for the time. Only its acknowledgement opens the flow:
+ * a client that sends SYNs and nothing more (a flood, a scan) leaves half-open flows, which are few and
+ * age fast. */
+static __always_inline void flow_hear_client(const struct flow_ref *ref, const struct packet *pkt,
+					     __u32 now)
 {
 	bool opens = flow_is_acknowledged(ref, pkt);
 
+	sniff_request(ref, pkt, now);
+	if (likely(!opens && !(pkt->tcp_flags & (TCP_FIN | TCP_RST))))
+		return;
+	flow_ref_advance(ref, flow_closing_flags(pkt, SL_FLOW_CLIENT_FIN, SL_FLOW_CLIENT_RST),
+			 pkt->tcp_flags & TCP_RST ? FLOW_OVER : opens ? FLOW_OPENED : 0);
+}
+
+/* A packet of the client's. */
+static __always_inline void flow_track_client(struct flow_ref *ref, const struct packet *pkt,
+					      __u32 now)
+{
 	/* A stray SYN is for the replica to answer; it is no sign of life of this flow. Nor is a stray
 	 * RST to a SYN: what a client in a new connection says to a segment of an old one, to a probe
 	 * of reset.h, say. */
@@ -192,11 +204,7 @@ static __always_inline void flow_track_client(struct flow_ref *ref, const struct
 		     SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN))
 		flow_ref_advance(ref, SL_FLOW_SYN_DATA, 0);
 	flow_touch(ref->flow, now);
-	sniff_request(ref, pkt, now);
-	if (likely(!opens && !(pkt->tcp_flags & (TCP_FIN | TCP_RST))))
-		return;
-	flow_ref_advance(ref, flow_closing_flags(pkt, SL_FLOW_CLIENT_FIN, SL_FLOW_CLIENT_RST),
-			 pkt->tcp_flags & TCP_RST ? FLOW_OVER : opens ? FLOW_OPENED : 0);
+	flow_hear_client(ref, pkt, now);
 }
 
 /* A datagram of the replica's: the conversation is answered. */
@@ -237,12 +245,19 @@ static __always_inline bool flow_take_answer(struct flow_ref *ref, const struct 
 	return true;
 }
 
+/* What a replica's segment without SYN changes in its flow, but for the time. */
+static __always_inline void flow_hear_replica(const struct flow_ref *ref, const struct packet *pkt)
+{
+	if (likely(!(pkt->tcp_flags & (TCP_FIN | TCP_RST))))
+		return;
+	flow_ref_advance(ref, flow_closing_flags(pkt, SL_FLOW_REPLICA_FIN, SL_FLOW_REPLICA_RST),
+			 pkt->tcp_flags & TCP_RST ? FLOW_OVER : 0);
+}
+
 /* A packet of the replica's. False: it is not this flow's any more, and must not reach the client. */
 static __always_inline bool flow_track_replica(struct flow_ref *ref, const struct packet *pkt,
 					       __u32 now)
 {
-	__u32 flags = flow_closing_flags(pkt, SL_FLOW_REPLICA_FIN, SL_FLOW_REPLICA_RST);
-
 	if (pkt->proto == IPPROTO_UDP) {
 		flow_track_answer(ref, now);
 		return true;
@@ -252,9 +267,7 @@ static __always_inline bool flow_track_replica(struct flow_ref *ref, const struc
 	if (unlikely(pkt->tcp_flags & TCP_SYN))
 		return flow_take_answer(ref, pkt, now);
 	flow_touch(ref->flow, now); /* not for a SYN-ACK: repeated, it is no sign of life */
-	if (likely(!(pkt->tcp_flags & (TCP_FIN | TCP_RST))))
-		return true;
-	flow_ref_advance(ref, flags, pkt->tcp_flags & TCP_RST ? FLOW_OVER : 0);
+	flow_hear_replica(ref, pkt);
 	return true;
 }
 

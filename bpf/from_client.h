@@ -7,6 +7,7 @@
 #define SLUICE_BPF_FROM_CLIENT_H
 
 #include "event.h"
+#include "hairpin.h"
 #include "icmp.h"
 #include "lookup.h"
 #include "mtu.h"
@@ -16,8 +17,22 @@
 #include "reset.h"
 #include "rewrite.h"
 
-/* Sends it on with the replica as destination; through the node's own stack, or, with an address of
- * ours as its source, straight to the neighbour: the stack would take that for a martian. */
+/* The node's own client has a replica in the node's own network: it comes back in as the VIP's. */
+static __always_inline int client_forward_hairpin(struct __sk_buff *skb, const struct packet *pkt,
+						  const struct sl_vip *vip,
+						  const struct new_end *dst)
+{
+	struct new_end src = {.addr = &vip->addr, .port = pkt->sport};
+
+	src.sum_old = sl_addr_sum(&pkt->src);
+	src.sum_new = vip->addr_sum;
+	if (rewrite(skb, pkt, &src, dst))
+		return drop(SL_DROP_CHECKSUM);
+	return bpf_redirect(node_ifindex, BPF_F_INGRESS);
+}
+
+/* Sends it on with the replica as destination; through the node's own stack, past it, or, with an
+ * address of ours as its source, straight to the neighbour: the stack would take that for a martian. */
 static __always_inline int client_forward(struct __sk_buff *skb, const struct packet *pkt,
 					  const struct sl_flow *flow, const struct sl_vip *vip)
 {
@@ -35,16 +50,19 @@ static __always_inline int client_forward(struct __sk_buff *skb, const struct pa
 	dst.port = replica->config.port;
 	if (likely(flow->hook == SL_HOOK_POD || flow->hook == SL_HOOK_UPLINK))
 		return rewrite(skb, pkt, NULL, &dst) ? drop(SL_DROP_CHECKSUM) : NEXT;
+	if (hook_is_fast(flow->hook) && replica->config.flags & SL_REPLICA_LOCAL)
+		return rewrite(skb, pkt, NULL, &dst) ? drop(SL_DROP_CHECKSUM) :
+						       fast_to_replica(skb, replica);
 	if (mtu_matters(skb, pkt)) { /* nobody else looks from here on */
 		mtu = mtu_exceeded(skb, pkt, replica->config.out_ifindex);
 		if (unlikely(mtu))
 			return mtu_answer(skb, pkt, mtu);
 	}
-	if (flow->hook == SL_HOOK_NODE) {
-		if (rewrite(skb, pkt, NULL, &dst))
-			return drop(SL_DROP_CHECKSUM);
-		return bpf_redirect_neigh(replica->config.out_ifindex, NULL, 0, 0);
-	}
+	if (flow->hook == SL_HOOK_NODE && unlikely(addr_equal(&pkt->src, dst.addr)))
+		return client_forward_hairpin(skb, pkt, vip, &dst);
+	if (flow->hook >= SL_HOOK_NODE)
+		return rewrite(skb, pkt, NULL, &dst) ? drop(SL_DROP_CHECKSUM) :
+						       fast_by_neighbour(replica);
 
 	source = bpf_map_lookup_elem(&sources, &row);
 	if (!source || !flow->snat_port || !replica->config.out_ifindex)
@@ -390,7 +408,8 @@ __noinline int client_is_astray(__u32 slot, __u64 state)
 		return 0;
 	row = flow->replica;
 	replica = bpf_map_lookup_elem(&replicas, &row);
-	if (!replica || !replica->config.source || replica->config.source == flow->source + 1)
+	if (!replica || replica->config.flags & SL_REPLICA_LOCAL || !replica->config.source ||
+	    replica->config.source == flow->source + 1)
 		return 0;
 	return flow_advance(slot, state, 0, FLOW_OVER);
 }

@@ -11,6 +11,7 @@
 #ifndef SLUICE_BPF_ICMP_H
 #define SLUICE_BPF_ICMP_H
 
+#include "fast.h"
 #include "flow.h"
 #include "lookup.h"
 #include "node.h"
@@ -19,11 +20,6 @@
 static __always_inline bool packet_is_icmp(const struct packet *pkt)
 {
 	return pkt->proto == IPPROTO_ICMP || pkt->proto == IPPROTO_ICMPV6;
-}
-
-static __always_inline bool addr_equal(const union sl_addr *a, const union sl_addr *b)
-{
-	return a->d[0] == b->d[0] && a->d[1] == b->d[1];
 }
 
 /* ---- about a client's packet to its replica --------------------------------------------*/
@@ -71,10 +67,13 @@ static __always_inline void icmp_find_client(const struct quote *quote, __u32 re
 	}
 }
 
-/* Whether `hook` is where the flow's replies are translated. */
+/* Whether `hook` is where the flow's replies are translated; SL_HOOK_NODE: the ingress of a pod
+ * interface. */
 static __always_inline bool icmp_is_hook(const struct sl_flow *flow, __u32 hook)
 {
-	return flow->hook == hook || (hook == SL_HOOK_FABRIC && flow->hook == SL_HOOK_NODE);
+	if (flow->hook >= SL_HOOK_NODE)
+		return hook == SL_HOOK_FABRIC || hook == SL_HOOK_NODE;
+	return flow->hook == hook;
 }
 
 /* Whether the error says that the flow's SYN did not arrive. */
@@ -114,13 +113,17 @@ __noinline int icmp_find(struct __sk_buff *skb, const struct packet *pkt, __u32 
 	return (ref.slot + 1) | (icmp_is_refusal(pkt, &quote, &ref) ? ICMP_REFUSES : 0);
 }
 
-/* On to the client, who may be this node. */
-static __always_inline int icmp_send_to_client(struct __sk_buff *skb, const struct sl_flow *flow)
+/* On to the client. To this node's own as its replies go if it comes from the VIP, else as it came:
+ * reverse-path filters know a router by the device that leads to it. */
+static __always_inline int icmp_send_to_client(struct __sk_buff *skb, const struct sl_flow *flow,
+					       bool from_vip)
 {
 	union sl_snat_key key = flow_snat_key(flow);
 	struct sl_snat *entry;
 
-	if (flow->hook == SL_HOOK_NODE)
+	if (hook_is_fast(flow->hook))
+		return fast_to_client(skb, flow);
+	if (flow->hook == SL_HOOK_NODE && from_vip)
 		return node_address(skb) ? drop(SL_DROP_CHECKSUM) :
 					   bpf_redirect(node_ifindex, BPF_F_INGRESS);
 	if (flow->hook != SL_HOOK_FABRIC)
@@ -139,6 +142,7 @@ __noinline int icmp_to_client(struct __sk_buff *skb, const struct packet *pkt, _
 	struct quote quote = {};
 	struct quote_ends to;
 	struct sl_vip *vip;
+	bool from_vip;
 
 	if (!pkt || !flow || !quote_parse(skb, pkt, &quote))
 		return NOT_OURS;
@@ -148,7 +152,8 @@ __noinline int icmp_to_client(struct __sk_buff *skb, const struct packet *pkt, _
 	quote_ends_init(&to, pkt, &quote);
 	to.dst = &vip->addr;
 	to.dport = vip->port;
-	if (addr_equal(&pkt->src, &quote.dst))
+	from_vip = addr_equal(&pkt->src, &quote.dst);
+	if (from_vip)
 		to.outer_src = &vip->addr;
 	if (flow->hook == SL_HOOK_FABRIC) {
 		to.src = to.outer_dst = &flow->key.client;
@@ -157,7 +162,7 @@ __noinline int icmp_to_client(struct __sk_buff *skb, const struct packet *pkt, _
 	if (quote_rewrite(skb, pkt, &quote, &to))
 		return drop(SL_DROP_CHECKSUM);
 	count(SL_COUNT_ICMP_ERRORS);
-	return icmp_send_to_client(skb, flow);
+	return icmp_send_to_client(skb, flow, from_vip);
 }
 
 /* ---- about a reply of the VIP's -----------------------------------------------------------*/
@@ -221,7 +226,7 @@ __noinline int icmp_to_replica(struct __sk_buff *skb, const struct packet *pkt, 
 	count(SL_COUNT_ICMP_ERRORS);
 	if (flow->hook == SL_HOOK_POD || flow->hook == SL_HOOK_UPLINK)
 		return NEXT;
-	return bpf_redirect_neigh(replica->config.out_ifindex, NULL, 0, 0);
+	return hook_is_fast(flow->hook) ? fast_to_replica(skb, replica) : fast_by_neighbour(replica);
 }
 
 #endif

@@ -3,12 +3,14 @@
  * A SYN-ACK of a replica that the flow has left: its SYN went to another one at the deadline. The
  * first SYN-ACK wins, whoever sends it: the flow comes back, and the round trip is learnt, so that
  * the next deadline is long enough. A later one only teaches: it passes as it is, and the client's
- * own stack, which knows no such connection, answers it by an RST. Called by to_client.h.
+ * own stack, which knows no such connection, answers it by an RST; on the fast path, where connection
+ * tracking knows nothing of it either, it is answered here. Called by to_client.h.
  */
 #ifndef SLUICE_BPF_LATE_H
 #define SLUICE_BPF_LATE_H
 
 #include "eject.h"
+#include "fast.h"
 #include "flow.h"
 #include "pending.h"
 
@@ -16,6 +18,7 @@
 struct late_road {
 	union sl_snat_key snat; /* .d 0: no source NAT */
 	enum sl_hook hook;
+	__u32 ifindex;          /* with a hook of the fast path: where the client's packets come in */
 };
 
 /* Source NAT: the port that the flow left behind is its own again. */
@@ -48,8 +51,13 @@ static __always_inline bool late_bind(struct flow_ref *ref, struct sl_pending *p
 	}
 	ref->flow->replica = replica;
 	ref->flow->hook = road->hook;
-	ref->flow->snat_port = road->snat.d ? road->snat.port : 0;
-	ref->flow->source = road->snat.source;
+	if (hook_is_fast(road->hook)) {
+		ref->flow->ifindex_low = road->ifindex;
+		ref->flow->ifindex_high = road->ifindex >> 16;
+	} else {
+		ref->flow->snat_port = road->snat.d ? road->snat.port : 0;
+		ref->flow->source = road->snat.source;
+	}
 	p->generation = SL_FLOW_GENERATION(next);
 	__sync_lock_test_and_set(&ref->flow->state, next | SL_FLOW_SYN);
 	inflight_add(left_replica, false, -1);
@@ -59,6 +67,28 @@ static __always_inline bool late_bind(struct flow_ref *ref, struct sl_pending *p
 	ref->state = next | SL_FLOW_SYN;
 	count(SL_COUNT_LATE_WINS);
 	return true;
+}
+
+/* Whether replies translated there go to a client in a pod: no flow changes that. */
+static __always_inline bool late_is_pods(enum sl_hook hook)
+{
+	return hook == SL_HOOK_POD || hook == SL_HOOK_FAST_POD;
+}
+
+/* At an ingress hook, where a SYN-ACK is this flow's only if its SYN took the fast path: the road
+ * that one takes to this replica. */
+static __always_inline bool late_road_fast(struct late_road *road, const struct flow_ref *ref,
+					   __u32 row)
+{
+	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &row);
+	struct sl_pending *p = pending_of(ref);
+
+	if (!p || !replica)
+		return false;
+	road->ifindex = p->ifindex;
+	road->hook = fast_hook(replica, late_is_pods(ref->flow->hook) ? SL_HOOK_POD : SL_HOOK_UPLINK,
+			       p->ifindex);
+	return road->hook;
 }
 
 /* What a late SYN-ACK was. */
@@ -78,7 +108,7 @@ static __always_inline enum late late_take(struct flow_ref *ref, const struct pa
 	int i;
 
 	if (!p || !replica || ref->state & SL_FLOW_SYN_DATA || bpf_ntohl(pkt->ack) != bpf_ntohl(ref->flow->isn) + 1 ||
-	    (ref->flow->hook == SL_HOOK_POD) != (road->hook == SL_HOOK_POD))
+	    late_is_pods(ref->flow->hook) != late_is_pods(road->hook))
 		return LATE_FOREIGN;
 	i = pending_index(p, row);
 	if (i < 0)
@@ -102,11 +132,14 @@ __noinline int late_take_slot(const struct packet *pkt, __u32 replica_row, __u32
 	if (!pkt || !ref.flow)
 		return 0;
 	ref.state = READ_ONCE(ref.flow->state);
+	if (hook_is_fast(hook) && !late_road_fast(&road, &ref, replica_row))
+		return LATE_FOREIGN;
 	return late_take(&ref, pkt, replica_row, &road);
 }
 
-/* The flow that a SYN-ACK without one answers late. Its slot + 1 once it is this replica's, or 0.
- * A global function: verified by itself. */
+/* The flow that a SYN-ACK without one answers late, as seen at `hook` (SL_HOOK_FAST_POD: at an ingress,
+ * whoever the client is). Its slot + 1 once it is this replica's; -1: there the client's own stack
+ * will not refuse it, and we must; else 0. A global function: verified by itself. */
 __noinline int late_answer(const struct packet *pkt, __u32 replica_row, __u32 hook)
 {
 	struct sl_replica_services *shared;
@@ -130,6 +163,8 @@ __noinline int late_answer(const struct packet *pkt, __u32 replica_row, __u32 ho
 			eject_accept(key.service, replica_row);
 		if (late == LATE_FIRST)
 			return ref.slot + 1;
+		if (late == LATE_BEATEN && hook_is_fast(hook))
+			return -1;
 	}
 	return 0;
 }

@@ -16,6 +16,11 @@
 #include "maps.h"
 #include "verifier.h"
 
+static __always_inline bool addr_equal(const union sl_addr *a, const union sl_addr *b)
+{
+	return a->d[1] == b->d[1] && a->d[0] == b->d[0];
+}
+
 static __always_inline bool filter_has(enum sl_filter_id id, __u64 hash)
 {
 	__u32 row = id, bit = sl_filter_bit(hash);

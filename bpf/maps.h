@@ -156,6 +156,17 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
+/* Devices of clients that packets can be redirected to: pod interfaces whose other end is in another
+ * namespace, and uplinks. ifindex -> 1. Agent / programs, at picks. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SL_MAX_FAST_DEVICES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__type(value, __u32);
+} fast_devices SEC(".maps");
+
 /* Names, for people. service-port row -> sl_service_name. Agent / CLI. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

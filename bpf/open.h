@@ -7,7 +7,9 @@
 #ifndef SLUICE_BPF_OPEN_H
 #define SLUICE_BPF_OPEN_H
 
+#include "fast.h"
 #include "flow.h"
+#include "hairpin.h"
 #include "pick.h"
 
 #define OPEN_TRIES 3 /* replicas: one port may be taken, or all */
@@ -21,13 +23,32 @@ static __always_inline bool half_open_is_full(void)
 	return k && (__s32)READ_ONCE(k->half_open) >= (__s32)(flow_sets * SL_FLOW_WAYS / 2);
 }
 
+/* Puts the flow on the fast path, if it can take it. */
+static __always_inline bool client_route_fast(struct sl_flow *body,
+					      const struct sl_replica *replica, __u32 ifindex)
+{
+	enum sl_hook hook = fast_hook(replica, body->hook, ifindex);
+
+	if (!hook)
+		return false;
+	body->hook = hook;
+	body->ifindex_low = ifindex;
+	body->ifindex_high = ifindex >> 16;
+	return true;
+}
+
 /* Where replies will be translated, and with which source the flow leaves. */
 static __always_inline bool client_route(struct sl_flow *body, const struct sl_replica *replica,
-					 enum sl_hook hook)
+					 enum sl_hook hook, __u32 ifindex)
 {
 	body->hook = hook;
-	if (hook != SL_HOOK_UPLINK || replica->config.flags & SL_REPLICA_LOCAL)
+	body->snat_port = 0;
+	if (hook != SL_HOOK_UPLINK || replica->config.flags & SL_REPLICA_LOCAL) {
+		if (fast_path_new && hook != SL_HOOK_NODE)
+			count(client_route_fast(body, replica, ifindex) ? SL_COUNT_FAST_PATH :
+									  SL_COUNT_FAST_DECLINED);
 		return true;
+	}
 	if (!replica->config.source)
 		return false;
 	body->hook = SL_HOOK_FABRIC;
@@ -128,7 +149,6 @@ static __always_inline bool client_reserve(struct sl_flow *body)
 {
 	union sl_snat_key key = {};
 
-	body->snat_port = 0;
 	if (body->hook != SL_HOOK_FABRIC)
 		return true;
 	key.replica = body->replica;
@@ -185,7 +205,10 @@ static __always_inline enum insert_result client_try(struct opening *o, __u32 av
 	if (!replica)
 		return INSERT_NOTHING;
 	o->reason = SL_DROP_SNAT_NO_SOURCE;
-	if (!client_route(body, replica, o->hook))
+	if (!client_route(body, replica, o->hook, o->ifindex))
+		return INSERT_NO_SNAT;
+	o->reason = SL_DROP_NO_WAY_BACK;
+	if (!hairpin_allows(body, row))
 		return INSERT_NO_SNAT;
 	o->reason = SL_DROP_HALF_OPEN;
 	if (!body->state && half_open_is_full()) /* a flow that moves is half-open already */
@@ -203,7 +226,7 @@ static __always_inline enum insert_result client_try(struct opening *o, __u32 av
 		client_book(replica, &insert, body);
 	} else {
 		__sync_fetch_and_add(&replica->state.inflight, -1);
-		if (body->snat_port)
+		if (flow_has_port(body))
 			client_unreserve(body);
 	}
 	if (result == INSERT_FULL)
@@ -256,7 +279,7 @@ __noinline int client_open(struct opening *o)
 	}
 	switch (result) {
 	case INSERT_OK:
-		if (o->body.snat_port)
+		if (flow_has_port(&o->body))
 			client_publish(o);
 		return OPEN_OK;
 	case INSERT_EXISTS:

@@ -11,7 +11,10 @@
 #ifndef SLUICE_BPF_QUOTE_H
 #define SLUICE_BPF_QUOTE_H
 
+#include "parse.h"
+#ifdef __bpf__
 #include "rewrite.h"
+#endif
 
 #define ICMP_HEADER 8u
 #define ICMP_CHECK 2u          /* offset of its checksum, both families */

@@ -45,8 +45,10 @@ static __always_inline __u32 reset_pseudo(const union sl_addr *a, const union sl
 	return csum_add(sum, bpf_htons(sizeof(struct tcphdr)));
 }
 
-/* A segment of the VIP's to the client. Half of all sequence numbers lie before the client's window
- * and half behind; one that should fall into it is not answered, and the next pass's is. */
+/* A segment of the VIP's to the client. The replica's initial sequence number lies before the client's
+ * window, and as a keep-alive's does where nothing was sent yet, so that connection tracking lets it
+ * pass, for the node's own clients above all; after 2 GiB it is behind, and if it should fall into the
+ * window it is not answered, and the next pass's is. */
 static __always_inline void reset_probe_tcp(struct tcphdr *tcp, const struct sl_flow *flow,
 					    const struct sl_vip *vip, __u32 pass)
 {
@@ -54,7 +56,7 @@ static __always_inline void reset_probe_tcp(struct tcphdr *tcp, const struct sl_
 
 	tcp->source = vip->port;
 	tcp->dest = flow->key.port;
-	tcp->seq = pass & 1 ? bpf_htonl(0x80000000) : 0;
+	tcp->seq = flow->answer ^ (pass & 1 ? bpf_htonl(0x80000000) : 0);
 	tcp->ack_seq = bpf_htonl(bpf_ntohl(flow->isn) + 1);
 	tcp->doff = sizeof(*tcp) / 4;
 	tcp->ack = 1;

@@ -11,7 +11,8 @@
  *   to_uplink    egress of the uplink         local replica -> outside client
  *   from_fabric  ingress of another device over which replicas are routed
  *   from_fabric_l3  the same, of one without Ethernet headers
- *   from_node    egress of SL_NODE_DEVICE: the node's own client -> replica
+ *   from_node    egress of SL_NODE_DEVICE: the node's own client -> replica; a ping of a VIP's
+ *   uplink       XDP of the uplink            between outside clients and remote replicas, what is easy
  *   inject       run by the agent at a deadline: a SYN goes out again
  *   reset_flows  run by the agent: resets a dead replica's flows, a slice at a time
  *   sweep_arm    run by the agent once after each load: arms the timers
@@ -20,11 +21,14 @@
  */
 #include "bare.h"
 #include "deadline.h"
+#include "echo.h"
 #include "from_client.h"
+#include "hairpin.h"
 #include "owner.h"
 #include "sweep.h"
 #include "to_client.h"
 #include "unpark.h"
+#include "xdp.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -54,6 +58,8 @@ int to_pod(struct __sk_buff *skb)
 	enum parse_result result = parse(skb, &pkt);
 	int stage = to_client(skb, &pkt, result, SL_HOOK_POD);
 
+	if (stage == NOT_OURS)
+		stage = hairpin_to_pod(skb, &pkt, result);
 	if (stage == NOT_OURS)
 		stage = owner_to_pod(skb, &pkt, result);
 	return verdict(stage);
@@ -98,18 +104,33 @@ int from_fabric_l3(struct __sk_buff *skb)
 	return verdict(bare_to_client(skb, &pkt, result));
 }
 
-/* Nothing else is routed there: what is no VIP's is refused, for nobody is behind the device. */
+/* "xdp", not "xdp.frags": the agent says so at load where the kernel knows that. */
+SEC("xdp")
+int uplink(struct xdp_md *ctx)
+{
+	return xdp_uplink(ctx);
+}
+
+/* Nobody is behind the device: what is no VIP's is refused, and so is who is not of this node, as when
+ * an interface that we are not at leads here: the replies to him would pass no hook of ours. */
 SEC("tc")
 int from_node(struct __sk_buff *skb)
 {
 	struct packet pkt = {};
 	enum parse_result result = parse(skb, &pkt);
-	int stage = from_client(skb, &pkt, result, SL_HOOK_NODE);
+	int stage;
 
-	if (stage == NOT_OURS || stage == NEXT)
-		return result == PARSE_OK ? refuse(skb, &pkt, SL_DROP_NO_PORT) :
-					    drop(SL_DROP_NO_PORT);
-	return stage;
+	if (result == PARSE_OK && !is_local_address(&pkt.src))
+		return refuse(skb, &pkt, SL_DROP_NOT_NODES);
+	stage = from_client(skb, &pkt, result, SL_HOOK_NODE);
+	if (stage == NOT_OURS)
+		stage = to_client_from_node(skb, &pkt, result);
+	if (stage != NOT_OURS && stage != NEXT)
+		return stage;
+	if (result == PARSE_OK)
+		return refuse(skb, &pkt, SL_DROP_NO_PORT);
+	stage = echo_answer(skb, &pkt);
+	return stage == NOT_OURS ? drop(SL_DROP_NO_PORT) : stage;
 }
 
 SEC("tc")

@@ -63,7 +63,7 @@ static __always_inline __s32 sweep_linger(const struct sl_flow *flow, __u64 stat
 	if (!(state & FLOW_ANY_RST) || state & SL_FLOW_RESET || !replica ||
 	    replica->config.flags & SL_REPLICA_NOT_SERVING)
 		return LINGER_S * hz;
-	return (flow->snat_port ? SNAT_QUARANTINE_S : RESET_LINGER_S) * hz;
+	return (flow_has_port(flow) ? SNAT_QUARANTINE_S : RESET_LINGER_S) * hz;
 }
 
 static __always_inline void sweep_flow(struct sl_flow *flow, __u32 slot, struct sl_kernel *k,

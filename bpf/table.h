@@ -210,12 +210,18 @@ struct insert {
 	union sl_snat_key replaced_snat; /* the source-NAT port that flow still holds; 0: none */
 };
 
+/* Whether the flow holds a source-NAT port. */
+static __always_inline bool flow_has_port(const struct sl_flow *flow)
+{
+	return flow->hook == SL_HOOK_FABRIC && flow->snat_port;
+}
+
 /* The source-NAT port that a flow holds; .d 0: none. */
 static __always_inline union sl_snat_key flow_snat_key(const struct sl_flow *flow)
 {
 	union sl_snat_key key = {};
 
-	if (!flow->snat_port)
+	if (!flow_has_port(flow))
 		return key;
 	key.replica = flow->replica;
 	key.port = flow->snat_port;

@@ -8,12 +8,15 @@
 #ifndef SLUICE_BPF_TO_CLIENT_H
 #define SLUICE_BPF_TO_CLIENT_H
 
+#include "fast.h"
 #include "flow.h"
+#include "hairpin.h"
 #include "icmp.h"
 #include "late.h"
 #include "lookup.h"
 #include "mtu.h"
 #include "node.h"
+#include "refuse.h"
 #include "retry.h"
 #include "rewrite.h"
 #include "witness.h"
@@ -34,6 +37,15 @@ static __always_inline struct flow_ref reply_find(const struct packet *pkt, __u3
 			return ref;
 	}
 	return ref;
+}
+
+/* Whether replies of this flow are translated at the egress hook `hook`: also those of the fast path
+ * that came by a device where no program of ours was to send them on. */
+static __always_inline bool reply_is_here(const struct sl_flow *flow, enum sl_hook hook)
+{
+	return likely(flow->hook == hook) ||
+	       (hook_is_fast(flow->hook) &&
+		flow->hook == (hook == SL_HOOK_POD ? SL_HOOK_FAST_POD : SL_HOOK_FAST_UPLINK));
 }
 
 /* A SYN-ACK that meets a finished flow answers a connection that its client opened to the replica
@@ -157,51 +169,83 @@ __noinline int reply_note_full(struct __sk_buff *skb, const struct packet *pkt, 
 	return 0;
 }
 
-/* A reply that came to an address of this node since its own client has it. `settled` as above; a late
- * SYN-ACK is told without a slot. A global function: verified by itself. */
-__noinline int reply_to_node(struct __sk_buff *skb, const struct packet *pkt, __u32 replica_row,
-			     __u32 settled)
+/* Sends a translated reply on that never saw the node's stack. */
+static __always_inline int reply_deliver(struct __sk_buff *skb, const struct sl_flow *flow)
+{
+	if (hook_is_fast(flow->hook))
+		return fast_to_client(skb, flow);
+	return node_address(skb) ? drop(SL_DROP_CHECKSUM) :
+				   bpf_redirect(node_ifindex, BPF_F_INGRESS);
+}
+
+/* A reply at the ingress of the device on which it arrives: to the node's own client, which has an
+ * address of this node, or on the fast path. `settled` as above; a late SYN-ACK is told without a
+ * slot. A global function: verified by itself. */
+__noinline int reply_inward(struct __sk_buff *skb, const struct packet *pkt, __u32 replica_row,
+			    __u32 settled)
 {
 	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &replica_row);
 	struct flow_ref ref;
 	struct new_end src;
+	__u32 mtu;
 
-	if (!pkt || !replica || !is_local_address(&pkt->dst))
+	if (!pkt || !replica || (!fast_path && !is_local_address(&pkt->dst)))
 		return NOT_OURS;
 	ref = reply_find(pkt, replica_row);
 	if (!ref.flow)
 		return !settled && reply_is_syn_ack(pkt) ? REPLY_IS_LATE : NOT_OURS;
-	if (ref.flow->hook != SL_HOOK_NODE || reply_is_anothers(&ref, pkt) ||
+	if (ref.flow->hook < SL_HOOK_NODE || reply_is_anothers(&ref, pkt) ||
 	    reply_from_vip(ref.flow, replica, &src))
 		return NOT_OURS;
 	if (unlikely(!(settled & REPLY_REFUSES) && retry_is_refusal(&ref, pkt)))
 		return REPLY_REFUSES + ref.slot;
+	if (fast_path && ref.flow->hook == SL_HOOK_FAST_UPLINK && mtu_matters(skb, pkt)) {
+		mtu = mtu_exceeded(skb, pkt, SL_FLOW_IFINDEX(ref.flow));
+		if (unlikely(mtu))
+			return REPLY_TOO_BIG + mtu;
+	}
 	witness_payload(replica, pkt);
 	sniff_reply(skb, &ref, pkt);
 	if (unlikely(!flow_track_replica(&ref, pkt, bpf_jiffies64())))
 		return drop(SL_DROP_LATE_ANSWER);
-	if (rewrite(skb, pkt, &src, NULL) || node_address(skb))
+	if (rewrite(skb, pkt, &src, NULL))
 		return drop(SL_DROP_CHECKSUM);
-	return bpf_redirect(node_ifindex, BPF_F_INGRESS);
+	return reply_deliver(skb, ref.flow);
 }
 
-/* At the ingress of the device on which a reply to the node's own client arrives. */
-static __always_inline int reply_for_node(struct __sk_buff *skb, const struct packet *pkt,
-					  __u32 replica_row)
+/* The flow of a late SYN-ACK at an ingress comes back, if nobody else was first; who else was is told
+ * so in the client's name, if nobody else will. A verdict, or REPLY_IS_LATE: that is seen to. */
+static __always_inline int reply_late_inward(struct __sk_buff *skb, const struct packet *pkt,
+					     __u32 replica_row)
+{
+	enum sl_hook hook = fast_path && !is_local_address(&pkt->dst) ? SL_HOOK_FAST_POD :
+									SL_HOOK_NODE;
+
+	return late_answer(pkt, replica_row, hook) < 0 ? refuse(skb, pkt, SL_DROP_LATE_ANSWER) :
+							 REPLY_IS_LATE;
+}
+
+/* At the ingress of the device on which a reply arrives that shall not see the node's stack. */
+static __always_inline int reply_at_ingress(struct __sk_buff *skb, const struct packet *pkt,
+					    __u32 replica_row)
 {
 	int verdict;
 
-	if (!node_ifindex)
+	if (!node_ifindex && !fast_path)
 		return NOT_OURS;
-	verdict = reply_to_node(skb, pkt, replica_row, 0);
+	verdict = reply_inward(skb, pkt, replica_row, 0);
 	if (unlikely(verdict == REPLY_IS_LATE)) {
-		late_answer(pkt, replica_row, SL_HOOK_NODE);
-		verdict = reply_to_node(skb, pkt, replica_row, REPLY_IS_LATE);
+		verdict = reply_late_inward(skb, pkt, replica_row);
+		if (verdict != REPLY_IS_LATE)
+			return verdict;
+		verdict = reply_inward(skb, pkt, replica_row, REPLY_IS_LATE);
 	}
 	if (likely(verdict < REPLY_REFUSES))
 		return verdict;
+	if (verdict >= REPLY_TOO_BIG)
+		return mtu_answer(skb, pkt, verdict - REPLY_TOO_BIG);
 	verdict = retry(skb, pkt, verdict - REPLY_REFUSES);
-	return verdict == NOT_OURS ? reply_to_node(skb, pkt, replica_row, REPLY_REFUSES) : verdict;
+	return verdict == NOT_OURS ? reply_inward(skb, pkt, replica_row, REPLY_REFUSES) : verdict;
 }
 
 /* A packet without ports: an ICMP error may be about a packet of ours, and refuse it if that is a
@@ -226,27 +270,50 @@ static __always_inline int reply_unreadable(struct __sk_buff *skb, const struct 
 	return icmp_to_client(skb, pkt, slot);
 }
 
-/* A packet of a pod's on its way into the node: a reply, here or nowhere, if it is addressed to the
- * node. */
-static __always_inline int to_client_from_pod(struct __sk_buff *skb, const struct packet *pkt,
+/* A packet of a pod's on its way into the node: a reply to the node's own client, or to the pod's; on
+ * the fast path, to anybody. */
+static __always_inline int to_client_from_pod(struct __sk_buff *skb, struct packet *pkt,
 					      enum parse_result result)
 {
 	__s64 found;
+	int verdict;
 
-	if (!node_ifindex || !pkt->addressed || likely(!is_known_address(&pkt->dst)))
+	if (!pkt->addressed || (!fast_path && likely(!is_known_address(&pkt->dst))))
 		return NOT_OURS;
 	if (unlikely(result != PARSE_OK))
-		return reply_unreadable(skb, pkt, SL_HOOK_NODE);
+		return node_ifindex || fast_path ? reply_unreadable(skb, pkt, SL_HOOK_NODE) : NOT_OURS;
 	found = replica_find(&pkt->src, pkt->sport, pkt->proto);
-	return found < 0 ? NOT_OURS : reply_for_node(skb, pkt, found);
+	if (found < 0)
+		return NOT_OURS;
+	verdict = reply_at_ingress(skb, pkt, found);
+	return verdict == NOT_OURS ? hairpin_answer(skb, pkt, found) : verdict;
+}
+
+/* What the node itself says to a VIP's address, but to no port of it: a replica's answer to its own
+ * client, or nothing of ours. */
+static __always_inline int to_client_from_node(struct __sk_buff *skb, struct packet *pkt,
+					       enum parse_result result)
+{
+	__s64 found;
+	int verdict;
+
+	if (result != PARSE_OK)
+		return NOT_OURS;
+	found = replica_find(&pkt->src, pkt->sport, pkt->proto);
+	if (found < 0)
+		return NOT_OURS;
+	verdict = hairpin_answer(skb, pkt, found);
+	return verdict == NEXT ? reply_at_ingress(skb, pkt, found) : verdict;
 }
 
 static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct packet *pkt,
 					     __u32 replica_row)
 {
-	int verdict = reply_undo_snat(skb, pkt, replica_row, 0);
+	int verdict = NOT_OURS;
 	struct sl_flow *flow;
 
+	if (!fast_path || is_known_address(&pkt->dst)) /* else it is no address of this node */
+		verdict = reply_undo_snat(skb, pkt, replica_row, 0);
 	if (unlikely(verdict >= REPLY_TOO_BIG))
 		return mtu_answer(skb, pkt, verdict - REPLY_TOO_BIG);
 	if (unlikely(verdict >= REPLY_IS_LATE)) {
@@ -256,7 +323,7 @@ static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct
 		verdict = reply_undo_snat(skb, pkt, replica_row, REPLY_IS_LATE);
 	}
 	if (verdict == NOT_OURS)
-		verdict = reply_for_node(skb, pkt, replica_row);
+		verdict = reply_at_ingress(skb, pkt, replica_row);
 	if (unlikely(verdict == NOT_OURS && pkt->tcp_flags & TCP_RST))
 		reply_note_full(skb, pkt, replica_row);
 	if (likely(verdict < REPLY_REFUSES))
@@ -290,7 +357,7 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct packet 
 	ref = reply_find(pkt, row);
 	if (!ref.flow)
 		reply_find_late(pkt, row, hook, &ref);
-	if (!ref.flow || ref.flow->hook != hook || reply_is_anothers(&ref, pkt) ||
+	if (!ref.flow || !reply_is_here(ref.flow, hook) || reply_is_anothers(&ref, pkt) ||
 	    reply_from_vip(ref.flow, replica, &src))
 		return NOT_OURS;
 	if (unlikely(retry_is_refusal(&ref, pkt))) {

@@ -198,6 +198,8 @@ static int start_modules(struct agent *agent)
 				       agent, &agent->reconcile);
 	error = error ?: inject_new(&agent->loop, datapath_tables(agent->datapath), &agent->inject);
 	error = error ?: outlier_new(datapath_tables(agent->datapath), &agent->outlier);
+	if (!error && datapath_has_fast_path(agent->datapath))
+		error = peers_new(&agent->peers);
 	error = error ?: probe_set_new(&agent->loop, agent_on_health, agent, &agent->probes);
 	error = error ?: failures_new(agent, &agent->failures);
 	error = error ?: route_new(&agent->loop, agent_on_route, agent, &agent->route);
@@ -260,6 +262,7 @@ static void stop(struct agent *agent, bool failed)
 	discover_file_free(agent->discover);
 	http_free(agent->http);
 	route_free(agent->route);
+	peers_free(agent->peers);
 	failures_free(agent->failures);
 	probe_set_free(agent->probes);
 	inject_free(agent->inject);

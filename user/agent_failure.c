@@ -278,7 +278,8 @@ void failures_sync_end(struct failures *failures)
 		if (subject->failing) {
 			failing_del(failures, subject->failing);
 		}
-		subject->seen = false;
+		if (subject->seen) /* a page of subjects that there never were stays nobody's */
+			subject->seen = false;
 		if (subject->good) {
 			subject->good = false;
 			doubt_del(&failures->doubt);

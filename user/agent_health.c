@@ -11,6 +11,7 @@
 #include "log.h"
 
 #define PANIC_CHECK_MS 10
+#define MAX_PEERS      256u /* a replica is asked from here once in 256 intervals at least */
 
 void agent_on_health(void *context, __u32 replica, const struct probe_health *health,
 		     bool port_refused, const char *evidence)
@@ -62,26 +63,23 @@ void agent_on_panic_check(uv_timer_t *timer)
 
 /* ---- who is probed ---------------------------------------------------------------------*/
 
-/* Nodes named by the input: each runs an agent that may probe the same replica. */
+/* Nodes named by the input: each runs an agent that may probe the same replica. Out of memory: too few,
+ * and so more probes. */
 static unsigned count_nodes(const struct model *model)
 {
-	const char *nodes[256];
-	unsigned n = 0;
+	struct texts nodes = {};
+	size_t n;
 
 	for (size_t i = 0; i < model->n_services; i++) {
 		const struct model_service *service = &model->services[i];
 
-		for (size_t j = 0; j < service->n_replicas; j++) {
-			const char *node = service->replicas[j].node;
-			unsigned k = 0;
-
-			while (node && k < n && strcmp(nodes[k], node))
-				k++;
-			if (node && k == n && n < sizeof(nodes) / sizeof(nodes[0]))
-				nodes[n++] = node;
-		}
+		for (size_t j = 0; j < service->n_replicas; j++)
+			if (service->replicas[j].node)
+				texts_keep(&nodes, service->replicas[j].node);
 	}
-	return n ? n : 1;
+	n = nodes.n;
+	texts_done(&nodes);
+	return n < 1 ? 1 : n < MAX_PEERS ? (unsigned)n : MAX_PEERS;
 }
 
 /* A replica's own node asks at full rate, the others share as many probes among them. */
@@ -109,12 +107,10 @@ static int compare_targets(const void *a, const void *b)
 	return left->probe < right->probe ? -1 : left->probe > right->probe; /* as in the model */
 }
 
-static void add_target(struct agent *agent, struct target_list *list,
+static void add_target(struct agent *agent, struct target_list *list, int64_t row,
 		       const struct model_service *service, const struct model_replica *replica,
 		       unsigned peers)
 {
-	int64_t row = reconcile_find_replica(agent->reconcile, &replica->addr, replica->port,
-					     replica->proto);
 	struct model_probe *probe = &list->spaced[list->n];
 
 	if (row < 0)
@@ -129,9 +125,12 @@ static void add_target(struct agent *agent, struct target_list *list,
 /* One target a replica, however many services have it: the first one's probe. */
 static void drop_doubles(struct target_list *list)
 {
-	size_t kept = 0;
+	size_t kept = 0, i = 1;
 
-	qsort(list->targets, list->n, sizeof(*list->targets), compare_targets);
+	while (i < list->n && compare_targets(&list->targets[i - 1], &list->targets[i]) < 0)
+		i++;
+	if (i < list->n) /* rows are given in the order of the model, at first */
+		qsort(list->targets, list->n, sizeof(*list->targets), compare_targets);
 	for (size_t i = 0; i < list->n; i++)
 		if (!kept || list->targets[kept - 1].replica != list->targets[i].replica)
 			list->targets[kept++] = list->targets[i];
@@ -169,7 +168,7 @@ int agent_sync_probes(struct agent *agent)
 {
 	unsigned peers = agent->options->peers ? agent->options->peers : count_nodes(agent->model);
 	struct target_list list = {};
-	size_t total = 0;
+	size_t total = 0, nth = 0;
 	int error;
 
 	for (size_t i = 0; i < agent->model->n_services; i++)
@@ -181,8 +180,13 @@ int agent_sync_probes(struct agent *agent)
 	for (size_t i = 0; !error && i < agent->model->n_services; i++) {
 		const struct model_service *service = &agent->model->services[i];
 
-		for (size_t j = 0; j < service->n_replicas; j++)
-			add_target(agent, &list, service, &service->replicas[j], peers);
+		for (size_t j = 0; j < service->n_replicas; j++, nth++) {
+			const struct model_replica *replica = &service->replicas[j];
+
+			add_target(agent, &list,
+				   reconcile_find_nth(agent->reconcile, nth, replica), service,
+				   replica, peers);
+		}
 	}
 	if (!error) {
 		drop_doubles(&list);
@@ -198,11 +202,11 @@ int agent_sync_probes(struct agent *agent)
 
 /* ---- panic ---------------------------------------------------------------------------------*/
 
-/* Some replica serves, and none of those is fit. */
+/* Some replica serves, and none of those is fit. Mostly the first one is. */
 static bool is_in_panic(const struct agent *agent, __u32 row)
 {
 	const struct sl_service *service = &agent->maps.services[row];
-	unsigned serving = 0, fit = 0;
+	bool serving = false;
 
 	for (__u32 i = 0; i < SL_MEMBERS_LENGTH(service->members); i++) {
 		const struct sl_member *member =
@@ -210,11 +214,12 @@ static bool is_in_panic(const struct agent *agent, __u32 row)
 		const struct sl_replica *replica = &agent->maps.replicas[member->replica];
 		__u16 flags = replica->config.flags;
 
-		serving += !(flags & SL_REPLICA_NOT_SERVING);
-		fit += !(flags & SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING) &&
-		       !maps_is_ejected(&agent->maps, row, replica);
+		serving |= !(flags & SL_REPLICA_NOT_SERVING);
+		if (!(flags & SL_REPLICA_UNFIT & ~SL_REPLICA_DRAINING) &&
+		    !maps_is_ejected(&agent->maps, row, replica))
+			return false;
 	}
-	return serving && !fit;
+	return serving;
 }
 
 void agent_check_panic(struct agent *agent)

@@ -68,6 +68,21 @@ static void keep_verdicts(struct agent *agent, const struct verdicts *verdicts)
 	}
 }
 
+/* Once for each change: who takes the node's stack although the fast path is wanted. */
+static void say_fast_path(struct agent *agent)
+{
+	struct tables *tables = datapath_tables(agent->datapath);
+	struct fast_tally tally;
+	char text[256];
+
+	if (!fast_is_on(tables->control))
+		return;
+	tally = fast_tally(tables->replicas, SL_MAX_REPLICAS);
+	if (memcmp(&tally, &agent->fast, sizeof(tally)))
+		log_info("fast path: %s", fast_format(&tally, text, sizeof(text)));
+	agent->fast = tally;
+}
+
 int agent_apply(struct agent *agent, struct diag *diag)
 {
 	const union sl_addr *addresses;
@@ -80,6 +95,7 @@ int agent_apply(struct agent *agent, struct diag *diag)
 				sizeof(diag->reason));
 	if (error)
 		return error;
+	say_fast_path(agent);
 	node_sync(agent->node);
 	if (agent_sync_probes(agent))
 		log_error("out of memory: some replicas are not probed; restart sluiced");
@@ -172,6 +188,7 @@ void agent_on_model(void *context, struct model *model, const struct verdicts *v
 {
 	struct agent *agent = context;
 
+	agent->facts.decoded = discover_file_decoded(agent->discover);
 	if (diag) {
 		refuse(agent, diag);
 		return;
@@ -193,6 +210,39 @@ static const struct route_link *link_by_index(const struct agent *agent, int ifi
 		if (links[i].ifindex == ifindex)
 			return &links[i];
 	return NULL;
+}
+
+/* The pod interface behind which an address is that is reached over `link`; NULL: none that packets
+ * can be redirected to. */
+static const struct route_link *pod_of(struct agent *agent, const struct route_link *link,
+				       const union sl_addr *addr)
+{
+	size_t n;
+	const struct route_link *links = route_links(agent->route, &n);
+
+	if (!strcmp(link->kind, "bridge"))
+		link = link_by_index(agent, peers_find(agent->peers, links, n, link->ifindex, addr,
+						       uv_now(&agent->loop)));
+	return link && route_link_has_peer(link) &&
+	       interfaces_role(agent->interfaces, link->ifindex) == ATTACH_POD ? link : NULL;
+}
+
+/* Whether packets to a replica can bypass the node's stack, and answers be met where they arrive. */
+static void find_fast_path(struct agent *agent, const union sl_addr *to, struct reconcile_path *path)
+{
+	const struct route_link *link = link_by_index(agent, path->ifindex), *pod;
+	enum attach_role role;
+
+	if (!link)
+		return;
+	if (path->local) {
+		pod = pod_of(agent, link, to);
+		path->peer_ifindex = pod ? pod->ifindex : 0;
+		path->fast = pod;
+		return;
+	}
+	role = interfaces_role(agent->interfaces, path->ifindex);
+	path->fast = role == ATTACH_UPLINK || role == ATTACH_FABRIC;
 }
 
 /* Whether pods of this node are behind a device: a pod's own, or a bridge that one is a port of. */
@@ -249,6 +299,8 @@ void agent_path(void *context, const union sl_addr *to, struct reconcile_path *r
 	if (!ret->local && path.ifindex &&
 	    interfaces_role(agent->interfaces, path.ifindex) == ATTACH_NONE)
 		attach_one(agent, path.ifindex, interfaces_fabric);
+	if (agent->peers && !path.local)
+		find_fast_path(agent, to, ret);
 }
 
 static bool is_listed(const struct route_mtu *mtus, size_t n, __u32 ifindex)
@@ -290,11 +342,13 @@ void agent_on_route(void *context, enum route_change change, const struct route_
 
 	switch (change) {
 	case ROUTE_LINK_NEW:
+		peers_forget(agent->peers);
 		say_unattached(link, interfaces_link_new(agent->interfaces, link));
 		if (!link->up || !link->carrier)
 			failures_link_gone(agent->failures, link, "is down");
 		break;
 	case ROUTE_LINK_GONE:
+		peers_forget(agent->peers);
 		interfaces_link_gone(agent->interfaces, link);
 		failures_link_gone(agent->failures, link, "is gone");
 		break;
@@ -308,6 +362,7 @@ void agent_on_route(void *context, enum route_change change, const struct route_
 		agent_write_mtus(agent);
 		agent_attach_uplink(agent);
 		reconcile_paths(agent->reconcile);
+		say_fast_path(agent);
 		node_sync(agent->node);
 		break;
 	}

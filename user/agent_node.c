@@ -207,10 +207,12 @@ void node_sync(struct node *node)
 
 static void meet_flow(struct node *node, const struct tables *tables, const struct sl_flow *flow)
 {
-	__u32 phase = SL_FLOW_PHASE(__atomic_load_n(&flow->state, __ATOMIC_ACQUIRE));
+	__u64 state = __atomic_load_n(&flow->state, __ATOMIC_ACQUIRE);
+	__u32 phase = SL_FLOW_PHASE(state);
 
-	if (flow->hook != SL_HOOK_NODE || phase == SL_FLOW_DONE || phase < SL_FLOW_CLAIMED ||
-	    flow->vip >= SL_MAX_VIPS)
+	/* One that ended by FINs may have its last packets under way, for as long as it lingers. */
+	if (flow->hook != SL_HOOK_NODE || phase < SL_FLOW_CLAIMED || flow->vip >= SL_MAX_VIPS ||
+	    (phase == SL_FLOW_DONE && state & (SL_FLOW_CLIENT_RST | SL_FLOW_REPLICA_RST)))
 		return;
 	for (size_t i = 0; i < node->n_leaving; i++)
 		if (addr_equal(&node->leaving[i].route.to, &tables->vips[flow->vip].addr))

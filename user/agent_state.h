@@ -13,11 +13,13 @@
 #include "agent.h"
 #include "discover_file.h"
 #include "facts.h"
+#include "fast.h"
 #include "hold.h"
 #include "http.h"
 #include "inject.h"
 #include "maps.h"
 #include "outlier.h"
+#include "peers.h"
 #include "probe.h"
 #include "reconcile.h"
 #include "route.h"
@@ -33,6 +35,7 @@ struct agent {
 	struct maps maps;
 	struct interfaces *interfaces;
 	struct route *route;
+	struct peers *peers; /* NULL: nobody asks for the fast path */
 	struct node *node;          /* NULL until routes are known */
 	int node_ifindex;           /* of SL_NODE_DEVICE */
 	bool node_made;             /* by this agent, at its start */
@@ -49,6 +52,7 @@ struct agent {
 	struct verdicts ignored;    /* of the input in force */
 	struct diag last_refused;
 	bool frozen;                /* as last said in the log */
+	struct fast_tally fast;     /* likewise */
 	bool panic[SL_MAX_SERVICES]; /* as last said in an event */
 };
 

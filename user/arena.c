@@ -11,19 +11,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_BYTES (64u << 10)
+/* A chunk is a quarter of what there is already, so that little is left over in small arenas and in
+ * large ones. */
+#define CHUNK_MIN (1u << 10)
+#define CHUNK_MAX (64u << 10)
 
 struct arena_chunk {
 	struct arena_chunk *next;
 	size_t used, size;
-	alignas(max_align_t) char bytes[];
+	alignas(uint64_t) char bytes[];
 };
 
 static struct arena_chunk *arena_grow(struct arena *arena, size_t need)
 {
-	size_t size = need > CHUNK_BYTES ? need : CHUNK_BYTES;
+	size_t size = arena->bytes / 4;
 	struct arena_chunk *chunk;
 
+	size = size < CHUNK_MIN ? CHUNK_MIN : size < CHUNK_MAX ? size : CHUNK_MAX;
+	size = need > size ? need : size;
 	if (size > SIZE_MAX - sizeof(*chunk))
 		return NULL;
 	chunk = calloc(1, sizeof(*chunk) + size);
@@ -32,6 +37,7 @@ static struct arena_chunk *arena_grow(struct arena *arena, size_t need)
 	chunk->size = size;
 	chunk->next = arena->chunks;
 	arena->chunks = chunk;
+	arena->bytes += size;
 	return chunk;
 }
 
@@ -52,7 +58,7 @@ static void *arena_take(struct arena *arena, size_t size, size_t align)
 
 void *arena_alloc(struct arena *arena, size_t size)
 {
-	return arena_take(arena, size, alignof(max_align_t));
+	return arena_take(arena, size, alignof(uint64_t));
 }
 
 char *arena_strndup(struct arena *arena, const char *text, size_t len)
@@ -69,6 +75,27 @@ char *arena_strdup(struct arena *arena, const char *text)
 	return arena_strndup(arena, text, strlen(text));
 }
 
+struct arena_mark arena_mark(const struct arena *arena)
+{
+	return (struct arena_mark){arena->chunks, arena->chunks ? arena->chunks->used : 0};
+}
+
+void arena_rewind(struct arena *arena, struct arena_mark mark)
+{
+	struct arena_chunk *chunk;
+
+	while (arena->chunks != mark.chunk) {
+		chunk = arena->chunks;
+		arena->chunks = chunk->next;
+		arena->bytes -= chunk->size;
+		free(chunk);
+	}
+	if (!mark.chunk)
+		return;
+	memset(mark.chunk->bytes + mark.used, 0, mark.chunk->used - mark.used);
+	mark.chunk->used = mark.used;
+}
+
 void arena_done(struct arena *arena)
 {
 	struct arena_chunk *next;
@@ -77,5 +104,5 @@ void arena_done(struct arena *arena)
 		next = chunk->next;
 		free(chunk);
 	}
-	arena->chunks = NULL;
+	*arena = (struct arena){};
 }

@@ -12,13 +12,21 @@ struct arena_chunk;
 
 struct arena {
 	struct arena_chunk *chunks; /* the newest first */
+	size_t bytes;               /* of all chunks */
 };
 
-/* Zeroed and aligned for any type; NULL when memory is out. Lives until arena_done(). */
+/* Zeroed, and aligned for pointers and numbers of 64 bits; NULL when memory is out. Lives until arena_done(). */
 void *arena_alloc(struct arena *arena, size_t size);
 /* The first `len` bytes of `text`, and a NUL; NULL when memory is out. */
 char *arena_strndup(struct arena *arena, const char *text, size_t len);
 char *arena_strdup(struct arena *arena, const char *text);
+/* What is handed out from now on can be taken back at once; strings and all. */
+struct arena_mark {
+	struct arena_chunk *chunk;
+	size_t used;
+};
+struct arena_mark arena_mark(const struct arena *arena);
+void arena_rewind(struct arena *arena, struct arena_mark mark);
 /* Frees everything; the arena is empty and ready again. */
 void arena_done(struct arena *arena);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Owns the attachments at TC hooks and their pins: BPFFS/links/NAME-ingress and
- * NAME-egress. Never touches anybody else's program; leaves a qdisc that others
+ * Owns the attachments at TC hooks and XDP and their pins: BPFFS/links/NAME-ingress,
+ * NAME-egress and NAME-xdp. Never touches anybody else's program; leaves a qdisc that others
  * still use. Called by datapath alone.
  */
 #include "attach.h"
@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/if_link.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,11 +42,10 @@ const char *const attach_role_names[ATTACH_ROLES] = {
 	[ATTACH_NODE] = "node",
 };
 
-static void pin_path(const struct attach *attach, const char *name, bool egress,
+static void pin_path(const struct attach *attach, const char *name, const char *hook,
 		     char path[PATH_MAX])
 {
-	snprintf(path, PATH_MAX, "%s/%s-%s", attach->links_dir, name,
-		 egress ? "egress" : "ingress");
+	snprintf(path, PATH_MAX, "%s/%s-%s", attach->links_dir, name, hook);
 }
 
 /* A pinned link that still hangs on its interface; -ENOENT: none. A dead one is unpinned. */
@@ -64,6 +64,9 @@ static int link_open(const char *path)
 	return -ENOENT;
 }
 
+/* Makes a link of program `fd`, and returns its descriptor, or -errno. */
+typedef int link_create_fn(int ifindex, int fd);
+
 static int tcx_create(int ifindex, bool egress, int prog_fd)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = egress ? F_AFTER : F_BEFORE);
@@ -73,14 +76,30 @@ static int tcx_create(int ifindex, bool egress, int prog_fd)
 	return fd < 0 ? -errno : fd;
 }
 
-static int tcx_attach(const struct attach *attach, int ifindex, const char *name, bool egress,
-		      int prog_fd)
+static int tcx_ingress_create(int ifindex, int fd)
 {
-	char path[PATH_MAX];
-	int fd, error = 0;
+	return tcx_create(ifindex, false, fd);
+}
 
-	pin_path(attach, name, egress, path);
-	fd = link_open(path);
+static int tcx_egress_create(int ifindex, int fd)
+{
+	return tcx_create(ifindex, true, fd);
+}
+
+/* Native mode alone: generic XDP would copy packets, and cost more than it spares. */
+static int xdp_create(int ifindex, int prog_fd)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);
+	int fd = bpf_link_create(prog_fd, ifindex, BPF_XDP, &opts);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* The link pinned at `path` gets this program, in place; without one, a new link is pinned there. */
+static int link_attach(const char *path, int ifindex, int prog_fd, link_create_fn *create)
+{
+	int fd = link_open(path), error = 0;
+
 	if (fd >= 0) {
 		error = bpf_link_update(fd, prog_fd, NULL) ? -errno : 0;
 		close(fd);
@@ -88,7 +107,7 @@ static int tcx_attach(const struct attach *attach, int ifindex, const char *name
 			return error;
 		unlink(path); /* its interface was deleted and came back as another */
 	}
-	fd = tcx_create(ifindex, egress, prog_fd);
+	fd = create(ifindex, prog_fd);
 	if (fd < 0)
 		return fd;
 	if (bpf_obj_pin(fd, path)) {
@@ -159,8 +178,28 @@ static int clsact_detach(int ifindex, bool egress)
 
 int attach_hook(const struct attach *attach, int ifindex, const char *name, bool egress, int fd)
 {
-	return attach->tcx ? tcx_attach(attach, ifindex, name, egress, fd) :
-			     clsact_attach(ifindex, egress, fd);
+	char path[PATH_MAX];
+
+	if (!attach->tcx)
+		return clsact_attach(ifindex, egress, fd);
+	pin_path(attach, name, egress ? "egress" : "ingress", path);
+	return link_attach(path, ifindex, fd, egress ? tcx_egress_create : tcx_ingress_create);
+}
+
+int attach_xdp(const struct attach *attach, int ifindex, const char *name, int fd)
+{
+	char path[PATH_MAX];
+
+	pin_path(attach, name, "xdp", path);
+	return link_attach(path, ifindex, fd, xdp_create);
+}
+
+int detach_xdp(const struct attach *attach, const char *name)
+{
+	char path[PATH_MAX];
+
+	pin_path(attach, name, "xdp", path);
+	return link_remove(path);
 }
 
 int detach_hook(const struct attach *attach, int ifindex, const char *name, bool egress)
@@ -169,7 +208,7 @@ int detach_hook(const struct attach *attach, int ifindex, const char *name, bool
 
 	if (!attach->tcx)
 		return clsact_detach(ifindex, egress);
-	pin_path(attach, name, egress, path);
+	pin_path(attach, name, egress ? "egress" : "ingress", path);
 	return link_remove(path);
 }
 

@@ -2,7 +2,8 @@
 /*
  * Puts programs at the TC hooks of an interface: tcx links where the kernel has
  * them (6.6), pinned so that they outlive the agent and renewed in place; clsact
- * filters otherwise. We are first at ingress and last at egress.
+ * filters otherwise. We are first at ingress and last at egress. XDP is a pinned
+ * link likewise, and only ours or somebody else's.
  */
 #ifndef SLUICE_ATTACH_H
 #define SLUICE_ATTACH_H
@@ -12,7 +13,7 @@
 enum attach_role {
 	ATTACH_NONE,
 	ATTACH_POD,    /* host side of a pod's interface: both hooks */
-	ATTACH_UPLINK, /* both hooks */
+	ATTACH_UPLINK, /* both hooks, and XDP where it can be had: see xdp.h */
 	ATTACH_FABRIC, /* another device over which replicas are routed: ingress only */
 	ATTACH_FABRIC_L3, /* the same, of a device without Ethernet headers */
 	ATTACH_NODE,   /* SL_NODE_DEVICE: egress only */
@@ -31,6 +32,13 @@ int attach_hook(const struct attach *attach, int ifindex, const char *name, bool
 
 /* Takes ours away from one hook; 0 also when there is none or the interface is gone. */
 int detach_hook(const struct attach *attach, int ifindex, const char *name, bool egress);
+
+/* Program `fd` at XDP, native mode, renewed in place if ours is there. 0; -EBUSY or -EEXIST: somebody
+ * else's is; -EOPNOTSUPP: the driver cannot; -errno. */
+int attach_xdp(const struct attach *attach, int ifindex, const char *name, int fd);
+
+/* 0 also when there is none. */
+int detach_xdp(const struct attach *attach, const char *name);
 
 /* Detaches and unpins the links of interfaces that nobody wants any more: left by an earlier agent,
  * or of interfaces that went while none ran. 0, or -errno. */

@@ -24,6 +24,7 @@
 #include "pin_dir.h"
 #include "pins.h"
 #include "sluice.skel.h"
+#include "xdp.h"
 
 struct mapping {
 	void *memory;
@@ -153,6 +154,10 @@ static int load(struct datapath *datapath, const struct datapath_options *option
 	s->rodata->node_ifindex = options->node_ifindex;
 	s->rodata->snat_port_min = options->snat_port_min;
 	s->rodata->snat_port_max = options->snat_port_max;
+	s->rodata->fast_path = control->fast_path & SL_FAST_PATH_FLOWS;
+	s->rodata->fast_path_new = control->fast_path & SL_FAST_PATH_NEW;
+	if (xdp_has_frags())
+		bpf_program__set_flags(s->progs.uplink, BPF_F_XDP_HAS_FRAGS);
 	return sluice_bpf__load(s);
 }
 
@@ -202,14 +207,16 @@ static void fill_control(struct sl_control *row, const struct datapath_options *
 	row->seed = control->seed;
 	row->started_ns = now.tv_sec * 1000000000ull + now.tv_nsec;
 	row->hz = control->hz;
+	row->fast_path = control->fast_path;
 	row->snat_port_min = options->snat_port_min;
 	row->snat_port_max = options->snat_port_max;
+	row->xdp = options->xdp;
 	__atomic_store_n(&row->layout, SL_LAYOUT_VERSION, __ATOMIC_RELEASE);
 }
 
 /* Locks the directory and reads the control row; -ENOENT there is a fresh start. 0, or -errno. */
-static int claim(struct datapath *datapath, const char *bpffs, struct sl_control *ret, char *error,
-		 size_t len)
+static int claim(struct datapath *datapath, const char *bpffs, bool fast_path,
+		 struct sl_control *ret, char *error, size_t len)
 {
 	int code;
 
@@ -233,6 +240,9 @@ static int claim(struct datapath *datapath, const char *bpffs, struct sl_control
 	if (!datapath->adopted && getrandom(&ret->seed, sizeof(ret->seed), 0) != sizeof(ret->seed))
 		ret->seed = (uintptr_t)datapath ^ time(NULL);
 	ret->hz = kernel_hz();
+	ret->fast_path &= SL_FAST_PATH_FLOWS;
+	if (fast_path)
+		ret->fast_path = SL_FAST_PATH_FLOWS | SL_FAST_PATH_NEW;
 	return 0;
 }
 
@@ -275,7 +285,7 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret,
 	snprintf(datapath->links_dir, sizeof(datapath->links_dir), "%s/links", options->bpffs);
 	datapath->attach.links_dir = datapath->links_dir;
 	code = pin_dir_make(options->bpffs, error, error_len);
-	code = code ?: claim(datapath, options->bpffs, &control, error, error_len);
+	code = code ?: claim(datapath, options->bpffs, options->fast_path, &control, error, error_len);
 	if (code) {
 		datapath_close(datapath);
 		return code;
@@ -315,7 +325,22 @@ bool datapath_is_adopted(const struct datapath *datapath)
 	return datapath->adopted;
 }
 
+bool datapath_has_fast_path(const struct datapath *datapath)
+{
+	return datapath->tables.control->fast_path & SL_FAST_PATH_FLOWS;
+}
+
 /* ---- interfaces -------------------------------------------------------------------------*/
+
+int datapath_set_fast_device(struct datapath *datapath, int ifindex, bool fast)
+{
+	int fd = bpf_map__fd(datapath->skeleton->maps.fast_devices);
+	__u32 key = ifindex, one = 1;
+
+	if (fast)
+		return bpf_map_update_elem(fd, &key, &one, BPF_ANY) ? -errno : 0;
+	return bpf_map_delete_elem(fd, &key) && errno != ENOENT ? -errno : 0;
+}
 
 struct role_programs {
 	int ingress, egress; /* fds; -1: none at that hook */
@@ -355,10 +380,20 @@ int datapath_attach(struct datapath *datapath, int ifindex, const char *name, en
 	return code;
 }
 
+int datapath_attach_xdp(struct datapath *datapath, int ifindex, const char *name, const char *kind,
+			char why[XDP_WHY_LEN])
+{
+	const struct xdp_uplink uplink = {.ifindex = ifindex, .name = name, .kind = kind};
+
+	return xdp_attach(&datapath->attach, datapath->tables.control->xdp, &uplink,
+			  bpf_program__fd(datapath->skeleton->progs.uplink), why);
+}
+
 int datapath_detach(struct datapath *datapath, int ifindex, const char *name)
 {
-	int code = detach_hook(&datapath->attach, ifindex, name, false);
+	int code = detach_xdp(&datapath->attach, name);
 
+	code = code ?: detach_hook(&datapath->attach, ifindex, name, false);
 	return code ?: detach_hook(&datapath->attach, ifindex, name, true);
 }
 

@@ -14,11 +14,14 @@
 
 #include "attach.h"
 #include "tables.h"
+#include "xdp.h"
 
 struct datapath_options {
 	const char *bpffs;      /* the directory to pin below; made if its parent is a bpffs */
 	uint16_t snat_port_min; /* host byte order, inclusive; never overlapping the ranges of the */
 	uint16_t snat_port_max; /* node's own ports: the caller checks */
+	bool fast_path;         /* new flows bypass the node's stack where they can */
+	enum sl_xdp_mode xdp;
 	int node_ifindex;       /* of SL_NODE_DEVICE */
 };
 
@@ -41,10 +44,20 @@ struct tables *datapath_tables(struct datapath *datapath);
 /* Whether rows of an earlier agent were adopted. */
 bool datapath_is_adopted(const struct datapath *datapath);
 
+/* Whether flows of the fast path may be there: new ones, or those of an earlier agent, which go on. */
+bool datapath_has_fast_path(const struct datapath *datapath);
+
+/* Whether packets can be redirected to this device of clients. 0, or -errno. */
+int datapath_set_fast_device(struct datapath *datapath, int ifindex, bool fast);
+
 /* Puts the programs of `role` at the interface's hooks, or renews them in place. 0, or -errno. */
 int datapath_attach(struct datapath *datapath, int ifindex, const char *name,
 		    enum attach_role role);
-/* Takes them away. 0 also when the interface is gone already; -errno. */
+/* An uplink's program at XDP besides, if --xdp and the device allow it; see xdp_attach(). Renewed in
+ * place, or taken away. 0: it is there; -errno: it is not, and `why` says why. */
+int datapath_attach_xdp(struct datapath *datapath, int ifindex, const char *name, const char *kind,
+			char why[XDP_WHY_LEN]);
+/* Takes all of them away. 0 also when the interface is gone already; -errno. */
 int datapath_detach(struct datapath *datapath, int ifindex, const char *name);
 
 /* See attach_prune(). */

@@ -19,7 +19,7 @@ const char *decode_path(const struct decode *decode, const struct yaml_node *nod
 {
 	char path[256];
 
-	return arena_strdup(decode->arena, yaml_path(node, decode->root, path, sizeof(path)));
+	return texts_keep(decode->texts, yaml_path(node, decode->root, path, sizeof(path)));
 }
 
 int decode_refuse(const struct decode *decode, const struct yaml_node *node, const char *format,
@@ -49,37 +49,49 @@ static bool same_but_index(const char *a, const char *b)
 	return *a == *b;
 }
 
-static bool has_note(const struct object *object, const struct object_note *same)
+static bool has_note(const struct object_notes *notes, const struct object_note *same)
 {
-	for (const struct object_note *note = object->notes; note; note = note->next)
+	for (const struct object_note *note = notes->list; note < notes->list + notes->n; note++)
 		if (note->kind == same->kind && same_but_index(note->field, same->field) &&
 		    !strcmp(note->reason, same->reason))
 			return true;
 	return false;
 }
 
-int object_add_note(struct arena *arena, struct object *object, const struct object_note *note)
+/* Room for one more: whenever their number is a power of two, for twice as many. */
+static int grow_notes(struct arena *arena, struct object_notes *notes)
+{
+	struct object_note *list;
+
+	if (notes->n & (notes->n - 1))
+		return 0;
+	list = arena_alloc(arena, (notes->n ? 2 * notes->n : 1) * sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	if (notes->n)
+		memcpy(list, notes->list, notes->n * sizeof(*list));
+	notes->list = list;
+	return 0;
+}
+
+int object_add_note(struct arena *arena, struct texts *texts, struct object_notes *notes,
+		    const struct object_note *note)
 {
 	struct object_note *copy;
 
-	if (has_note(object, note))
+	if (has_note(notes, note))
 		return 0;
-	if (object->n_notes++ >= MAX_NOTES)
+	if (notes->n >= MAX_NOTES)
 		return -E2BIG;
-	copy = arena_alloc(arena, sizeof(*copy));
-	if (!copy)
+	if (grow_notes(arena, notes))
 		return -ENOMEM;
+	copy = &notes->list[notes->n];
 	*copy = *note;
-	copy->next = NULL;
-	copy->field = arena_strdup(arena, note->field);
-	copy->reason = *note->reason ? arena_strdup(arena, note->reason) : "";
+	copy->field = texts_keep(texts, note->field);
+	copy->reason = *note->reason ? texts_keep(texts, note->reason) : "";
 	if (!copy->field || !copy->reason)
 		return -ENOMEM;
-	if (object->last_note)
-		object->last_note->next = copy;
-	else
-		object->notes = copy;
-	object->last_note = copy;
+	notes->n++;
 	return 0;
 }
 
@@ -90,11 +102,11 @@ static int add_note(struct decode *decode, const struct yaml_node *node, enum ve
 	struct object_note note = {
 		.kind = kind,
 		.always = decode->always,
-		.line = node->line,
+		.line = node->line - decode->object->line,
 		.reason = reason,
 		.field = yaml_path(node, decode->root, path, sizeof(path)),
 	};
-	int err = object_add_note(decode->arena, decode->object, &note);
+	int err = object_add_note(decode->scratch, decode->texts, &decode->object->notes, &note);
 
 	if (err == -E2BIG)
 		return decode_refuse(decode, node,

@@ -8,14 +8,18 @@
 #define SLUICE_DECODE_H
 
 #include "objects.h"
+#include "texts.h"
 
 struct decode {
 	struct arena *arena;
+	struct texts *texts;
+	struct arena *scratch;        /* of one object: its notes, until all are there */
 	const char *file;
 	const struct yaml_node *root; /* of the object: where paths begin */
 	struct object *object;        /* notes go here; NULL while it has no name yet */
 	bool always;                  /* what `always` of new notes is */
 	struct diag *diag;
+	const struct object_pod *like; /* the Pod before it in the batch; NULL: none */
 	struct object_container *container; /* whose probe is decoded: its ports have names */
 };
 
@@ -123,9 +127,10 @@ int decode_port_name(struct decode *decode, const struct yaml_node *value, void 
 int decode_ports(struct decode *decode, const struct yaml_node *list, const struct field *fields,
 		 struct object_port **ret, size_t *ret_n);
 
-/* Appends a copy of `note`, strings included, to the object's; once for each kind, field (whatever
- * the index) and reason. 0, -ENOMEM, or -E2BIG when there are too many. */
-int object_add_note(struct arena *arena, struct object *object, const struct object_note *note);
+/* Appends a copy of `note`, strings included; once for each kind, field (whatever the index) and
+ * reason. 0, -ENOMEM, or -E2BIG when there are too many. */
+int object_add_note(struct arena *arena, struct texts *texts, struct object_notes *notes,
+		    const struct object_note *note);
 
 /* The kinds, each in its file. `object` is what decode->object points to. */
 int object_decode_meta(struct decode *decode, const struct yaml_node *metadata,
@@ -150,8 +155,9 @@ int decode_outlier(struct decode *decode, const struct yaml_node *map, void *int
 #define SAY_LATER    "valid, but not acted upon by this version"
 #define SAY_REQUESTS "Sluice balances connections and does not see requests inside them"
 
-/* Ties slices, rules and Pods of sealed objects to the objects that they name. 0, or -ENOMEM. */
-int objects_tie(struct objects *objects, struct arena *arena);
+/* Ties slices, rules and Pods of sorted objects to the objects that they name; `ties` keeps what is
+ * said of it. 0, or -ENOMEM. */
+int objects_tie(struct objects *objects, struct texts *ties);
 
 /* Names as Kubernetes limits them (RFC 1123). */
 bool name_is_label(const char *name);     /* at most 63 of a-z 0-9 - */

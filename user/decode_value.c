@@ -176,7 +176,7 @@ int decode_string(struct decode *decode, const struct yaml_node *value, void *in
 
 	if (err)
 		return err;
-	copy = arena_strdup(decode->arena, value->text);
+	copy = texts_keep(decode->texts, value->text);
 	if (!copy)
 		return -ENOMEM;
 	*(const char **)into = copy;

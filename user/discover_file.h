@@ -1,22 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Discovery from a directory of manifests: *.yaml, *.yml and *.json directly in
- * DIR, several documents per file. load reads it once; watch follows it with
- * inotify and reads it anew when it has been quiet for a moment. A directory
- * with any bad file is refused whole.
+ * Discovery from a directory of manifests. load reads it once, and again as often
+ * as one likes; watch follows it with inotify and reads it anew when it has been
+ * quiet for a moment. A directory with any bad file is refused whole.
  */
 #ifndef SLUICE_DISCOVER_FILE_H
 #define SLUICE_DISCOVER_FILE_H
 
 #include <uv.h>
 
+#include "manifest_dir.h"
 #include "policy.h"
 
-/* Whether a file of this name is read: it ends in .yaml, .yml or .json and is not hidden. */
-bool discover_file_is_manifest(const char *name);
-
-/* Reads DIR. 0 and *ret, or -EINVAL with *diag, or -ENOMEM. `verdicts` is appended to. */
-int discover_file_load(const char *dir, const struct policy_options *options,
+/* Reads what changed in the directory since the last time. 0 and *ret, or -EINVAL with *diag, or -ENOMEM. `verdicts` is appended to. */
+int discover_file_load(struct manifest_dir *dir, const struct policy_options *options,
 		       struct verdicts *verdicts, struct model **ret, struct diag *diag);
 
 /* Called after each settled change (and once from start): exactly one of `model`
@@ -32,6 +29,8 @@ int discover_file_check(const char *dir);
 /* Watches DIR. `options` must outlive the watch. 0; as discover_file_check(); -ENOMEM. */
 int discover_file_new(uv_loop_t *loop, const char *dir, const struct policy_options *options,
 		      discover_file_fn *fn, void *context, struct discover_file **ret);
+/* How many files were decoded so far, as of the last call of `fn`. */
+uint64_t discover_file_decoded(const struct discover_file *discover);
 /* Stops at once; its handles are closed on the next turn of the loop. NULL is fine. */
 void discover_file_free(struct discover_file *discover);
 

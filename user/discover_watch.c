@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Follows a directory of manifests. inotify (through libuv) says that something
- * changed; when it has been quiet for a moment, the directory is read in libuv's
- * thread pool, since thousands of replicas take a tenth of a second to parse
- * and the loop has probes to run. Once a second it looks whether DIR is still
+ * changed; when it has been quiet for a moment, what changed is read in libuv's
+ * thread pool, since thousands of replicas take a tenth of a second to parse at
+ * first and the loop has probes to run. Once a second it looks whether DIR is still
  * the directory that it watches: one that was replaced, mounted over, or
  * removed and made anew is followed by name. Called by the agent.
  *
@@ -23,6 +23,8 @@
 
 struct discover_file {
 	char *dir;
+	struct manifest_dir *manifests; /* `work` alone touches it */
+	uint64_t decoded;               /* of its files, when `work` was done last */
 	const struct policy_options *options;
 	discover_file_fn *fn;
 	void *context;
@@ -48,6 +50,7 @@ static void free_when_idle(struct discover_file *discover)
 {
 	if (discover->open_handles || discover->working)
 		return;
+	manifest_dir_free(discover->manifests);
 	free(discover->dir);
 	free(discover);
 }
@@ -63,8 +66,8 @@ static void load(uv_work_t *work)
 {
 	struct discover_file *discover = work->data;
 
-	discover->err = discover_file_load(discover->dir, discover->options, &discover->verdicts,
-					   &discover->model, &discover->diag);
+	discover->err = discover_file_load(discover->manifests, discover->options,
+					   &discover->verdicts, &discover->model, &discover->diag);
 	if (discover->err && discover->err != -EINVAL)
 		diag_set(&discover->diag, discover->dir, 0, NULL,
 			 "%s; free some and touch a manifest", strerror(-discover->err));
@@ -78,6 +81,7 @@ static void loaded(uv_work_t *work, int status)
 	struct model *model = discover->model;
 
 	discover->model = NULL;
+	discover->decoded = manifest_dir_decoded(discover->manifests);
 	if (discover->closing) {
 		model_free(model);
 	} else {
@@ -105,7 +109,7 @@ static void start_load(struct discover_file *discover)
 static void on_event(uv_fs_event_t *handle, const char *name, int events, int status)
 {
 	/* "..data" is the link that a mounted ConfigMap swaps. */
-	if (!name || discover_file_is_manifest(name) || !strncmp(name, "..", 2))
+	if (!name || manifest_dir_takes(name) || !strncmp(name, "..", 2))
 		postpone(handle->data);
 }
 
@@ -195,8 +199,8 @@ int discover_file_new(uv_loop_t *loop, const char *dir, const struct policy_opti
 	if (!discover)
 		return -ENOMEM;
 	discover->dir = strdup(dir);
-	if (!discover->dir) {
-		free(discover);
+	if (!discover->dir || manifest_dir_new(dir, &discover->manifests)) {
+		free_when_idle(discover);
 		return -ENOMEM;
 	}
 	discover->options = options;
@@ -208,6 +212,11 @@ int discover_file_new(uv_loop_t *loop, const char *dir, const struct policy_opti
 	start_load(discover);
 	*ret = discover;
 	return 0;
+}
+
+uint64_t discover_file_decoded(const struct discover_file *discover)
+{
+	return discover->decoded;
 }
 
 void discover_file_free(struct discover_file *discover)

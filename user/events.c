@@ -129,6 +129,7 @@ static void log_write(const struct events *events, const struct sl_event *event,
 	bool loud = event->kind == SL_EVENT_PANIC || event->kind == SL_EVENT_CONFIG_REFUSED ||
 		    event->kind == SL_EVENT_DOUBT || event->kind == SL_EVENT_FREEZE ||
 		    event->kind == SL_EVENT_ENDPOINTS_DOUBTED;
+	bool asked = event->kind == SL_EVENT_NO_XDP && event->value;
 	const char *kind = event->kind < SL_EVENT_MAX ? event_names[event->kind] : "event";
 	char service[SL_NAME_LEN + 80], replica[ADDR_PORT_STR_LEN + 1];
 	bool named = event->kind == SL_EVENT_SERVICE_ADD || event->kind == SL_EVENT_SERVICE_DEL;
@@ -139,7 +140,7 @@ static void log_write(const struct events *events, const struct sl_event *event,
 	/* The text of these two names it. */
 	service_format(events, named ? 0 : event->service, service, sizeof(service));
 	replica_format(event, replica, sizeof(replica));
-	log_at(loud ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s%s%s%s%s%s%s", kind, service, replica,
+	log_at(asked ? LOG_LEVEL_ERROR : loud ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s%s%s%s%s%s%s", kind, service, replica,
 	       state[0] ? " " : "", state, text[0] ? ": " : "", text);
 }
 

@@ -22,6 +22,7 @@ struct facts {
 	const char *unready;            /* why /readyz says 503; NULL: ready */
 
 	uint64_t applied, refused;        /* desired states since the agent started */
+	uint64_t decoded;                 /* files of the input, since then */
 	uint64_t verdicts[VERDICT_KINDS]; /* fields of the input in force */
 	const struct verdicts *ignored;   /* its unsupported and unknown ones; may be NULL */
 	const struct diag *last_refused;  /* NULL: none, or mended since */

@@ -169,13 +169,13 @@ static uint64_t stays_until(const struct model_replica *replica, bool doubted,
 }
 
 static int hold_one(const struct model_replica *replica, uint64_t until_ns,
-		    const struct names *names, struct model_service *fresh)
+		    const struct names *names, struct texts *texts, struct model_service *fresh)
 {
 	const struct named *named = names_find(names, replica);
 	struct model_replica *held = &fresh->replicas[fresh->n_replicas];
-	int error = model_replica_copy(replica, held);
+	int error = model_replica_copy(texts, replica, held);
 
-	fresh->n_replicas++; /* whole or not: the model's owner frees it */
+	fresh->n_replicas++;
 	held->held_until_ns = until_ns;
 	if (named) {
 		held->weight = named->weight;
@@ -186,7 +186,7 @@ static int hold_one(const struct model_replica *replica, uint64_t until_ns,
 }
 
 static int carry_service(const struct model_service *before, struct model_service *fresh,
-			 const struct names *names, const struct hold_rules *rules,
+			 struct texts *texts, const struct names *names, const struct hold_rules *rules,
 			 uint64_t now_ns, struct hold_changes *changes)
 {
 	struct hold_change change = {.service = fresh};
@@ -210,7 +210,7 @@ static int carry_service(const struct model_service *before, struct model_servic
 		}
 		until_ns = stays_until(replica, doubted, names, rules, now_ns, &change);
 		if (until_ns)
-			error = hold_one(replica, until_ns, names, fresh);
+			error = hold_one(replica, until_ns, names, texts, fresh);
 	}
 	if (!error && (change.begun || change.back || change.unfit || change.believed))
 		error = change_add(changes, &change);
@@ -222,9 +222,18 @@ static int carry_service(const struct model_service *before, struct model_servic
 /* Whether all of it is named: most service-ports of most inputs. */
 static bool is_whole(const struct model_service *before, const struct model_service *fresh)
 {
-	for (size_t i = 0; i < before->n_replicas; i++)
-		if (before->replicas[i].held_until_ns || !is_named(fresh, &before->replicas[i]))
+	size_t k = 0;
+
+	for (size_t i = 0; i < before->n_replicas; i++) { /* both are in order */
+		const struct model_replica *replica = &before->replicas[i];
+
+		while (k < fresh->n_replicas &&
+		       model_replica_compare(&fresh->replicas[k], replica) < 0)
+			k++;
+		if (replica->held_until_ns || k == fresh->n_replicas ||
+		    model_replica_compare(&fresh->replicas[k], replica))
 			return false;
+	}
 	return true;
 }
 
@@ -243,8 +252,8 @@ int hold_carry(const struct model *before, struct model *fresh, const struct hol
 			continue;
 		if (!names.list) /* before anybody is held in `fresh` */
 			error = names_new(fresh, &names);
-		error = error ?: carry_service(was, &fresh->services[i], &names, rules, now_ns,
-					       ret);
+		error = error ?: carry_service(was, &fresh->services[i], &fresh->texts, &names,
+					       rules, now_ns, ret);
 	}
 	free(names.list);
 	return error;
@@ -286,8 +295,6 @@ static int end_service(struct model_service *service, const struct hold_rules *r
 	for (size_t i = 0; i < service->n_replicas; i++)
 		if (stays(&service->replicas[i], rules, now_ns, &again))
 			service->replicas[kept++] = service->replicas[i];
-		else
-			model_replica_done(&service->replicas[i]);
 	service->n_replicas = kept;
 	return 0;
 }
@@ -313,8 +320,6 @@ size_t hold_drop(struct model *model)
 		for (size_t j = 0; j < service->n_replicas; j++)
 			if (!service->replicas[j].held_until_ns)
 				service->replicas[kept++] = service->replicas[j];
-			else
-				model_replica_done(&service->replicas[j]);
 		dropped += service->n_replicas - kept;
 		service->n_replicas = kept;
 	}

@@ -27,6 +27,7 @@ static int filter_of_kind(__u8 kind)
 	case SL_INDEX_VIP:
 	case SL_INDEX_ADDRESS:
 	case SL_INDEX_LOCAL:
+	case SL_INDEX_SOURCE:
 		return SL_FILTER_VIP;
 	case SL_INDEX_REPLICA:
 		return SL_FILTER_REPLICA;
@@ -45,7 +46,7 @@ static __u64 hash_of_key(const struct index *index, const struct index_key *key)
 	return hash_of(index, &key->addr, key->port, key->proto);
 }
 
-static uint32_t *rows_of_bit(struct index *index, int filter, __u32 bit)
+static uint16_t *rows_of_bit(struct index *index, int filter, __u32 bit)
 {
 	return &index->rows_of_bit[(size_t)filter * SL_FILTER_BITS + bit];
 }
@@ -62,19 +63,27 @@ static void bit_get(struct index *index, __u8 kind, __u64 hash)
 {
 	int filter = filter_of_kind(kind);
 
+	uint16_t *rows;
+
 	if (filter == NO_FILTER)
 		return;
-	if (!(*rows_of_bit(index, filter, sl_filter_bit(hash)))++)
+	rows = rows_of_bit(index, filter, sl_filter_bit(hash));
+	if (!*rows)
 		store_bit(index, filter, sl_filter_bit(hash), true);
+	*rows += *rows < UINT16_MAX; /* so many: the bit stays for good */
 }
 
 static void bit_put(struct index *index, __u8 kind, __u64 hash)
 {
 	int filter = filter_of_kind(kind);
 
+	uint16_t *rows;
+
 	if (filter == NO_FILTER)
 		return;
-	if (!--(*rows_of_bit(index, filter, sl_filter_bit(hash))))
+	rows = rows_of_bit(index, filter, sl_filter_bit(hash));
+	*rows -= *rows < UINT16_MAX;
+	if (!*rows)
 		store_bit(index, filter, sl_filter_bit(hash), false);
 }
 
@@ -82,7 +91,7 @@ int index_init(struct index *index, struct sl_index_set *sets, struct sl_filter 
 	       uint64_t seed)
 {
 	const size_t n_bits = (size_t)SL_FILTER_MAX * SL_FILTER_BITS;
-	uint32_t *rows = calloc(n_bits, sizeof(*rows));
+	uint16_t *rows = calloc(n_bits, sizeof(*rows));
 
 	if (!rows)
 		return -ENOMEM;

@@ -24,7 +24,7 @@ struct index {
 	struct sl_index_set *sets; /* SL_INDEX_SETS of them */
 	struct sl_filter *filters; /* SL_FILTER_MAX of them */
 	uint64_t seed;
-	uint32_t *rows_of_bit; /* how many rows need each filter bit; our own memory */
+	uint16_t *rows_of_bit; /* how many rows need each filter bit; our own memory */
 	uint32_t n_rows;
 };
 

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
+
 struct attached {
 	int ifindex;
 	char name[IF_NAMESIZE];
@@ -65,9 +67,46 @@ static void say(struct interfaces *interfaces, enum sl_event_kind kind, const st
 	events_add(interfaces->events, &event, "%s as %s", at->name, attach_role_names[at->role]);
 }
 
+/* Whether replies can be redirected to a client that comes in there. */
+static bool takes_redirects(const struct route_link *link, enum attach_role role)
+{
+	return role == ATTACH_UPLINK || (role == ATTACH_POD && route_link_has_peer(link));
+}
+
+/* Renews what new flows are told of the interface; one that is not known takes the node's stack. */
+static void note_redirects(struct interfaces *interfaces, const struct route_link *link,
+			   enum attach_role role)
+{
+	bool fast = takes_redirects(link, role);
+	int error = datapath_set_fast_device(interfaces->datapath, link->ifindex, fast);
+
+	if (error)
+		log_error("cannot note whether %s takes redirects, so flows from there do not take "
+			  "the fast path: %s", link->name, strerror(-error));
+}
+
+/* XDP only accelerates: without it, TC goes on. */
+static void accelerate(struct interfaces *interfaces, const struct route_link *link)
+{
+	__u8 mode = datapath_tables(interfaces->datapath)->control->xdp;
+	struct sl_event event = {.kind = SL_EVENT_ATTACH};
+	char why[XDP_WHY_LEN];
+
+	if (!datapath_attach_xdp(interfaces->datapath, link->ifindex, link->name, link->kind, why)) {
+		events_add(interfaces->events, &event, "%s: XDP, native", link->name);
+		return;
+	}
+	if (mode == SL_XDP_OFF)
+		return;
+	event.kind = SL_EVENT_NO_XDP;
+	event.value = mode == SL_XDP_ON;
+	events_add(interfaces->events, &event, "%s: %s", link->name, why);
+}
+
 static void forget(struct interfaces *interfaces, struct attached *at)
 {
 	if (at->role != ATTACH_NONE) {
+		datapath_set_fast_device(interfaces->datapath, at->ifindex, false);
 		datapath_detach(interfaces->datapath, at->ifindex, at->name);
 		say(interfaces, SL_EVENT_DETACH, at);
 	}
@@ -95,6 +134,16 @@ static int enlist(struct interfaces *interfaces, const struct route_link *link,
 	return 0;
 }
 
+/* What goes with a role that was just taken. */
+static void begin_role(struct interfaces *interfaces, const struct route_link *link,
+		       const struct attached *at)
+{
+	note_redirects(interfaces, link, at->role);
+	say(interfaces, SL_EVENT_ATTACH, at);
+	if (at->role == ATTACH_UPLINK)
+		accelerate(interfaces, link);
+}
+
 static int give_role(struct interfaces *interfaces, const struct route_link *link,
 		     enum attach_role role)
 {
@@ -108,7 +157,7 @@ static int give_role(struct interfaces *interfaces, const struct route_link *lin
 		return error == -ENODEV ? 0 : error; /* gone again already */
 	error = enlist(interfaces, link, role, &at);
 	if (!error)
-		say(interfaces, SL_EVENT_ATTACH, at);
+		begin_role(interfaces, link, at);
 	return error;
 }
 
@@ -139,8 +188,10 @@ int interfaces_link_new(struct interfaces *interfaces, const struct route_link *
 	struct attached *at = find(interfaces, link->ifindex);
 	enum attach_role role = ATTACH_NONE;
 
-	if (at && !strcmp(at->name, link->name))
+	if (at && !strcmp(at->name, link->name)) {
+		note_redirects(interfaces, link, at->role);
 		return 0;
+	}
 	if (at)
 		forget(interfaces, at);
 	if (!strcmp(link->name, SL_NODE_DEVICE))
@@ -171,7 +222,7 @@ static int change_role(struct interfaces *interfaces, const struct route_link *l
 	if (error)
 		return error == -ENODEV ? 0 : error;
 	at->role = role;
-	say(interfaces, SL_EVENT_ATTACH, at);
+	begin_role(interfaces, link, at);
 	return 0;
 }
 

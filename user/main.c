@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <malloc.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -43,6 +44,7 @@ static const char usage[] =
 	"  --manifests DIR            Kubernetes objects as YAML or JSON files, watched for changes\n"
 	"  --pod-interfaces GLOB,...  host side of pods (default: " DEFAULT_POD_INTERFACES ")\n"
 	"  --uplinks NAME,...         where outside clients come in (default: the default route's)\n"
+	"  --fast-path                packets bypass the node's stack, netfilter with it, where they can\n"
 	"  --bpffs DIR                where maps, programs and links are pinned\n"
 	"                             (default: " MAPS_DEFAULT_BPFFS ")\n"
 	"  --listen ADDR:PORT         /metrics, /healthz, /readyz, /status (default: " DEFAULT_LISTEN ")\n"
@@ -52,13 +54,15 @@ static const char usage[] =
 	"  --endpoint-hold SECONDS    how long endpoints stay when most leave their list at once\n"
 	"                             (default: 60; 0: the list is believed at once)\n"
 	"  --snat-ports MIN-MAX       source ports towards remote replicas (default: 1024-29999)\n"
+	"  --xdp auto|on|off          accelerate uplinks by native XDP (default: auto: where the\n"
+	"                             device has a driver of its own that can)\n"
 	"  --allow-external-ips CIDR,...   ranges in which externalIPs are served (default: none)\n"
 	"  --log-level error|warn|info|debug    --log-format text|json\n"
 	"  --unload                   remove every program, link, map and qdisc of ours, and exit\n"
 	"  --version  --help\n"
 	"\n"
 	"SIGTERM ends the agent and leaves everything working in the kernel; the next one adopts it.\n"
-	"Not in this version: --kubernetes, --bus, --fast-path.\n"
+	"Not in this version: --kubernetes, --bus.\n"
 	"\n"
 	"Try:  sluice check -f DIR      what would become of these manifests\n"
 	"      sluice doctor            what this node lacks\n"
@@ -150,6 +154,13 @@ static int take_snat_ports(const char *text, struct settings *s)
 	return 0;
 }
 
+static int take_xdp(const char *text, struct settings *s)
+{
+	if (xdp_mode_parse(text, &s->agent.datapath.xdp))
+		return complain("--xdp", text, "must be auto, on or off");
+	return 0;
+}
+
 static int take_cidrs(const char *text, struct settings *s)
 {
 	if (parse_cidrs(text, &s->agent))
@@ -170,6 +181,12 @@ static int take_log_format(const char *text, struct settings *s)
 	s->json = !strcmp(text, "json");
 	if (!s->json && strcmp(text, "text"))
 		return complain("--log-format", text, "must be text or json");
+	return 0;
+}
+
+static int take_fast_path(const char *text, struct settings *s)
+{
+	s->agent.datapath.fast_path = true;
 	return 0;
 }
 
@@ -203,12 +220,14 @@ static const struct option_row {
 	{"pod-interfaces", required_argument, NULL,
 	 offsetof(struct settings, agent.interfaces.pod_globs)},
 	{"uplinks", required_argument, NULL, offsetof(struct settings, agent.interfaces.uplinks)},
+	{"fast-path", no_argument, take_fast_path, 0},
 	{"bpffs", required_argument, NULL, offsetof(struct settings, agent.datapath.bpffs)},
 	{"listen", required_argument, NULL, offsetof(struct settings, agent.listen)},
 	{"node-name", required_argument, NULL, offsetof(struct settings, agent.node_name)},
 	{"peers", required_argument, take_peers, 0},
 	{"endpoint-hold", required_argument, take_hold, 0},
 	{"snat-ports", required_argument, take_snat_ports, 0},
+	{"xdp", required_argument, take_xdp, 0},
 	{"allow-external-ips", required_argument, take_cidrs, 0},
 	{"log-level", required_argument, take_log_level, 0},
 	{"log-format", required_argument, take_log_format, 0},
@@ -217,7 +236,6 @@ static const struct option_row {
 	{"help", no_argument, take_help, 0},
 	{"kubernetes", no_argument, NULL, NOT_YET},
 	{"bus", required_argument, NULL, NOT_YET},
-	{"fast-path", no_argument, NULL, NOT_YET},
 };
 #define OPTIONS (sizeof(options) / sizeof(options[0]))
 #define OPTION_ID 256 /* of the first row, for getopt_long(): above every character */
@@ -346,6 +364,14 @@ static int unload(const char *bpffs)
 	return EXIT_SUCCESS;
 }
 
+/* The pool's threads and the loop take turns at what is read: an arena of memory for each of them
+ * would keep what it once needed. What is large goes back at once. */
+static void keep_memory_together(void)
+{
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
+}
+
 int main(int argc, char **argv)
 {
 	struct settings s = {
@@ -362,6 +388,7 @@ int main(int argc, char **argv)
 	if (result)
 		return result > 0 ? EXIT_SUCCESS : EXIT_USAGE;
 	log_init(s.level, s.json);
+	keep_memory_together();
 	libbpf_set_print(print_libbpf);
 	if (s.unload)
 		return unload(s.agent.datapath.bpffs);

@@ -85,6 +85,9 @@ static void agent_render(const struct facts *facts, struct strbuf *out)
 	       "Desired states applied since the agent started.", facts->applied);
 	single(out, "sluice_config_refused_total", "counter",
 	       "Inputs refused whole since the agent started.", facts->refused);
+	single(out, "sluice_config_files_decoded_total", "counter",
+	       "Files of the input decoded since the agent started: those that are new or changed.",
+	       facts->decoded);
 	single(out, "sluice_config_stale", "gauge",
 	       "1 while the newest input is refused and an older one stays in force.",
 	       facts->last_refused != NULL);

@@ -14,6 +14,8 @@
 
 #include <sluice/abi.h>
 
+#include "texts.h"
+
 #define MODEL_WEIGHT_DEFAULT 100
 #define MODEL_ATTEMPTS_DEFAULT 3
 #define MODEL_ATTEMPTS_MAX (SL_TRIED_MAX - 1u)
@@ -38,19 +40,19 @@ enum model_probe_kind { MODEL_PROBE_NONE, MODEL_PROBE_TCP, MODEL_PROBE_HTTP, MOD
 			MODEL_PROBE_GRPC };
 
 struct model_header {
-	char *name;
-	char *value;
+	const char *name;
+	const char *value;
 };
 
 /* How a replica's readiness is asked; always at the replica's own address. */
 struct model_probe {
 	enum model_probe_kind kind;
 	__be16 port;
-	char *path;                   /* HTTP: "/..." ; else NULL */
-	char *host;                   /* HTTP: the Host header; NULL: address:port */
+	const char *path;             /* HTTP: "/..." ; else NULL */
+	const char *host;             /* HTTP: the Host header; NULL: address:port */
 	struct model_header *headers; /* HTTP: besides Host, User-Agent and Accept */
 	size_t n_headers;
-	char *grpc_service;           /* gRPC: "" or a name; else NULL */
+	const char *grpc_service;     /* gRPC: "" or a name; else NULL */
 	unsigned interval_ms;         /* sluice.dev/probe-interval, default 100 */
 	unsigned timeout_ms;          /* timeoutSeconds, default 1000 */
 	unsigned period_ms;           /* periodSeconds as Kubernetes means it, default 1000 */
@@ -70,10 +72,10 @@ struct model_replica {
 	bool terminating;
 	uint64_t held_until_ns; /* CLOCK_MONOTONIC: its list lacks it, and is doubted so long; 0: named */
 	unsigned max_connections; /* 0: no cap */
-	char *pod;         /* namespace/name; NULL when targetRef names none */
-	char *pod_uid;     /* its metadata.uid, by which its cgroup is found; NULL when absent */
-	char *node;        /* nodeName; NULL when absent: every node owns it */
-	char *zone;        /* NULL when absent */
+	const char *pod;   /* namespace/name; NULL when targetRef names none */
+	const char *pod_uid; /* its metadata.uid, by which its cgroup is found; NULL when absent */
+	const char *node;  /* nodeName; NULL when absent: every node owns it */
+	const char *zone;  /* NULL when absent */
 	struct model_probe probe;
 };
 
@@ -110,8 +112,8 @@ struct model_warmup {
  * port becomes two of them; so does one whose externalTrafficPolicy and
  * internalTrafficPolicy lead to different replicas. */
 struct model_service {
-	char *name;        /* namespace/name */
-	char *port_name;   /* "" when unnamed */
+	const char *name;      /* namespace/name */
+	const char *port_name; /* "" when unnamed */
 	__be16 port;       /* of the Service */
 	__u8 proto;
 	bool external;     /* the variant for outside clients */
@@ -135,18 +137,22 @@ struct model_service {
 struct model {
 	struct model_service *services; /* by name, port_name, external, ipv6: no two equal */
 	size_t n_services;
+	struct texts texts; /* all strings, and the headers of probes */
 };
 
 /* Their orders, for qsort() and bsearch(). */
 int model_service_compare(const void *a, const void *b);
 int model_replica_compare(const void *a, const void *b);
 
-/* Deep copies. 0, or -ENOMEM with what the done function can free. */
-int model_probe_copy(const struct model_probe *from, struct model_probe *to);
-int model_replica_copy(const struct model_replica *from, struct model_replica *to);
+/* Whether they ask the same in the same way. */
+bool model_probe_equal(const struct model_probe *a, const struct model_probe *b);
 
-/* Free what the row owns, not the row itself. */
-void model_replica_done(struct model_replica *replica);
+/* Deep copies; what they refer to lives as long as `texts`. 0, or -ENOMEM. */
+int model_probe_copy(struct texts *texts, const struct model_probe *from, struct model_probe *to);
+int model_replica_copy(struct texts *texts, const struct model_replica *from,
+		       struct model_replica *to);
+
+/* Frees the lists of the row, not the row itself. */
 void model_service_done(struct model_service *service);
 
 /* Frees a model and all it owns; NULL is fine. */

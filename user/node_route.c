@@ -201,7 +201,7 @@ static int on_match(struct nl_msg *msg, void *context)
 		return NL_OK;
 	match->exact = head->rtm_dst_len == (head->rtm_family == AF_INET ? 32 : 128);
 	match->ours = is_ours(head, attrs, match->ifindex);
-	return NL_STOP;
+	return NL_OK;
 }
 
 int node_route_is_taken(struct nl_sock *sock, int ifindex, const union sl_addr *to)
@@ -217,11 +217,11 @@ int node_route_is_taken(struct nl_sock *sock, int ifindex, const union sl_addr *
 	if (msg && cb) {
 		put_addr(msg, RTA_DST, to);
 		nl_cb_set(cb, NL_CB_VALID, NL_CB_CUSTOM, on_match, &match);
-		nl_socket_disable_auto_ack(sock);
 		err = nl_send_auto(sock, msg);
 		if (err >= 0)
 			err = nl_recvmsgs(sock, cb);
-		nl_socket_enable_auto_ack(sock);
+		if (err >= 0)
+			err = nl_wait_for_ack(sock);
 	}
 	nlmsg_free(msg);
 	nl_cb_put(cb);

@@ -1,74 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * All objects of the input: tells kinds apart, unpacks Lists, owns the memory,
- * sorts and finds. Refuses documents that are no
- * Kubernetes objects, versions it does not know, and doubles. Called by
- * discovery; read by policy.
+ * All objects of the input, whatever batch they came in: keeps them sorted as
+ * batches come and go, and finds them. Refuses doubles. What did not change since
+ * it was sealed last costs a look, not a comparison. Called by discovery; read by
+ * policy.
  */
 #include "objects.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "decode.h"
-#include "nearest.h"
+#include "object_batch.h"
 
 struct objects {
-	struct arena arena;
-	struct object **list; /* sorted by objects_seal() */
-	size_t n, capacity;
+	struct object **list; /* the first `n_sorted` as sealed last, then what was put since */
+	size_t n, n_sorted, capacity;
 	size_t first[OBJECT_KINDS + 1]; /* where each kind begins, once sealed */
-	const char *file;               /* the last one given, kept */
+	struct object_batch *batches;   /* those that were removed too */
+	bool removing;                  /* there are such */
+	struct texts ties;              /* what is said of whom objects name */
 };
-
-#define TOP_FIELDS                                                                                 \
-	FIELD_SAY("apiVersion", FIELD_STRING, SILENT, NULL),                                       \
-		FIELD_SAY("kind", FIELD_STRING, SILENT, NULL),                                     \
-		FIELD_SAY("metadata", FIELD_MAP, SILENT, NULL)
-
-/* A slip in one of these names would hide all that stands below it. */
-static const struct field spec_fields[] = {
-	TOP_FIELDS,
-	FIELD_SAY("spec", FIELD_MAP, SILENT, NULL),
-	FIELD_SAY("status", FIELD_MAP, SILENT, NULL),
-	{},
-};
-
-static const struct field slice_fields[] = {
-	TOP_FIELDS,
-	FIELD_SAY("addressType", FIELD_STRING, SILENT, NULL),
-	FIELD_SAY("endpoints", FIELD_LIST, SILENT, NULL),
-	FIELD_SAY("ports", FIELD_LIST, SILENT, NULL),
-	{},
-};
-
-/* Any other apiVersion of a kind that has a row is refused. */
-static const struct kind {
-	const char *name, *version;
-	enum object_kind kind;
-	size_t size;
-	const struct field *fields;
-} kinds[] = {
-#define ISTIO "networking.istio.io/"
-	{"Namespace", "v1", OBJECT_NAMESPACE, sizeof(struct object), spec_fields},
-	{"Service", "v1", OBJECT_SERVICE, sizeof(struct object_service), spec_fields},
-	{"Service", "serving.knative.dev/v1", OBJECT_OTHER, sizeof(struct object), NULL},
-	{"EndpointSlice", "discovery.k8s.io/v1", OBJECT_SLICE, sizeof(struct object_slice),
-	 slice_fields},
-	{"Pod", "v1", OBJECT_POD, sizeof(struct object_pod), spec_fields},
-	{"DestinationRule", ISTIO "v1", OBJECT_RULE, sizeof(struct object_rule), spec_fields},
-	{"DestinationRule", ISTIO "v1beta1", OBJECT_RULE, sizeof(struct object_rule), spec_fields},
-	{"DestinationRule", ISTIO "v1alpha3", OBJECT_RULE, sizeof(struct object_rule), spec_fields},
-#define VIRTUAL "VirtualService"
-	{VIRTUAL, ISTIO "v1", OBJECT_VIRTUAL, sizeof(struct object_virtual), spec_fields},
-	{VIRTUAL, ISTIO "v1beta1", OBJECT_VIRTUAL, sizeof(struct object_virtual), spec_fields},
-	{VIRTUAL, ISTIO "v1alpha3", OBJECT_VIRTUAL, sizeof(struct object_virtual), spec_fields},
-};
-#define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
-
-static const struct kind other_kind = {"", "", OBJECT_OTHER, sizeof(struct object), NULL};
 
 int objects_new(struct objects **ret)
 {
@@ -82,178 +35,167 @@ int objects_new(struct objects **ret)
 
 void objects_free(struct objects *objects)
 {
+	struct object_batch *next;
+
 	if (!objects)
 		return;
-	arena_done(&objects->arena);
+	for (struct object_batch *batch = objects->batches; batch; batch = next) {
+		next = batch->next;
+		object_batch_free(batch);
+	}
+	texts_done(&objects->ties);
 	free(objects->list);
 	free(objects);
 }
 
-static int append(struct objects *objects, struct object *object)
+int objects_put(struct objects *objects, struct object_batch *batch)
 {
-	size_t capacity = objects->capacity ? objects->capacity * 2 : 256;
+	size_t n = objects->n + batch->n;
 	struct object **list;
 
-	if (objects->n == objects->capacity) {
-		list = reallocarray(objects->list, capacity, sizeof(struct object *));
+	if (n > objects->capacity) {
+		n += n / 8; /* few objects come at a time, once all are here */
+		list = reallocarray(objects->list, n, sizeof(struct object *));
 		if (!list)
 			return -ENOMEM;
 		objects->list = list;
-		objects->capacity = capacity;
+		objects->capacity = n;
 	}
-	object->index = (unsigned)objects->n;
-	objects->list[objects->n++] = object;
+	if (batch->n)
+		memcpy(&objects->list[objects->n], batch->list, batch->n * sizeof(struct object *));
+	objects->n += batch->n;
+	batch->next = objects->batches;
+	objects->batches = batch;
+	free(batch->list);
+	batch->list = NULL;
+	texts_close(&batch->texts);
 	return 0;
 }
 
-/* The row of this kind and version; other_kind when the kind is not ours. */
-static int find_kind(const struct decode *decode, const struct yaml_node *version,
-		     const struct yaml_node *name, const struct kind **ret)
+void objects_remove(struct objects *objects, struct object_batch *batch)
 {
-	const char *known = NULL;
-
-	for (size_t i = 0; i < N_KINDS; i++) {
-		if (strcmp(kinds[i].name, name->text))
-			continue;
-		if (!strcmp(kinds[i].version, version->text)) {
-			*ret = &kinds[i];
-			return 0;
-		}
-		known = known ? known : kinds[i].version;
-	}
-	if (known)
-		return decode_refuse(decode, version,
-				     "\"%s\" is not an apiVersion of %s that Sluice knows; write "
-				     "%s",
-				     version->text, name->text, known);
-	*ret = &other_kind;
-	return 0;
+	batch->removed = true;
+	objects->removing = true;
 }
 
-/* Kinds of other people's business need no name; one that looks like ours is a slip. */
-static int decode_other(struct decode *decode, const struct yaml_node *kind)
-{
-	const struct yaml_node *metadata = yaml_get(decode->root, "metadata");
-	const struct yaml_node *name = yaml_get(metadata, "name");
-	struct object *object = decode->object;
-	char title[512];
+/* ---- sealing ------------------------------------------------------------------------------*/
 
-	snprintf(title, sizeof(title), "%s%s%s", kind->text, name && name->text ? " " : "",
-		 name && name->text ? name->text : "");
-	object->namespace = object->name = "";
-	object->title = arena_strdup(decode->arena, title);
-	if (!object->title)
-		return -ENOMEM;
-	decode->always = true;
-	for (size_t i = 0; i < N_KINDS; i++)
-		if (strcmp(kinds[i].name, kind->text) &&
-		    nearest_distance(kinds[i].name, kind->text) <= 1)
-			return decode_note(decode, kind, VERDICT_UNKNOWN,
-					   "no such kind; did you mean %s?", kinds[i].name);
-	return decode_note(decode, kind, VERDICT_UNSUPPORTED, "kind %s is not used by Sluice",
-			   kind->text);
-}
-
-static int decode_kind(struct decode *decode, const struct kind *kind)
-{
-	const struct yaml_node *metadata;
-	int err = decode_require(decode, decode->root, "metadata", &metadata);
-
-	if (!err)
-		err = object_decode_meta(decode, metadata, decode->object);
-	if (!err)
-		err = decode_fields(decode, decode->root, kind->fields, decode->object);
-	if (err)
-		return err;
-	switch (kind->kind) {
-	case OBJECT_SERVICE:
-		return object_decode_service(decode, decode->root,
-					     (struct object_service *)decode->object);
-	case OBJECT_SLICE:
-		return object_decode_slice(decode, decode->root,
-					   (struct object_slice *)decode->object);
-	case OBJECT_POD:
-		return object_decode_pod(decode, decode->root, (struct object_pod *)decode->object);
-	case OBJECT_RULE:
-		return object_decode_rule(decode, decode->root,
-					  (struct object_rule *)decode->object);
-	case OBJECT_VIRTUAL:
-		return object_decode_virtual(decode, decode->root,
-					     (struct object_virtual *)decode->object);
-	default:
-		return 0;
-	}
-}
-
-static int add_item(struct objects *objects, const struct yaml_node *item, struct diag *diag);
-
-static int add_list(struct objects *objects, const struct decode *decode, struct diag *diag)
-{
-	const struct yaml_node *items;
-	int err = decode_require(decode, decode->root, "items", &items);
-
-	if (!err)
-		err = decode_check_type(decode, items, FIELD_LIST);
-	if (err)
-		return err;
-	for (const struct yaml_node *item = items->first; item && !err; item = item->next)
-		err = add_item(objects, item, diag);
-	return err;
-}
-
-static int add_item(struct objects *objects, const struct yaml_node *item, struct diag *diag)
-{
-	struct decode decode = {
-		.arena = &objects->arena, .file = objects->file, .root = item, .diag = diag};
-	const struct yaml_node *version, *name;
-	const struct kind *kind = NULL;
-	int err = decode_require(&decode, item, "apiVersion", &version);
-
-	if (!err)
-		err = decode_check_type(&decode, version, FIELD_STRING);
-	if (!err)
-		err = decode_require(&decode, item, "kind", &name);
-	if (!err)
-		err = decode_check_type(&decode, name, FIELD_STRING);
-	if (err)
-		return err;
-	if (!strcmp(name->text, "List"))
-		return add_list(objects, &decode, diag);
-	err = find_kind(&decode, version, name, &kind);
-	if (err)
-		return err;
-	decode.object = arena_alloc(&objects->arena, kind->size);
-	if (!decode.object)
-		return -ENOMEM;
-	decode.object->kind = kind->kind;
-	decode.object->file = objects->file;
-	decode.object->line = item->line;
-	err = kind == &other_kind || !kind->fields ? decode_other(&decode, name)
-						   : decode_kind(&decode, kind);
-	return err ? err : append(objects, decode.object);
-}
-
-int objects_add(struct objects *objects, const struct yaml_node *document, const char *file,
-		struct diag *diag)
-{
-	if (!objects->file || strcmp(objects->file, file)) {
-		objects->file = arena_strdup(&objects->arena, file);
-		if (!objects->file)
-			return -ENOMEM;
-	}
-	return add_item(objects, document, diag);
-}
-
+/* Doubles in the order of files, and within one of places: the later one is named. */
 static int compare_objects(const void *a, const void *b)
 {
 	const struct object *x = *(struct object *const *)a, *y = *(struct object *const *)b;
 	int order = (x->kind > y->kind) - (x->kind < y->kind);
 
-	if (!order)
-		order = strcmp(x->namespace, y->namespace);
-	if (!order)
-		order = strcmp(x->name, y->name);
-	return order ? order : (x->index > y->index) - (x->index < y->index);
+	order = order ? order : strcmp(x->namespace, y->namespace);
+	order = order ? order : strcmp(x->name, y->name);
+	if (!order && x->file != y->file)
+		order = strcmp(x->file, y->file);
+	return order ? order : (x->order > y->order) - (x->order < y->order);
+}
+
+/* Endpoints must not lead to Pods that are about to be freed. */
+static void untie_removed(struct objects *objects)
+{
+	for (size_t i = 0; i < objects->n; i++) {
+		struct object_slice *slice = (struct object_slice *)objects->list[i];
+
+		for (size_t k = 0; slice->object.kind == OBJECT_SLICE && k < slice->n_endpoints; k++) {
+			struct object_endpoint *endpoint = &slice->endpoints[k];
+
+			if (endpoint->pod && endpoint->pod->object.batch->removed)
+				endpoint->pod = NULL;
+		}
+	}
+}
+
+static void drop_removed(struct objects *objects)
+{
+	size_t kept = 0, sorted = 0;
+	bool pods = false;
+
+	for (size_t i = 0; i < objects->n; i++) {
+		struct object *object = objects->list[i];
+
+		if (object->batch->removed) {
+			pods |= object->kind == OBJECT_POD;
+			continue;
+		}
+		sorted += i < objects->n_sorted;
+		objects->list[kept++] = object;
+	}
+	objects->n = kept;
+	objects->n_sorted = sorted;
+	if (pods)
+		untie_removed(objects);
+}
+
+static void free_removed(struct objects *objects)
+{
+	struct object_batch **link = &objects->batches, *batch;
+
+	while ((batch = *link)) {
+		if (!batch->removed) {
+			link = &batch->next;
+			continue;
+		}
+		*link = batch->next;
+		object_batch_free(batch);
+	}
+	objects->removing = false;
+}
+
+void objects_flush(struct objects *objects)
+{
+	if (!objects->removing)
+		return;
+	drop_removed(objects);
+	free_removed(objects);
+}
+
+/* How many of the first `n`, sorted, come before the object. */
+static size_t find_place(struct object *const *list, size_t n, struct object *object)
+{
+	size_t low = 0;
+
+	while (low < n) {
+		size_t middle = low + (n - low) / 2;
+
+		if (compare_objects(&list[middle], &object) < 0)
+			low = middle + 1;
+		else
+			n = middle;
+	}
+	return low;
+}
+
+/* Merges what is new, from the end: each finds its place by halves, since it is little. */
+static int merge_fresh(struct objects *objects)
+{
+	size_t n_fresh = objects->n - objects->n_sorted, end = objects->n_sorted;
+	struct object **list = objects->list, **fresh;
+
+	if (!n_fresh)
+		return 0;
+	qsort(list + end, n_fresh, sizeof(struct object *), compare_objects);
+	objects->n_sorted = objects->n;
+	if (!end)
+		return 0;
+	fresh = malloc(n_fresh * sizeof(struct object *));
+	if (!fresh) {
+		objects->n_sorted = 0;
+		return -ENOMEM;
+	}
+	memcpy(fresh, list + end, n_fresh * sizeof(struct object *));
+	while (n_fresh) {
+		size_t place = find_place(list, end, fresh[n_fresh - 1]);
+
+		memmove(list + place + n_fresh, list + place, (end - place) * sizeof(struct object *));
+		end = place;
+		n_fresh--;
+		list[place + n_fresh] = fresh[n_fresh];
+	}
+	free(fresh);
+	return 0;
 }
 
 static int check_doubles(const struct objects *objects, struct diag *diag)
@@ -271,25 +213,33 @@ static int check_doubles(const struct objects *objects, struct diag *diag)
 	return 0;
 }
 
+static void number(struct objects *objects)
+{
+	memset(objects->first, 0, sizeof(objects->first));
+	for (size_t i = 0; i < objects->n; i++) {
+		objects->first[objects->list[i]->kind + 1] = i + 1;
+		objects->list[i]->index = (unsigned)i;
+	}
+	for (size_t kind = 1; kind <= OBJECT_KINDS; kind++)
+		if (objects->first[kind] < objects->first[kind - 1])
+			objects->first[kind] = objects->first[kind - 1];
+}
+
 int objects_seal(struct objects *objects, struct diag *diag)
 {
 	int err;
 
-	if (objects->n)
-		qsort(objects->list, objects->n, sizeof(struct object *), compare_objects);
-	memset(objects->first, 0, sizeof(objects->first));
-	for (size_t i = 0; i < objects->n; i++)
-		objects->first[objects->list[i]->kind + 1] = i + 1;
-	for (size_t kind = 1; kind <= OBJECT_KINDS; kind++)
-		if (objects->first[kind] < objects->first[kind - 1])
-			objects->first[kind] = objects->first[kind - 1];
-	err = check_doubles(objects, diag);
+	objects_flush(objects);
+	err = merge_fresh(objects);
 	if (err)
 		return err;
-	for (size_t i = 0; i < objects->n; i++)
-		objects->list[i]->index = (unsigned)i;
-	return objects_tie(objects, &objects->arena);
+	number(objects);
+	texts_done(&objects->ties);
+	err = check_doubles(objects, diag);
+	return err ? err : objects_tie(objects, &objects->ties);
 }
+
+/* ---- finding ------------------------------------------------------------------------------*/
 
 struct object *const *objects_of(const struct objects *objects, enum object_kind kind,
 				 size_t *ret_n)

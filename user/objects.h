@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Kubernetes objects, decoded into what Sluice reads of them: types checked,
- * values checked as the API server would, every field judged (a note). Fill
- * with objects_add(), then objects_seal() once; then read. What is steered,
- * and how, is policy's business. Pure.
+ * values checked as the API server would, every field judged (a note). They come
+ * and go in batches, one for each source (a file): decode a batch, put it among
+ * the objects; after objects_seal() they can be read, until the next change.
+ * What is steered, and how, is policy's business. Pure.
  *
- * All strings and structs live as long as the objects.
+ * Strings and structs live as long as their batch. A batch says each thing once:
+ * equal strings are one, and Pods of one template share what they have in common.
  */
 #ifndef SLUICE_OBJECTS_H
 #define SLUICE_OBJECTS_H
@@ -34,10 +36,14 @@ enum object_kind {
 struct object_note {
 	enum verdict_kind kind;
 	bool always; /* it counts whether or not */
-	unsigned line;
+	unsigned line; /* lines after the object's own */
 	const char *field;
 	const char *reason;
-	struct object_note *next;
+};
+
+struct object_notes {
+	struct object_note *list;
+	unsigned n;
 };
 
 enum object_steer { STEER_UNSET, STEER_ENABLED, STEER_DISABLED };
@@ -46,16 +52,18 @@ enum object_steer { STEER_UNSET, STEER_ENABLED, STEER_DISABLED };
 struct object {
 	enum object_kind kind;
 	unsigned index;        /* among all, once sealed: 0 to objects_count() - 1 */
+	unsigned order;        /* in its batch */
+	unsigned line;
 	const char *namespace; /* "" for a Namespace */
 	const char *name;
 	const char *title;     /* "Service default/llm" */
-	const char *file;
-	unsigned line;
-	struct object_note *notes, *last_note;
-	unsigned n_notes;
-	enum object_steer steer;     /* label sluice.dev/steer */
+	struct object_batch *batch;
+	const char *file;      /* of the batch */
+	struct object_notes notes;
+	struct object_notes *ties;   /* by objects_seal(): what is said of whom it names; NULL: nothing */
 	const char *proxy_name;      /* label service.kubernetes.io/service-proxy-name, or NULL */
 	const char *service_name;    /* label kubernetes.io/service-name, or NULL */
+	enum object_steer steer;     /* label sluice.dev/steer */
 	unsigned weight;             /* annotation sluice.dev/weight; 0: none */
 	unsigned probe_interval_ms;  /* annotation sluice.dev/probe-interval; 0: none */
 	unsigned max_connections;    /* annotation sluice.dev/max-connections-per-replica; 0: none */
@@ -86,6 +94,7 @@ struct object_port {
 	const char *field;
 };
 
+struct object_batch;
 struct object_slice;
 struct object_rule;
 struct object_virtual;
@@ -186,17 +195,32 @@ struct object_virtual {
 	const char *port_field;
 };
 
+struct object_batch;
+
+/* Empty; `file` is for messages. 0, or -ENOMEM. */
+int object_batch_new(const char *file, struct object_batch **ret);
+/* NULL is fine. Not for one that is among the objects. */
+void object_batch_free(struct object_batch *batch);
+/* Decodes one document (a List is unpacked) into the batch. 0, -EINVAL with *diag, -ENOMEM: the batch
+ * is then good for object_batch_free() alone. */
+int object_batch_add(struct object_batch *batch, const struct yaml_node *document,
+		     struct diag *diag);
+
 struct objects;
 
 int objects_new(struct objects **ret);
+/* And all batches in it. */
 void objects_free(struct objects *objects);
 
-/* Decodes one document (a List is unpacked) that came from `file`. 0, -EINVAL with *diag: the
- * objects are then good for objects_free() alone; -ENOMEM. */
-int objects_add(struct objects *objects, const struct yaml_node *document, const char *file,
-		struct diag *diag);
+/* The batch is the objects' now, and may get no more. 0; -ENOMEM: it is still the caller's. */
+int objects_put(struct objects *objects, struct object_batch *batch);
+/* Takes a batch out, to be freed by the next objects_flush() or objects_seal(). */
+void objects_remove(struct objects *objects, struct object_batch *batch);
+/* Frees what was removed; nothing may be read before objects_seal(). */
+void objects_flush(struct objects *objects);
 
-/* Sorts the objects, refuses doubles, and ties slices, rules and Pods to what they name. */
+/* Sorts the objects, refuses doubles, and ties slices, rules and Pods to what they name. 0; -EINVAL
+ * with *diag, or -ENOMEM: nothing may be read, but batches may be put and removed. */
 int objects_seal(struct objects *objects, struct diag *diag);
 
 /* The sealed objects of one kind, by namespace and name. */

@@ -35,19 +35,21 @@ static bool is_printable(const char *text, bool blanks)
 static int decode_path_text(struct decode *decode, const struct yaml_node *value, void *into)
 {
 	size_t slash = *value->text != '/';
+	const char *kept;
 	char *path;
 
 	if (!is_printable(value->text, false))
 		return decode_refuse(decode, value,
 				     "holds a blank or a control character; write %%20 and the "
 				     "like");
-	path = arena_alloc(decode->arena, slash + strlen(value->text) + 1);
+	path = arena_alloc(decode->scratch, slash + strlen(value->text) + 1);
 	if (!path)
 		return -ENOMEM;
 	path[0] = '/';
 	strcpy(path + slash, value->text);
-	*(char **)into = path;
-	return 0;
+	kept = texts_keep(decode->texts, path);
+	*(const char **)into = kept;
+	return kept ? 0 : -ENOMEM;
 }
 
 static int decode_host(struct decode *decode, const struct yaml_node *value, void *into)
@@ -290,6 +292,48 @@ static const struct field container_fields[] = {
 	{},
 };
 
+/* As far as anybody asks once they are decoded: not where they stand. */
+static bool same_container(const struct object_container *a, const struct object_container *b)
+{
+	if (a->has_probe != b->has_probe || !model_probe_equal(&a->probe, &b->probe) ||
+	    a->n_ports != b->n_ports)
+		return false;
+	for (size_t i = 0; i < a->n_ports; i++)
+		if (a->ports[i].port != b->ports[i].port || a->ports[i].proto != b->ports[i].proto ||
+		    strcmp(a->ports[i].name, b->ports[i].name))
+			return false;
+	return true;
+}
+
+static bool same_containers(const struct object_pod *a, const struct object_pod *b)
+{
+	if (a->n_containers != b->n_containers)
+		return false;
+	for (size_t i = 0; i < a->n_containers; i++)
+		if (!same_container(&a->containers[i], &b->containers[i]))
+			return false;
+	return true;
+}
+
+static int decode_containers(struct decode *decode, const struct yaml_node *list,
+			     struct object_pod *pod)
+{
+	struct arena_mark mark = arena_mark(decode->arena);
+	int err;
+
+	pod->containers = decode_array(decode, list, sizeof(*pod->containers));
+	err = pod->containers ? 0 : -ENOMEM;
+	for (const struct yaml_node *child = list->first; child && !err; child = child->next) {
+		decode->container = &pod->containers[pod->n_containers++];
+		err = decode_listed(decode, child, container_fields, decode->container);
+	}
+	if (!err && decode->like && same_containers(decode->like, pod)) {
+		arena_rewind(decode->arena, mark);
+		pod->containers = decode->like->containers;
+	}
+	return err;
+}
+
 int object_decode_pod(struct decode *decode, const struct yaml_node *root, struct object_pod *pod)
 {
 	const struct yaml_node *spec, *containers = NULL;
@@ -299,14 +343,5 @@ int object_decode_pod(struct decode *decode, const struct yaml_node *root, struc
 		err = decode_require(decode, spec, "containers", &containers);
 	if (!err)
 		err = decode_check_type(decode, containers, FIELD_LIST);
-	if (err)
-		return err;
-	pod->containers = decode_array(decode, containers, sizeof(*pod->containers));
-	err = pod->containers ? 0 : -ENOMEM;
-	for (const struct yaml_node *child = containers->first; child && !err;
-	     child = child->next) {
-		decode->container = &pod->containers[pod->n_containers++];
-		err = decode_listed(decode, child, container_fields, decode->container);
-	}
-	return err;
+	return err ? err : decode_containers(decode, containers, pod);
 }

@@ -10,38 +10,41 @@
 
 #include "decode.h"
 
-static int note_loose(struct arena *arena, struct object *object, const char *field,
+static int note_loose(struct texts *ties, struct object *object, const char *field,
 		      const char *reason)
 {
 	struct object_note note = {.kind = VERDICT_UNSUPPORTED,
 				   .always = true,
-				   .line = object->line,
 				   .field = field,
 				   .reason = reason};
-	int err = object_add_note(arena, object, &note);
+	int err;
 
+	if (!object->ties)
+		object->ties = arena_alloc(&ties->arena, sizeof(*object->ties));
+	err = object->ties ? object_add_note(&ties->arena, ties, object->ties, &note) : -ENOMEM;
 	return err == -E2BIG ? 0 : err; /* it has its thousand already */
 }
 
+/* Those that were tied before still are, unless their Pod left. */
 static void tie_pods(struct objects *objects, struct object_slice *slice)
 {
 	for (size_t i = 0; i < slice->n_endpoints; i++) {
 		struct object_endpoint *endpoint = &slice->endpoints[i];
 
-		if (endpoint->pod_name)
+		if (endpoint->pod_name && !endpoint->pod)
 			endpoint->pod = (const struct object_pod *)objects_find(
 				objects, OBJECT_POD, endpoint->pod_namespace, endpoint->pod_name);
 	}
 }
 
-static int tie_slice(struct objects *objects, struct arena *arena, struct object_slice *slice)
+static int tie_slice(struct objects *objects, struct texts *ties, struct object_slice *slice)
 {
 	struct object *object = &slice->object;
 	struct object_service *service;
 	char reason[512];
 
 	if (!object->service_name)
-		return note_loose(arena, object, "metadata.labels[kubernetes.io/service-name]",
+		return note_loose(ties, object, "metadata.labels[kubernetes.io/service-name]",
 				  "is missing, so the slice belongs to no Service; add the label");
 	service = (struct object_service *)objects_find(objects, OBJECT_SERVICE, object->namespace,
 							object->service_name);
@@ -49,7 +52,7 @@ static int tie_slice(struct objects *objects, struct arena *arena, struct object
 		snprintf(reason, sizeof(reason),
 			 "Service %s/%s is not in the input: the slice is left out",
 			 object->namespace, object->service_name);
-		return note_loose(arena, object, "metadata.labels[kubernetes.io/service-name]",
+		return note_loose(ties, object, "metadata.labels[kubernetes.io/service-name]",
 				  reason);
 	}
 	slice->next = service->slices;
@@ -66,7 +69,7 @@ static struct object_service *service_of(struct objects *objects, const struct o
 
 /* 1: the Service that `host` names has no rule of this kind yet (`taken`), and may take this one; else
  * says why not, and 0. -ENOMEM. */
-static int may_tie(struct arena *arena, struct object *object, const struct object_host *host,
+static int may_tie(struct texts *ties, struct object *object, const struct object_host *host,
 		   const struct object_service *service, const struct object *taken)
 {
 	char reason[512];
@@ -80,10 +83,10 @@ static int may_tie(struct arena *arena, struct object *object, const struct obje
 		snprintf(reason, sizeof(reason),
 			 "Service %s/%s is not in the input: the rule is left out",
 			 host->namespace, host->name);
-	return note_loose(arena, object, host->field, reason);
+	return note_loose(ties, object, host->field, reason);
 }
 
-static int tie_rule(struct objects *objects, struct arena *arena, struct object_rule *rule)
+static int tie_rule(struct objects *objects, struct texts *ties, struct object_rule *rule)
 {
 	struct object_service *service;
 	int ret;
@@ -91,7 +94,7 @@ static int tie_rule(struct objects *objects, struct arena *arena, struct object_
 	if (!rule->host.name || rule->selective)
 		return 0; /* noted when it was decoded */
 	service = service_of(objects, &rule->host);
-	ret = may_tie(arena, &rule->object, &rule->host, service,
+	ret = may_tie(ties, &rule->object, &rule->host, service,
 		      service && service->rule ? &service->rule->object : NULL);
 	if (ret > 0)
 		service->rule = rule;
@@ -99,7 +102,7 @@ static int tie_rule(struct objects *objects, struct arena *arena, struct object_
 }
 
 /* One that is left out is tied too: its Service's verdicts name it. */
-static int tie_virtual(struct objects *objects, struct arena *arena,
+static int tie_virtual(struct objects *objects, struct texts *ties,
 		       struct object_virtual *virtual)
 {
 	int ret = 0;
@@ -108,7 +111,7 @@ static int tie_virtual(struct objects *objects, struct arena *arena,
 		const struct object_host *host = &virtual->hosts[i];
 		struct object_service *service = service_of(objects, host);
 
-		ret = may_tie(arena, &virtual->object, host, service,
+		ret = may_tie(ties, &virtual->object, host, service,
 			      service && service->virtual ? &service->virtual->object : NULL);
 		if (ret > 0)
 			service->virtual = virtual;
@@ -116,20 +119,41 @@ static int tie_virtual(struct objects *objects, struct arena *arena,
 	return ret < 0 ? ret : 0;
 }
 
-int objects_tie(struct objects *objects, struct arena *arena)
+static void forget_ties(struct objects *objects)
+{
+	static const enum object_kind tying[] = {OBJECT_SLICE, OBJECT_RULE, OBJECT_VIRTUAL};
+	size_t n;
+	struct object *const *list = objects_of(objects, OBJECT_SERVICE, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		struct object_service *service = (struct object_service *)list[i];
+
+		service->slices = NULL;
+		service->rule = NULL;
+		service->virtual = NULL;
+	}
+	for (size_t kind = 0; kind < sizeof(tying) / sizeof(tying[0]); kind++) {
+		list = objects_of(objects, tying[kind], &n);
+		for (size_t i = 0; i < n; i++)
+			list[i]->ties = NULL;
+	}
+}
+
+int objects_tie(struct objects *objects, struct texts *ties)
 {
 	struct object *const *list;
 	size_t n;
 	int err = 0;
 
+	forget_ties(objects);
 	list = objects_of(objects, OBJECT_SLICE, &n);
 	while (n && !err) /* backwards, since each goes to the front of its Service's list */
-		err = tie_slice(objects, arena, (struct object_slice *)list[--n]);
+		err = tie_slice(objects, ties, (struct object_slice *)list[--n]);
 	list = objects_of(objects, OBJECT_RULE, &n);
 	for (size_t i = 0; i < n && !err; i++)
-		err = tie_rule(objects, arena, (struct object_rule *)list[i]);
+		err = tie_rule(objects, ties, (struct object_rule *)list[i]);
 	list = objects_of(objects, OBJECT_VIRTUAL, &n);
 	for (size_t i = 0; i < n && !err; i++)
-		err = tie_virtual(objects, arena, (struct object_virtual *)list[i]);
+		err = tie_virtual(objects, ties, (struct object_virtual *)list[i]);
 	return err;
 }

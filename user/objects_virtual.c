@@ -101,7 +101,7 @@ static int leave_out(struct decode *decode, struct object_virtual *virtual,
 	if (err || !reason)
 		return err;
 	snprintf(text, sizeof(text), "%s: the whole VirtualService is left out", reason);
-	virtual->left_out = arena_strdup(decode->arena, text);
+	virtual->left_out = texts_keep(decode->texts, text);
 	return virtual->left_out ? 0 : -ENOMEM;
 }
 

@@ -77,6 +77,10 @@ static int read_link(int fd, struct pin *pin)
 		return -errno;
 	pin->id = info.id;
 	pin->program = info.prog_id;
+	if (info.type == BPF_LINK_TYPE_XDP) {
+		pin->ifindex = info.xdp.ifindex;
+		pin->attach_type = BPF_XDP;
+	}
 	if (info.type != LINK_TYPE_TCX)
 		return 0;
 	memcpy(&tcx, &info.xdp, sizeof(tcx)); /* every kind's own part starts where this does */

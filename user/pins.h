@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What is pinned below a bpffs directory: maps in it, programs in progs/, tcx
- * links in links/. Reads only.
+ * What is pinned below a bpffs directory: maps in it, programs in progs/, links
+ * of tcx and XDP in links/. Reads only.
  */
 #ifndef SLUICE_PINS_H
 #define SLUICE_PINS_H
@@ -12,7 +12,7 @@ enum pin_kind { PIN_MAP, PIN_PROGRAM, PIN_LINK };
 
 struct pin {
 	enum pin_kind kind;
-	const char *name; /* of the file: the map, the program, or INTERFACE-ingress|egress */
+	const char *name; /* of the file: the map, the program, or INTERFACE-ingress|egress|xdp */
 	const char *path; /* the whole path */
 	__u32 id;
 	__u64 memory_bytes; /* locked by the kernel for it; 0 for links */

@@ -91,6 +91,7 @@ static int add_service(struct policy *policy, const struct object_service *servi
 {
 	struct model *model = policy->model;
 	const struct object *object = &service->object;
+	char name[512]; /* a namespace has 63 characters, a name 253 */
 	struct model_service *row;
 
 	if (grow_services(policy) || keep_vips(policy, vips, n))
@@ -102,10 +103,10 @@ static int add_service(struct policy *policy, const struct object_service *servi
 		.proto = port->proto,
 		.replace = is_replace(service),
 		.vips = calloc(n, sizeof(*row->vips)),
-		.port_name = strdup(port->name),
+		.port_name = texts_keep(&model->texts, port->name),
 	};
-	if (asprintf(&row->name, "%s/%s", object->namespace, object->name) < 0)
-		row->name = NULL;
+	snprintf(name, sizeof(name), "%s/%s", object->namespace, object->name);
+	row->name = texts_keep(&model->texts, name);
 	if (!row->vips || !row->port_name || !row->name)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
@@ -245,6 +246,7 @@ int policy_compile(const struct objects *objects, const struct policy_options *o
 	if (!err)
 		err = policy_say_rest(&policy);
 	if (!err) {
+		texts_close(&policy.model->texts);
 		if (policy.model->n_services)
 			qsort(policy.model->services, policy.model->n_services,
 			      sizeof(struct model_service), model_service_compare);

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sluice/hash.h>
+
 #include "policy_parts.h"
 
 static int compare_places(const union sl_addr *a, __be16 port_a, __u8 proto_a,
@@ -154,6 +156,15 @@ static int unite(struct policy *policy, const struct place *places, size_t n, bo
 	return err;
 }
 
+static int check_distinct(const struct policy *policy, size_t n)
+{
+	if (n <= SL_MAX_REPLICAS)
+		return 0;
+	return diag_set(policy->diag, NULL, 0, NULL,
+			"%zu replicas are to be steered to, more than %u; steer fewer Services", n,
+			SL_MAX_REPLICAS);
+}
+
 static int unite_all(struct policy *policy, const struct place *places, size_t n, bool *said)
 {
 	size_t distinct = 0, run;
@@ -164,12 +175,7 @@ static int unite_all(struct policy *policy, const struct place *places, size_t n
 		distinct++;
 		err = unite(policy, &places[i], run, said);
 	}
-	if (!err && distinct > SL_MAX_REPLICAS)
-		err = diag_set(policy->diag, NULL, 0, NULL,
-			       "%zu replicas are to be steered to, more than %u; steer fewer "
-			       "Services",
-			       distinct, SL_MAX_REPLICAS);
-	return err;
+	return err ? err : check_distinct(policy, distinct);
 }
 
 /* ---- more service-ports than may lead to one replica ---------------------------------*/
@@ -243,20 +249,50 @@ static int leave_out_surplus(struct policy *policy, struct place *places, size_t
 	return err;
 }
 
-int policy_unite_replicas(struct policy *policy)
+/* ---- the whole ------------------------------------------------------------------------*/
+
+/* Adds a replica to a table of `size`, a power of two, more than it ever holds. Whether it is there
+ * already. */
+static bool meet(const struct model_replica **met, size_t size, const struct model_replica *replica)
+{
+	size_t i = sl_hash_addr(&replica->addr, replica->port, replica->proto, 0) & (size - 1);
+
+	for (; met[i]; i = (i + 1) & (size - 1))
+		if (!compare_places(&met[i]->addr, met[i]->port, met[i]->proto, &replica->addr,
+				    replica->port, replica->proto))
+			return true;
+	met[i] = replica;
+	return false;
+}
+
+/* Whether any of `n` replicas stands behind several service-ports: in most inputs none does, and
+ * finding that out is cheaper than sorting them. 0, or -ENOMEM. */
+static int find_shared(const struct model *model, size_t n, bool *ret)
+{
+	const struct model_replica **met;
+	size_t size = 64;
+	bool shared = false;
+
+	while (size < 2 * n)
+		size *= 2;
+	met = calloc(size, sizeof(struct model_replica *));
+	if (!met)
+		return -ENOMEM;
+	for (size_t i = 0; i < model->n_services && !shared; i++)
+		for (size_t j = 0; j < model->services[i].n_replicas && !shared; j++)
+			shared = meet(met, size, &model->services[i].replicas[j]);
+	free(met);
+	*ret = shared;
+	return 0;
+}
+
+static int unite_shared(struct policy *policy, size_t n)
 {
 	const struct model *model = policy->model;
-	struct place *places;
-	size_t n = 0;
-	bool *said;
+	struct place *places = calloc(n, sizeof(*places));
+	bool *said = calloc(objects_count(policy->objects), sizeof(*said));
 	int err;
 
-	for (size_t i = 0; i < model->n_services; i++)
-		n += model->services[i].n_replicas;
-	if (!n)
-		return 0;
-	places = calloc(n, sizeof(*places));
-	said = calloc(objects_count(policy->objects), sizeof(*said));
 	n = 0;
 	for (size_t i = 0; places && i < model->n_services; i++)
 		for (size_t j = 0; j < model->services[i].n_replicas; j++)
@@ -270,4 +306,18 @@ int policy_unite_replicas(struct policy *policy)
 	free(places);
 	free(said);
 	return err;
+}
+
+int policy_unite_replicas(struct policy *policy)
+{
+	size_t n = 0;
+	bool shared;
+	int err;
+
+	for (size_t i = 0; i < policy->model->n_services; i++)
+		n += policy->model->services[i].n_replicas;
+	err = find_shared(policy->model, n, &shared);
+	if (!err && shared)
+		return unite_shared(policy, n);
+	return err ? err : check_distinct(policy, n);
 }

@@ -48,7 +48,7 @@ int policy_judge_vips(struct policy *policy, const struct object_service *servic
 
 /* policy_replica.c: the replicas of one port in one family, sorted by address and port, merged.
  * `local`: those on this node alone. */
-int policy_collect_replicas(const struct policy *policy, const struct object_service *service,
+int policy_collect_replicas(struct policy *policy, const struct object_service *service,
 			    const struct object_port *port, bool ipv6, bool local,
 			    struct model_replica **ret, size_t *ret_n);
 

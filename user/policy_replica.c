@@ -43,14 +43,8 @@ static const struct object_container *find_probe(const struct object_pod *pod, _
 	return first;
 }
 
-static int copy_text(const char *from, char **ret)
-{
-	*ret = from ? strdup(from) : NULL;
-	return from && !*ret ? -ENOMEM : 0;
-}
-
-static int set_probe(const struct object_service *service, const struct object_pod *pod,
-		     struct model_replica *replica)
+static void set_probe(const struct object_service *service, const struct object_pod *pod,
+		      struct model_replica *replica)
 {
 	const struct object_container *container = find_probe(pod, ntohs(replica->port));
 	struct model_probe probe = {.timeout_ms = 1000,
@@ -70,49 +64,53 @@ static int set_probe(const struct object_service *service, const struct object_p
 		probe.interval_ms = service->object.probe_interval_ms;
 	if (pod && pod->object.probe_interval_ms)
 		probe.interval_ms = pod->object.probe_interval_ms;
-	return model_probe_copy(&probe, &replica->probe);
+	replica->probe = probe;
 }
 
-static int copy_pod_name(const struct object_endpoint *endpoint, char **ret)
-{
-	size_t len;
-
-	if (!endpoint->pod_name)
-		return 0;
-	len = strlen(endpoint->pod_namespace) + 1 + strlen(endpoint->pod_name) + 1;
-	*ret = malloc(len);
-	if (!*ret)
-		return -ENOMEM;
-	strcat(strcat(strcpy(*ret, endpoint->pod_namespace), "/"), endpoint->pod_name);
-	return 0;
-}
-
-static int fill_replica(const struct object_service *service, const struct object_port *port,
-			const struct candidate *candidate, struct model_replica *replica)
+/* As the objects have it, whose strings it borrows. */
+static struct model_replica replica_of(const struct object_service *service,
+				       const struct object_port *port,
+				       const struct candidate *candidate)
 {
 	const struct object_endpoint *endpoint = candidate->endpoint;
 	const struct object_pod *pod = endpoint->pod;
+	struct model_replica replica = {
+		.addr = endpoint->addr,
+		.port = candidate->port,
+		.proto = port->proto,
+		.weight = MODEL_WEIGHT_DEFAULT,
+		.max_connections = policy_max_connections(service, port, pod),
+		/* publishNotReadyAddresses: readiness is to be disregarded, so nobody asks for it
+		 * either. */
+		.ready = endpoint->ready || service->publish_not_ready,
+		.serving = endpoint->serving || service->publish_not_ready,
+		.terminating = endpoint->terminating,
+		.pod_uid = endpoint->pod_uid,
+		.node = endpoint->node,
+		.zone = endpoint->zone,
+	};
 
-	replica->addr = endpoint->addr;
-	replica->port = candidate->port;
-	replica->proto = port->proto;
-	replica->weight = MODEL_WEIGHT_DEFAULT;
 	if (service->object.weight)
-		replica->weight = (__u16)service->object.weight;
+		replica.weight = (__u16)service->object.weight;
 	if (pod && pod->object.weight)
-		replica->weight = (__u16)pod->object.weight;
-	replica->max_connections = policy_max_connections(service, port, pod);
-	/* publishNotReadyAddresses: readiness is to be disregarded, so nobody asks for it either.
-	 */
-	replica->ready = endpoint->ready || service->publish_not_ready;
-	replica->serving = endpoint->serving || service->publish_not_ready;
-	replica->terminating = endpoint->terminating;
-	if (copy_pod_name(endpoint, &replica->pod) ||
-	    copy_text(endpoint->pod_uid, &replica->pod_uid) ||
-	    copy_text(endpoint->node, &replica->node) ||
-	    copy_text(endpoint->zone, &replica->zone))
-		return -ENOMEM;
-	return set_probe(service, pod, replica);
+		replica.weight = (__u16)pod->object.weight;
+	set_probe(service, pod, &replica);
+	return replica;
+}
+
+static int fill_replica(struct policy *policy, const struct object_service *service,
+			const struct object_port *port, const struct candidate *candidate,
+			struct model_replica *ret)
+{
+	const struct object_endpoint *endpoint = candidate->endpoint;
+	struct model_replica replica = replica_of(service, port, candidate);
+	char pod[512]; /* a namespace has 63 characters, a name 253 */
+
+	if (endpoint->pod_name) {
+		stpcpy(stpcpy(stpcpy(pod, endpoint->pod_namespace), "/"), endpoint->pod_name);
+		replica.pod = pod;
+	}
+	return model_replica_copy(&policy->model->texts, &replica, ret);
 }
 
 static bool is_local(const struct policy *policy, const struct object_endpoint *endpoint)
@@ -190,25 +188,24 @@ static void merge(struct candidates *candidates)
 	candidates->n = n;
 }
 
-static int build_replicas(const struct object_service *service, const struct object_port *port,
-			  const struct candidates *candidates, struct model_replica **ret)
+static int build_replicas(struct policy *policy, const struct object_service *service,
+			  const struct object_port *port, const struct candidates *candidates,
+			  struct model_replica **ret)
 {
 	struct model_replica *replicas = calloc(candidates->n + 1, sizeof(*replicas));
 	int err = replicas ? 0 : -ENOMEM;
 
 	for (size_t i = 0; i < candidates->n && !err; i++)
-		err = fill_replica(service, port, &candidates->list[i], &replicas[i]);
+		err = fill_replica(policy, service, port, &candidates->list[i], &replicas[i]);
 	if (!err) {
 		*ret = replicas;
 		return 0;
 	}
-	for (size_t i = 0; replicas && i < candidates->n; i++)
-		model_replica_done(&replicas[i]);
 	free(replicas);
 	return err;
 }
 
-int policy_collect_replicas(const struct policy *policy, const struct object_service *service,
+int policy_collect_replicas(struct policy *policy, const struct object_service *service,
 			    const struct object_port *port, bool ipv6, bool local,
 			    struct model_replica **ret, size_t *ret_n)
 {
@@ -224,7 +221,7 @@ int policy_collect_replicas(const struct policy *policy, const struct object_ser
 			       "has %zu endpoints, more than %u; split the Service", candidates.n,
 			       MAX_REPLICAS);
 	if (!err)
-		err = build_replicas(service, port, &candidates, ret);
+		err = build_replicas(policy, service, port, &candidates, ret);
 	if (!err)
 		*ret_n = candidates.n;
 	free(candidates.list);

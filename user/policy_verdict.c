@@ -15,23 +15,35 @@
 static int say_note(struct policy *policy, const struct object *object,
 		    const struct object_note *note)
 {
-	return policy_say(policy, object, note->kind, note->line, note->field, "%s", note->reason);
+	return policy_say(policy, object, note->kind, object->line + note->line, note->field, "%s",
+			  note->reason);
+}
+
+/* All that was noted of an object: `i` from 0, NULL at the end. */
+static const struct object_note *note_at(const struct object *object, unsigned i)
+{
+	if (i < object->notes.n)
+		return &object->notes.list[i];
+	i -= object->notes.n;
+	return object->ties && i < object->ties->n ? &object->ties->list[i] : NULL;
 }
 
 static int say_notes(struct policy *policy, const struct object *object)
 {
+	const struct object_note *note;
 	int err = 0;
 
 	policy->said[object->index] = true;
-	for (const struct object_note *note = object->notes; note && !err; note = note->next)
+	for (unsigned i = 0; !err && (note = note_at(object, i)); i++)
 		err = say_note(policy, object, note);
 	return err;
 }
 
-/* The notes on Pods that were said already. */
+/* The notes on Pods that were said already, and those of the last Pod: the next has them too. */
 struct heard {
 	const struct object_note **list;
 	size_t n, capacity;
+	const struct object_note *last;
 };
 
 static bool was_heard(const struct heard *heard, const struct object_note *note)
@@ -62,15 +74,19 @@ static int hear(struct heard *heard, const struct object_note *note)
 
 static int say_pod(struct policy *policy, const struct object_pod *pod, struct heard *heard)
 {
+	const struct object_notes *notes = &pod->object.notes;
 	int err = 0;
 
 	policy->said[pod->object.index] = true;
-	for (const struct object_note *note = pod->object.notes; note && !err; note = note->next) {
-		if (was_heard(heard, note))
+	if (notes->list == heard->last)
+		return 0;
+	heard->last = notes->list;
+	for (unsigned i = 0; i < notes->n && !err; i++) {
+		if (was_heard(heard, &notes->list[i]))
 			continue;
-		err = hear(heard, note);
+		err = hear(heard, &notes->list[i]);
 		if (!err)
-			err = say_note(policy, &pod->object, note);
+			err = say_note(policy, &pod->object, &notes->list[i]);
 	}
 	return err;
 }
@@ -194,6 +210,19 @@ int policy_say_service(struct policy *policy, const struct object_service *servi
 	return err ? err : say_pods(policy, service);
 }
 
+/* What counts of an object that concerns no steered Service. */
+static int say_always(struct policy *policy, const struct object *object)
+{
+	const struct object_note *note;
+	int err = 0;
+
+	for (unsigned i = 0; !err && (note = note_at(object, i)); i++)
+		if (note->always &&
+		    (note->kind != VERDICT_HONOURED || object->kind == OBJECT_NAMESPACE))
+			err = say_note(policy, object, note);
+	return err;
+}
+
 int policy_say_rest(struct policy *policy)
 {
 	int err = 0;
@@ -202,14 +231,9 @@ int policy_say_rest(struct policy *policy)
 		size_t n;
 		struct object *const *list = objects_of(policy->objects, kind, &n);
 
-		for (size_t i = 0; i < n; i++) {
-			const struct object_note *note = list[i]->notes;
-
-			for (; note && !err && !policy->said[list[i]->index]; note = note->next)
-				if (note->always &&
-				    (note->kind != VERDICT_HONOURED || kind == OBJECT_NAMESPACE))
-					err = say_note(policy, list[i], note);
-		}
+		for (size_t i = 0; i < n && !err; i++)
+			if (!policy->said[list[i]->index])
+				err = say_always(policy, list[i]);
 	}
 	return err;
 }

@@ -119,7 +119,7 @@ void probe_set_free(struct probe_set *set)
  * after the other: looking at the last one finds nearly all there is to share. */
 static struct probe_spec *spec_get(struct probe_spec **last, const struct model_probe *probe)
 {
-	if (!*last || !probe_spec_is(*last, probe)) {
+	if (!*last || !model_probe_equal(&(*last)->asked, probe)) {
 		struct probe_spec *spec = probe_spec_new(probe);
 
 		if (!spec)
@@ -188,7 +188,7 @@ static int sync_one(struct probe_set *set, const struct probe_target *target,
 	slot = &set->rows[target->replica];
 	replica = *slot;
 	if (replica && addr_equal(&replica->addr, &target->addr) &&
-	    probe_spec_is(replica->spec, target->probe)) {
+	    model_probe_equal(&replica->spec->asked, target->probe)) {
 		replica->epoch = set->epoch;
 		return 0;
 	}

@@ -42,8 +42,8 @@ struct probe_health {
 #define PROBE_LATENCY_BUCKETS 10
 extern const unsigned probe_latency_bounds_us[PROBE_LATENCY_BUCKETS];
 struct probe_histogram {
-	uint64_t count[PROBE_LATENCY_BUCKETS]; /* cumulative, <= bound */
-	uint64_t total;
+	uint32_t count[PROBE_LATENCY_BUCKETS]; /* cumulative, <= bound; years until they wrap */
+	uint32_t total;
 	uint64_t sum_us;
 };
 

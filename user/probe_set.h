@@ -51,7 +51,8 @@ struct probe_spec {
 	unsigned refs;
 	unsigned max_pending;
 	const struct probe_protocol *protocol; /* NULL: no probe */
-	struct model_probe asked;              /* a copy, strings and all */
+	struct model_probe asked;              /* a copy, strings and all: */
+	struct texts texts;
 	struct probe_rules rules;
 	uint64_t timeout_ns;
 	char *title;   /* for evidence: "http GET /health" */
@@ -113,7 +114,6 @@ struct probe_set {
 /* ---- probe_spec.c ----------------------------------------------------------- */
 /* NULL: out of memory. */
 struct probe_spec *probe_spec_new(const struct model_probe *probe);
-bool probe_spec_is(const struct probe_spec *spec, const struct model_probe *probe);
 void probe_spec_unref(struct probe_spec *spec);
 
 /* ---- probe_run.c ------------------------------------------------------------- */

@@ -28,60 +28,6 @@ static const char *const titles[] = {
 	[MODEL_PROBE_GRPC] = "grpc Check ",
 };
 
-/* strdup() in which NULL stays NULL. */
-static int copy_text(const char *text, char **ret)
-{
-	*ret = text ? strdup(text) : NULL;
-	return text && !*ret ? -1 : 0;
-}
-
-static int copy_headers(const struct model_probe *from, struct model_probe *to)
-{
-	to->n_headers = 0;
-	to->headers = NULL;
-	if (!from->n_headers)
-		return 0;
-	to->headers = calloc(from->n_headers, sizeof(*to->headers));
-	if (!to->headers)
-		return -1;
-	for (; to->n_headers < from->n_headers; to->n_headers++) {
-		const struct model_header *header = &from->headers[to->n_headers];
-
-		if (copy_text(header->name, &to->headers[to->n_headers].name))
-			return -1;
-		if (copy_text(header->value, &to->headers[to->n_headers].value)) {
-			free(to->headers[to->n_headers].name);
-			return -1;
-		}
-	}
-	return 0;
-}
-
-/* On failure `to` holds what was copied so far. */
-static int copy_probe(const struct model_probe *from, struct model_probe *to)
-{
-	*to = *from;
-	to->path = to->host = to->grpc_service = NULL;
-	to->headers = NULL;
-	to->n_headers = 0;
-	if (copy_text(from->path, &to->path) || copy_text(from->host, &to->host) ||
-	    copy_text(from->grpc_service, &to->grpc_service))
-		return -1;
-	return copy_headers(from, to);
-}
-
-static void drop_probe(struct model_probe *probe)
-{
-	for (size_t i = 0; i < probe->n_headers; i++) {
-		free(probe->headers[i].name);
-		free(probe->headers[i].value);
-	}
-	free(probe->headers);
-	free(probe->path);
-	free(probe->host);
-	free(probe->grpc_service);
-}
-
 static void add_path(struct strbuf *buf, const char *path)
 {
 	if (!path || *path != '/')
@@ -205,7 +151,7 @@ struct probe_spec *probe_spec_new(const struct model_probe *probe)
 		return NULL;
 	spec->refs = 1;
 	spec->protocol = protocols[probe->kind];
-	if (copy_probe(probe, &spec->asked) || make_texts(spec)) {
+	if (model_probe_copy(&spec->texts, probe, &spec->asked) || make_texts(spec)) {
 		probe_spec_unref(spec);
 		return NULL;
 	}
@@ -213,35 +159,11 @@ struct probe_spec *probe_spec_new(const struct model_probe *probe)
 	return spec;
 }
 
-static bool same_text(const char *a, const char *b)
-{
-	return a == b || (a && b && !strcmp(a, b));
-}
-
-bool probe_spec_is(const struct probe_spec *spec, const struct model_probe *probe)
-{
-	const struct model_probe *own = &spec->asked;
-
-	if (own->kind != probe->kind || own->port != probe->port ||
-	    own->interval_ms != probe->interval_ms || own->timeout_ms != probe->timeout_ms ||
-	    own->period_ms != probe->period_ms ||
-	    own->failure_threshold != probe->failure_threshold ||
-	    own->success_threshold != probe->success_threshold ||
-	    own->n_headers != probe->n_headers || !same_text(own->path, probe->path) ||
-	    !same_text(own->host, probe->host) || !same_text(own->grpc_service, probe->grpc_service))
-		return false;
-	for (size_t i = 0; i < own->n_headers; i++)
-		if (strcmp(own->headers[i].name, probe->headers[i].name) ||
-		    strcmp(own->headers[i].value, probe->headers[i].value))
-			return false;
-	return true;
-}
-
 void probe_spec_unref(struct probe_spec *spec)
 {
 	if (!spec || --spec->refs)
 		return;
-	drop_probe(&spec->asked);
+	texts_done(&spec->texts);
 	free(spec->title);
 	free(spec->request);
 	free(spec->path);

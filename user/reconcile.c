@@ -93,6 +93,7 @@ void reconcile_free(struct reconcile *r)
 	free(r->vips.row);
 	free(r->replicas.row);
 	free(r->locals);
+	free(r->hints);
 	free(r->handed_back);
 	free(r->warm);
 	free(r);
@@ -171,7 +172,8 @@ static int publish_members(struct reconcile *r, __u32 row, const struct sl_membe
 	return ranges_free(&r->ranges, SL_MEMBERS_OFFSET(old), SL_MEMBERS_LENGTH(old), now);
 }
 
-static int apply_members(struct reconcile *r, const struct model_service *service, __u32 row)
+static int apply_members(struct reconcile *r, const struct model_service *service, __u32 *hints,
+			 __u32 row)
 {
 	size_t n = service->n_replicas;
 	__u32 *replicas = calloc(n + 1, sizeof(*replicas));
@@ -180,10 +182,10 @@ static int apply_members(struct reconcile *r, const struct model_service *servic
 	int error = replicas && weights && list ? 0 : -ENOMEM;
 
 	for (size_t i = 0; i < n && !error; i++) {
-		int64_t replica = reconcile_replica(r, &service->replicas[i], row);
+		int64_t replica = reconcile_replica(r, &service->replicas[i], hints[i], row);
 
 		error = replica < 0 ? replica : 0;
-		replicas[i] = replica;
+		replicas[i] = hints[i] = replica;
 		weights[i] = service->replicas[i].weight;
 	}
 	error = error ?: alias_build(replicas, weights, n, list);
@@ -326,7 +328,7 @@ static __u32 policy_flags(const struct model_service *service)
 	return flags;
 }
 
-static int apply_service(struct reconcile *r, const struct model_service *service,
+static int apply_service(struct reconcile *r, const struct model_service *service, __u32 *hints,
 			 const union sl_addr *addresses, size_t n_addresses)
 {
 	int64_t row = service_row(r, service);
@@ -344,7 +346,7 @@ static int apply_service(struct reconcile *r, const struct model_service *servic
 	entry->idle_ticks = (uint64_t)service->idle_timeout_ms * r->tables->control->hz / 1000;
 	entry->load_ttl_ms = LOAD_TTL_MS;
 	__atomic_store_n(&entry->flags, flags, __ATOMIC_RELEASE);
-	error = apply_members(r, service, row);
+	error = apply_members(r, service, hints, row);
 	return error ?: apply_vips(r, service, row, addresses, n_addresses);
 }
 
@@ -377,6 +379,7 @@ static int apply(struct reconcile *r, const struct model *model, const union sl_
 		 size_t n_addresses, char *error, size_t error_len)
 {
 	int code = reconcile_locals(r, addresses, n_addresses, error, error_len);
+	__u32 *hints = r->hints;
 
 	if (!code && reconcile_note_handed_back(r)) {
 		snprintf(error, error_len, "out of memory");
@@ -388,7 +391,8 @@ static int apply(struct reconcile *r, const struct model *model, const union sl_
 	for (size_t i = 0; i < model->n_services && !code; i++) {
 		const struct model_service *service = &model->services[i];
 
-		code = apply_service(r, service, addresses, n_addresses);
+		code = apply_service(r, service, hints, addresses, n_addresses);
+		hints += service->n_replicas;
 		if (code)
 			snprintf(error, error_len, "service %s, port %s: %s", service->name,
 				 service->port_name[0] ? service->port_name : "(unnamed)",

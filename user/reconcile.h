@@ -22,6 +22,8 @@ struct reconcile_path {
 	__u32 ifindex;        /* 0: no route */
 	union sl_addr source; /* preferred source; all zero: none */
 	bool local;           /* over a pod interface or a bridge of theirs, or an address of this node */
+	__u32 peer_ifindex;   /* local: the pod interface that it is behind; 0: not to be redirected to */
+	bool fast;            /* packets to it can bypass the node's stack */
 };
 
 typedef void reconcile_path_fn(void *context, const union sl_addr *to, struct reconcile_path *ret);
@@ -54,6 +56,11 @@ bool reconcile_warm(struct reconcile *reconcile);
 /* Row of a replica, or -ENOENT. */
 int64_t reconcile_find_replica(const struct reconcile *reconcile, const union sl_addr *addr,
 			       __be16 port, __u8 proto);
+
+/* The same of a replica that was the `nth` of all of the model that was applied last: no search, if it
+ * still is. */
+int64_t reconcile_find_nth(const struct reconcile *reconcile, size_t nth,
+			   const struct model_replica *replica);
 
 /* Row of a service-port, or -ENOENT. */
 int64_t reconcile_service(const struct reconcile *reconcile, const struct model_service *service);

@@ -58,17 +58,27 @@ static int compare_keys(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct index_key));
 }
 
-/* How many different keys have no row yet. */
-static size_t count_new(const struct reconcile *r, struct key_list *list)
+/* Its row, or NO_ROW. Those that have none yet are listed: few, most of the time. */
+static __u32 find_or_list(const struct reconcile *r, struct key_list *list,
+			    const struct index_key *key)
 {
-	size_t needed = 0;
 	__u32 row;
+
+	if (!index_find(&r->index, key, &row))
+		return row;
+	list->keys[list->n++] = *key;
+	return NO_ROW;
+}
+
+/* How many different keys there are. */
+static size_t count_keys(struct key_list *list)
+{
+	size_t n = 0;
 
 	qsort(list->keys, list->n, sizeof(*list->keys), compare_keys);
 	for (size_t i = 0; i < list->n; i++)
-		if (!i || compare_keys(&list->keys[i - 1], &list->keys[i]))
-			needed += index_find(&r->index, &list->keys[i], &row) != 0;
-	return needed;
+		n += !i || compare_keys(&list->keys[i - 1], &list->keys[i]);
+	return n;
 }
 
 static size_t vip_places(const struct model_vip *vip, size_t n_addresses)
@@ -76,17 +86,20 @@ static size_t vip_places(const struct model_vip *vip, size_t n_addresses)
 	return vip->kind == MODEL_VIP_NODE_PORT ? n_addresses : 1;
 }
 
-static void add_vip(struct key_list *list, const struct model_vip *vip,
+static void add_vip(const struct reconcile *r, struct key_list *list, const struct model_vip *vip,
 		    const union sl_addr *addresses, size_t n_addresses)
 {
-	if (vip->kind != MODEL_VIP_NODE_PORT)
-		list->keys[list->n++] =
-			reconcile_key(&vip->addr, vip->port, vip->proto, SL_INDEX_VIP);
-	else
-		for (size_t a = 0; a < n_addresses; a++)
-			if (addr_is_v4(&addresses[a]) == addr_is_v4(&vip->addr))
-				list->keys[list->n++] = reconcile_key(&addresses[a], vip->port,
-								      vip->proto, SL_INDEX_VIP);
+	struct index_key key = reconcile_key(&vip->addr, vip->port, vip->proto, SL_INDEX_VIP);
+
+	if (vip->kind != MODEL_VIP_NODE_PORT) {
+		find_or_list(r, list, &key);
+		return;
+	}
+	for (size_t a = 0; a < n_addresses; a++) {
+		key.addr = addresses[a];
+		if (addr_is_v4(&addresses[a]) == addr_is_v4(&vip->addr))
+			find_or_list(r, list, &key);
+	}
 }
 
 static int check_vips(struct reconcile *r, const struct model *model,
@@ -105,30 +118,48 @@ static int check_vips(struct reconcile *r, const struct model *model,
 		return -ENOMEM;
 	for (size_t i = 0; i < model->n_services; i++)
 		for (size_t v = 0; v < model->services[i].n_vips; v++)
-			add_vip(&list, &model->services[i].vips[v], addresses, n_addresses);
-	code = refuse_table(&r->vips, "VIPs", count_new(r, &list), error, error_len);
+			add_vip(r, &list, &model->services[i].vips[v], addresses, n_addresses);
+	code = refuse_table(&r->vips, "VIPs", count_keys(&list), error, error_len);
 	free(list.keys);
 	return code;
+}
+
+/* Most models are the last one but for a few replicas: whose row is that of the `*at`th of it, or of the
+ * next if that one left, is found without a search. */
+static __u32 find_along(const struct reconcile *r, struct key_list *list,
+			const struct model_replica *replica, size_t *at)
+{
+	struct index_key key;
+
+	for (size_t i = *at; i < *at + 2 && i < r->n_hints; i++)
+		if (reconcile_row_is(r, r->hints[i], replica)) {
+			*at = i + 1;
+			return r->hints[i];
+		}
+	key = reconcile_key(&replica->addr, replica->port, replica->proto, SL_INDEX_REPLICA);
+	return find_or_list(r, list, &key);
 }
 
 static int check_replicas(struct reconcile *r, const struct model *model, size_t total,
 			  char *error, size_t error_len)
 {
 	struct key_list list = {.keys = calloc(total + 1, sizeof(*list.keys))};
+	__u32 *hints = calloc(total + 1, sizeof(*hints));
+	size_t n = 0, at = 0;
 	int code;
 
-	if (!list.keys)
+	if (!list.keys || !hints) {
+		free(list.keys);
+		free(hints);
 		return -ENOMEM;
-	for (size_t i = 0; i < model->n_services; i++) {
-		const struct model_service *service = &model->services[i];
-
-		for (size_t j = 0; j < service->n_replicas; j++)
-			list.keys[list.n++] = reconcile_key(&service->replicas[j].addr,
-							    service->replicas[j].port,
-							    service->replicas[j].proto,
-							    SL_INDEX_REPLICA);
 	}
-	code = refuse_table(&r->replicas, "replicas", count_new(r, &list), error, error_len);
+	for (size_t i = 0; i < model->n_services; i++)
+		for (size_t j = 0; j < model->services[i].n_replicas; j++)
+			hints[n++] = find_along(r, &list, &model->services[i].replicas[j], &at);
+	free(r->hints);
+	r->hints = hints;
+	r->n_hints = n;
+	code = refuse_table(&r->replicas, "replicas", count_keys(&list), error, error_len);
 	free(list.keys);
 	return code;
 }

@@ -41,17 +41,24 @@ void reconcile_route(struct reconcile *r, __u32 row)
 	struct sl_replica_config *config = &r->tables->replicas[row].config;
 	struct reconcile_path path = {};
 	__u16 flags;
+	__u32 way;
 
 	r->path(r->context, &config->addr, &path);
 	config->out_ifindex = path.ifindex;
-	config->source = path.local ? 0 : source_row(r, &path.source);
-	flags = config->flags & ~(SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE);
+	way = path.local ? path.peer_ifindex : source_row(r, &path.source);
+	flags = config->flags & ~(SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE | SL_REPLICA_FAST);
 	if (path.local)
 		flags |= SL_REPLICA_LOCAL;
 	else if (!path.ifindex)
 		flags |= SL_REPLICA_NO_ROUTE;
+	if (path.fast)
+		flags |= SL_REPLICA_FAST;
+	/* What the word means hangs on a flag: no program may take one for the other. */
+	if ((flags ^ config->flags) & SL_REPLICA_LOCAL)
+		__atomic_store_n(&config->peer_ifindex, 0, __ATOMIC_RELEASE);
 	reconcile_turn_flags(r, row, flags,
 			     flags & SL_REPLICA_NO_ROUTE ? "no route to it" : "route changed");
+	__atomic_store_n(&config->peer_ifindex, way, __ATOMIC_RELEASE);
 }
 
 /* Replicas that are reached another way than before: how many, and the first of them. */

@@ -27,6 +27,30 @@ int64_t reconcile_find_replica(const struct reconcile *r, const union sl_addr *a
 	return index_find(&r->index, &key, &row) ? -ENOENT : (int64_t)row;
 }
 
+bool reconcile_row_is(const struct reconcile *r, __u32 row, const struct model_replica *replica)
+{
+	const struct sl_replica_config *config;
+
+	if (row >= r->replicas.n || !r->replicas.row[row].used)
+		return false;
+	config = &r->tables->replicas[row].config;
+	return config->port == replica->port && config->proto == replica->proto &&
+	       addr_equal(&config->addr, &replica->addr);
+}
+
+static int64_t find_hinted(const struct reconcile *r, const struct model_replica *replica, __u32 hint)
+{
+	if (reconcile_row_is(r, hint, replica))
+		return hint;
+	return reconcile_find_replica(r, &replica->addr, replica->port, replica->proto);
+}
+
+int64_t reconcile_find_nth(const struct reconcile *r, size_t nth,
+			   const struct model_replica *replica)
+{
+	return find_hinted(r, replica, nth < r->n_hints ? r->hints[nth] : NO_ROW);
+}
+
 static void replica_event(struct reconcile *r, enum sl_event_kind kind, __u32 row,
 			  const char *text)
 {
@@ -219,9 +243,10 @@ static int64_t replica_new(struct reconcile *r, const struct model_replica *repl
 	return row;
 }
 
-int64_t reconcile_replica(struct reconcile *r, const struct model_replica *replica, __u32 service)
+int64_t reconcile_replica(struct reconcile *r, const struct model_replica *replica, __u32 hint,
+			  __u32 service)
 {
-	int64_t row = reconcile_find_replica(r, &replica->addr, replica->port, replica->proto);
+	int64_t row = find_hinted(r, replica, hint);
 	struct sl_replica_config *config;
 	__u16 held = 0;
 	int error;
@@ -248,7 +273,7 @@ int64_t reconcile_replica(struct reconcile *r, const struct model_replica *repli
 		held = config->flags & SL_REPLICA_HELD;
 	r->replicas.row[row].seen = true;
 	reconcile_turn_flags(r, row,
-		  (config->flags & (HEALTH | SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE |
+		  (config->flags & (HEALTH | SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE | SL_REPLICA_FAST |
 				    SL_REPLICA_WARMING | SL_REPLICA_HAS_LOAD)) |
 			  model_flags(replica) | held,
 		  replica->terminating ? "terminating" : "EndpointSlice");

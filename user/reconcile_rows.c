@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
+#include "fnv.h"
 #include "reconcile_state.h"
 
 uint64_t reconcile_now_ns(void)
@@ -19,16 +21,12 @@ uint64_t reconcile_now_ns(void)
 	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
-/* FNV-1a over two strings; never 0. */
+/* Over two strings; never 0. */
 uint64_t reconcile_hash(const char *a, const char *b)
 {
-	uint64_t hash = 0xcbf29ce484222325ull;
+	uint64_t hash = fnv_add(fnv_add(FNV_START, a, strlen(a)), "\xff", 1);
 
-	for (int i = 0; i < 2; i++) {
-		for (const char *p = i ? b : a; *p; p++)
-			hash = (hash ^ (unsigned char)*p) * 0x100000001b3ull;
-		hash = (hash ^ 0xff) * 0x100000001b3ull;
-	}
+	hash = fnv_add(fnv_add(hash, b, strlen(b)), "\xff", 1);
 	return hash ? hash : 1;
 }
 
@@ -106,5 +104,6 @@ void rows_release(struct rows *rows, __u32 row)
 void rows_unsee(struct rows *rows)
 {
 	for (__u32 i = 0; i < rows->n; i++)
-		rows->row[i].seen = false;
+		if (rows->row[i].seen) /* a page of rows that were never used stays nobody's */
+			rows->row[i].seen = false;
 }

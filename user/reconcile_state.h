@@ -42,6 +42,8 @@ struct rows {
 	__u32 retired; /* how many are */
 };
 
+#define NO_ROW UINT32_MAX
+
 struct reconcile {
 	struct tables *tables;
 	struct events *events;
@@ -51,6 +53,8 @@ struct reconcile {
 	struct ranges ranges;
 	struct rows services, vips, replicas;
 	struct warm *warm; /* by row of the replica */
+	__u32 *hints;    /* of each replica of the model applied last, in its order: most likely its row */
+	size_t n_hints;
 	__u32 n_sources;
 	union sl_addr *locals; /* addresses of this node that are in the index */
 	size_t n_locals;
@@ -84,8 +88,12 @@ int64_t reconcile_find_service(const struct reconcile *r, uint64_t hash);
 int reconcile_check(struct reconcile *r, const struct model *model, const union sl_addr *addresses,
 		    size_t n_addresses, char *error, size_t error_len);
 
+/* Whether a row (NO_ROW too) is this replica's. */
+bool reconcile_row_is(const struct reconcile *r, __u32 row, const struct model_replica *replica);
+
 /* Row for a replica of the model, made or brought up to date; -ENOSPC, -errno. */
-int64_t reconcile_replica(struct reconcile *r, const struct model_replica *replica, __u32 service);
+int64_t reconcile_replica(struct reconcile *r, const struct model_replica *replica, __u32 hint,
+			  __u32 service);
 void reconcile_retire_replica(struct reconcile *r, __u32 row);
 
 /* Stores new flags; says so, with the evidence, when the state that people see changed. */

@@ -156,12 +156,38 @@ int route_query_path(struct nl_sock *sock, const union sl_addr *to, struct route
 	return path_parse(&answer.header, ret);
 }
 
+/* libnl's own check expects the number after that of its last request, and knows nothing of those
+ * that route_query_path() used. */
+static int check_seq(struct nl_msg *msg, void *context)
+{
+	const __u32 *seq = context;
+
+	return nlmsg_hdr(msg)->nlmsg_seq == *seq ? NL_OK : NL_SKIP;
+}
+
+/* Asks for a listing. *ret_seq: the number by which its messages are known. 0, or an error of libnl. */
+static int send_list(struct nl_sock *sock, int type, int family, __u32 *ret_seq)
+{
+	const struct rtgenmsg body = {.rtgen_family = family};
+	struct nl_msg *msg = nlmsg_alloc_simple(type, NLM_F_DUMP);
+	int err = msg ? nlmsg_append(msg, (void *)&body, sizeof(body), NLMSG_ALIGNTO) : -NLE_NOMEM;
+
+	if (!err)
+		err = nl_send_auto(sock, msg);
+	if (err >= 0)
+		*ret_seq = nlmsg_hdr(msg)->nlmsg_seq;
+	nlmsg_free(msg);
+	return err;
+}
+
 int route_query_list(struct nl_sock *sock, int type, int family, struct nl_cb *cb)
 {
 	int err = -NLE_DUMP_INTR;
+	__u32 seq;
 
+	nl_cb_set(cb, NL_CB_SEQ_CHECK, NL_CB_CUSTOM, check_seq, &seq);
 	for (int i = 0; i < LIST_TRIES && err == -NLE_DUMP_INTR; i++) {
-		err = nl_rtgen_request(sock, type, family, NLM_F_DUMP);
+		err = send_list(sock, type, family, &seq);
 		if (err >= 0)
 			err = nl_recvmsgs(sock, cb);
 	}

@@ -93,6 +93,9 @@ static bool link_parse(struct nlmsghdr *header, struct route_link *ret)
 		link.mtu = nla_get_u32(attrs[IFLA_MTU]);
 	if (attrs[IFLA_MASTER])
 		link.master = nla_get_u32(attrs[IFLA_MASTER]);
+	if (attrs[IFLA_LINK])
+		link.peer = nla_get_u32(attrs[IFLA_LINK]);
+	link.peer_netns = attrs[IFLA_LINK_NETNSID] ? nla_get_s32(attrs[IFLA_LINK_NETNSID]) : -1;
 	if (attrs[IFLA_LINKINFO] &&
 	    !nla_parse_nested(info, IFLA_INFO_MAX, attrs[IFLA_LINKINFO], NULL) &&
 	    info[IFLA_INFO_KIND])
@@ -126,7 +129,13 @@ bool route_link_is_bare(const struct route_link *link)
 bool route_link_equal(const struct route_link *a, const struct route_link *b)
 {
 	return !strcmp(a->name, b->name) && !strcmp(a->kind, b->kind) && a->type == b->type &&
-	       a->up == b->up && a->carrier == b->carrier && a->mtu == b->mtu && a->master == b->master;
+	       a->up == b->up && a->carrier == b->carrier && a->mtu == b->mtu &&
+	       a->master == b->master && a->peer == b->peer && a->peer_netns == b->peer_netns;
+}
+
+bool route_link_has_peer(const struct route_link *link)
+{
+	return !strcmp(link->kind, "veth") && link->peer && link->peer_netns >= 0;
 }
 
 int route_table_link(struct route_table *table, struct nlmsghdr *header,

@@ -34,20 +34,21 @@ static int verdicts_reserve(struct verdicts *verdicts)
 	return 0;
 }
 
-static void verdict_done(struct verdict *verdict)
-{
-	free(verdict->file);
-	free(verdict->object);
-	free(verdict->field);
-	free(verdict->reason);
-}
-
 /* Input is quoted in what we say of it: nothing of it may break a line or command a terminal. */
 static void tidy(char *text)
 {
 	for (; text && *text; text++)
 		if ((unsigned char)*text < 0x20 || *text == 0x7f)
 			*text = '?';
+}
+
+static int keep(struct verdicts *verdicts, const char *text, const char **ret)
+{
+	char *copy = arena_strdup(&verdicts->texts, text);
+
+	tidy(copy);
+	*ret = copy;
+	return copy ? 0 : -ENOMEM;
 }
 
 int verdicts_add(struct verdicts *verdicts, enum verdict_kind kind, const char *file, unsigned line,
@@ -57,25 +58,18 @@ int verdicts_add(struct verdicts *verdicts, enum verdict_kind kind, const char *
 
 	if (verdicts_reserve(verdicts))
 		return -ENOMEM;
-	verdict.file = file ? strdup(file) : NULL;
-	verdict.object = strdup(object);
-	verdict.field = strdup(field);
-	verdict.reason = strdup(reason);
-	if ((file && !verdict.file) || !verdict.object || !verdict.field || !verdict.reason) {
-		verdict_done(&verdict);
+	if (file) /* as it is named, so that it can be found */
+		verdict.file = arena_strdup(&verdicts->texts, file);
+	if ((file && !verdict.file) || keep(verdicts, object, &verdict.object) ||
+	    keep(verdicts, field, &verdict.field) || keep(verdicts, reason, &verdict.reason))
 		return -ENOMEM;
-	}
-	tidy(verdict.object);
-	tidy(verdict.field);
-	tidy(verdict.reason);
 	verdicts->list[verdicts->n++] = verdict;
 	return 0;
 }
 
 void verdicts_done(struct verdicts *verdicts)
 {
-	for (size_t i = 0; i < verdicts->n; i++)
-		verdict_done(&verdicts->list[i]);
+	arena_done(&verdicts->texts);
 	free(verdicts->list);
 	*verdicts = (struct verdicts){0};
 }

@@ -10,6 +10,8 @@
 
 #include <stddef.h>
 
+#include "arena.h"
+
 enum verdict_kind {
 	VERDICT_HONOURED,
 	VERDICT_MAPPED,      /* a deprecated or foreign name, taken as another */
@@ -23,17 +25,18 @@ extern const char *const verdict_kind_names[VERDICT_KINDS];
 
 struct verdict {
 	enum verdict_kind kind;
-	char *file;   /* path as given, NULL when it did not come from a file */
+	const char *file;   /* path as given, NULL when it did not come from a file */
 	unsigned line;
-	char *object; /* "Service default/llm" */
-	char *field;  /* "spec.sessionAffinity" */
-	char *reason; /* "" for honoured */
+	const char *object; /* "Service default/llm" */
+	const char *field;  /* "spec.sessionAffinity" */
+	const char *reason; /* "" for honoured */
 };
 
 struct verdicts {
 	struct verdict *list;
 	size_t n;
 	size_t capacity;
+	struct arena texts;
 };
 
 /* Why input was refused: where, what, and what to do about it. */

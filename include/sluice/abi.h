@@ -34,6 +34,7 @@
 #define SL_SNAT_WAYS 8u
 #define SL_SNAT_SETS 32768u      /* 256 K source-NAT ports, 8 MiB; a power of two */
 #define SL_MAX_SPILL 4096u
+#define SL_MAX_FAST_DEVICES 16384u /* pod interfaces and uplinks */
 #define SL_INDEX_WAYS 8u
 #define SL_INDEX_SETS 16384u     /* 128 K keys, 4 MiB; a power of two */
 #define SL_FILTER_BITS 65536u    /* 8 KiB */
@@ -210,6 +211,7 @@ _Static_assert(sizeof(struct sl_member) == 16, "member");
 #define SL_REPLICA_LOCAL 0x40u       /* behind a pod interface of this node, or their bridge */
 #define SL_REPLICA_NO_ROUTE 0x100u   /* there is no way to it */
 #define SL_REPLICA_HELD 0x200u       /* a list that lacks it is doubted, and it stays for a while */
+#define SL_REPLICA_FAST 0x400u       /* packets can be redirected to it: see bpf/fast.h */
 #define SL_REPLICA_HAS_LOAD 0x80u    /* load, inflight_at_report and report_ns are valid */
 /* Any of these keeps a replica out of the first choice. */
 #define SL_REPLICA_UNFIT                                                                           \
@@ -230,8 +232,14 @@ struct sl_replica_config {
 	__u64 report_ns;         /* CLOCK_MONOTONIC of the report */
 	__u32 addr_sum;          /* sl_addr_sum(addr) */
 	__u32 out_ifindex;       /* device of the route to it; 0: no route */
-	__u16 source;            /* row in sources + 1: preferred source of that route; 0: none */
-	__u16 n_services;
+	union {
+		struct {
+			__u16 source;    /* row in sources + 1: preferred source of that route; 0: none */
+			__u16 pad;
+		};
+		__u32 peer_ifindex;      /* with SL_REPLICA_LOCAL: the pod interface that it is behind, if
+					  * the other end is in another namespace; 0: none, or unknown */
+	};
 	__u32 max_connections;   /* 0: no cap; exact at the owner, in-flight below it elsewhere */
 	__u32 probe_good;        /* sl_kernel.now at the last good probe; 0: never */
 	__u16 probe_stale_ticks; /* older than this (two intervals), the probe is no witness; 0: none */
@@ -376,9 +384,15 @@ struct sl_flow {
 	__u32 last_seen;  /* jiffies, low 32 bits */
 	__u32 request;    /* jiffies: when the request now unanswered began, 0: none; UDP: of the
 			   * last answer, or of the first datagram */
-	__be16 snat_port; /* 0: no source NAT */
+	union {
+		__be16 snat_port;      /* with SL_HOOK_FABRIC: source NAT; 0: none yet */
+		__u16 ifindex_low;     /* with a hook of the fast path: SL_FLOW_IFINDEX() */
+	};
 	__u8 hook;        /* enum sl_hook: where replies are translated */
-	__u8 source;      /* row in sources, where snat_port is set */
+	union {
+		__u8 source;           /* row in sources, where there is a snat_port */
+		__u8 ifindex_high;
+	};
 	__u32 pending;    /* row in pending + 1 while the handshake can be retried; 0: none */
 	union {
 		__be32 answer; /* TCP, once answered: the replica's initial sequence number */
@@ -386,6 +400,10 @@ struct sl_flow {
 	};
 };
 _Static_assert(sizeof(struct sl_flow) == 64, "flow");
+
+/* The interface to which replies go on the fast path: the one where the client's packets come in. */
+#define SL_FLOW_IFINDEX(flow) ((__u32)(flow)->ifindex_high << 16 | (flow)->ifindex_low)
+#define SL_FLOW_IFINDEX_MAX 0xffffffu
 
 struct sl_flow_set {
 	struct sl_flow way[SL_FLOW_WAYS];
@@ -502,6 +520,9 @@ struct sl_snat_set {
 	struct sl_snat way[SL_SNAT_WAYS];
 };
 
+/* What `sluiced --xdp` said. */
+enum sl_xdp_mode { SL_XDP_AUTO, SL_XDP_ON, SL_XDP_OFF, SL_XDP_MODES };
+
 /* ---- control and accounts -------------------------------------------------------------*/
 /* Row 0 of the map `control`: written by the agent. */
 struct sl_control {
@@ -516,10 +537,14 @@ struct sl_control {
 	__u64 applied;         /* desired states applied so far */
 	__u64 realtime_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC, at each heartbeat */
 	__u32 frozen_until;    /* `sluice freeze`: jiffies until which nothing is ejected or reset; 0 */
-	__u16 caps;            /* bool: some replica has a cap (max_connections) */
-	__u16 doubt;           /* bool: soft evidence is void, as of the last heartbeat; for people */
+	__u8 caps;             /* bool: some replica has a cap (max_connections) */
+	__u8 xdp;              /* enum sl_xdp_mode; for people */
+	__u8 doubt;            /* bool: soft evidence is void, as of the last heartbeat; for people */
+	__u8 fast_path;        /* SL_FAST_PATH_* */
 };
 _Static_assert(sizeof(struct sl_control) == 64, "control");
+#define SL_FAST_PATH_FLOWS 0x1u /* flows of the fast path may be there, of this agent or an earlier one */
+#define SL_FAST_PATH_NEW 0x2u   /* new flows take it where they can */
 
 /* Row 0 of the map `kernel`: written by the programs. */
 struct sl_kernel {

@@ -27,6 +27,11 @@
 	X(SL_DROP_OVER_CAP, "over_cap", "a SYN over the cap of a replica of this node, sent back") \
 	X(SL_DROP_PARKED, "parked", "a SYN that waits for a free replica")                         \
 	X(SL_DROP_NO_PORT, "no_port", "the node's own packet to a VIP's address, but to no port of it") \
+	X(SL_DROP_NOT_NODES, "not_nodes",                                                          \
+	  "to a VIP, but it came by an interface at which Sluice is not")                           \
+	X(SL_DROP_NO_WAY_BACK, "no_way_back",                                                      \
+	  "every replica left is on the client's own address, and its port is one of the VIP's; "   \
+	  "or on another address of its own node")                                                 \
 	X(SL_DROP_TOO_BIG, "too_big", "longer than the MTU of the way out, answered by ICMP")      \
 	X(SL_DROP_CHECKSUM, "checksum", "the kernel refused to rewrite the packet")
 
@@ -48,7 +53,10 @@
 	X(SL_COUNT_EJECTIONS, "ejections", "replicas taken out by outlier detection")              \
 	X(SL_COUNT_RESETS, "resets", "open flows of dead replicas reset")                          \
 	X(SL_COUNT_ANSWERS_5XX, "answers_5xx", "HTTP/1.x answers with status 5xx")                 \
-	X(SL_COUNT_ICMP_ERRORS, "icmp_errors", "ICMP errors translated, to a client or a replica")
+	X(SL_COUNT_XDP, "xdp", "packets that XDP at the uplink sent on by itself")                 \
+	X(SL_COUNT_ICMP_ERRORS, "icmp_errors", "ICMP errors translated, to a client or a replica") \
+	X(SL_COUNT_FAST_PATH, "fast_path", "picks and retries on the fast path")                   \
+	X(SL_COUNT_FAST_DECLINED, "fast_path_declined", "picks and retries by the node's stack although --fast-path is on")
 
 /* Everything worth an entry in the event ring. */
 #define SL_EVENTS(X)                                                                               \
@@ -73,6 +81,7 @@
 	X(SL_EVENT_FREEZE, "freeze", "ejections and resets are off until a time, or on again")     \
 	X(SL_EVENT_ATTACH, "attach", "programs attached to an interface")                          \
 	X(SL_EVENT_DETACH, "detach", "programs left an interface")                                 \
+	X(SL_EVENT_NO_XDP, "no_xdp", "no XDP at an uplink (why), TC does all (value: 1: --xdp on)") \
 	X(SL_EVENT_ENDPOINTS_DOUBTED, "endpoints_doubted", "many left a list at once, and stay (value: how many)") \
 	X(SL_EVENT_ENDPOINTS_SETTLED, "endpoints_settled", "what became of those that stayed (value: stay still)") \
 	X(SL_EVENT_HAND_BACK, "hand_back", "a service's new flows are left to kube-proxy, or not any more (value: flows left)") \
@@ -111,7 +120,9 @@
 	X(SL_HOOK_POD, "pod", "egress of the client's own pod interface")                          \
 	X(SL_HOOK_UPLINK, "uplink", "egress of the uplink: outside client, local replica")         \
 	X(SL_HOOK_FABRIC, "fabric", "ingress of the device on which the reply arrives: source NAT") \
-	X(SL_HOOK_NODE, "node", "ingress of the device on which the reply arrives: the node's own client")
+	X(SL_HOOK_NODE, "node", "ingress of the device on which the reply arrives: the node's own client") \
+	X(SL_HOOK_FAST_POD, "fast-pod", "the same: fast path, to a client in a pod")               \
+	X(SL_HOOK_FAST_UPLINK, "fast-uplink", "the same: fast path, to an outside client")
 
 #define SL_ENUM_ROW(enumerator, name, help) enumerator,
 #define SL_NAME_ROW(enumerator, name, help) [enumerator] = name,

@@ -112,9 +112,9 @@ def haproxy(world):
     return world.app.target()
 
 
-def sluice(world):
+def sluice(world, *options):
     world.app.write()
-    world.node.start_sluiced()
+    world.node.start_sluiced(*options)
     eventually(lambda: world.app.applied(world.node), "sluiced steers the service")
     return world.app.target()
 
@@ -124,9 +124,20 @@ def sluice_bare(world):
     return sluice(world)
 
 
+def sluice_fast(world):
+    return sluice(world, "--fast-path")
+
+
+def sluice_fast_bare(world):
+    world.drop_rules()
+    return sluice_fast(world)
+
+
 OURS, HAPROXY_RULES = "Sluice, rules", "HAProxy leastconn, rules"
+FAST = "Sluice, fast path, rules"
 CONFIGS = {"direct": direct_bare, "direct, rules": direct, "iptables random, rules": iptables,
-           HAPROXY_RULES: haproxy, "Sluice": sluice_bare, OURS: sluice}
+           HAPROXY_RULES: haproxy, "Sluice": sluice_bare, OURS: sluice,
+           "Sluice, fast path": sluice_fast_bare, FAST: sluice_fast}
 BASE = {name: "direct, rules" if name.endswith("rules") else "direct" for name in CONFIGS}
 
 

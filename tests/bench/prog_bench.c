@@ -7,6 +7,7 @@
  *
  * usage: prog_bench      (root; half a minute; 200 MB of maps)
  */
+#include <linux/bpf.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,9 +16,12 @@
 #include <bpf/bpf.h>
 #include <sluice/hash.h>
 
+#include "addr.h"
 #include "bench.h"
 #include "bpf_fixture.h"
 #include "drive.h"
+#include "xdp.h"
+#include "xdp_twin.h"
 
 #define ROUNDS 7
 #define REPEAT (1u << 19)
@@ -25,13 +29,21 @@
 #define DEFAULT_SETS SL_FLOW_SETS
 #define LARGE_SETS (8 * SL_FLOW_SETS) /* 2 M flows, 128 MiB */
 
+/* What makes packets, and calls the program in the map. */
+struct driver {
+	int driver_fd, empty_fd, under_test_fd;
+	int empty_verdict;
+};
+
 struct bench {
 	struct fixture fixture;
 	struct bpf_object *object;
-	int driver_fd, empty_fd, under_test_fd;
+	struct driver tc, xdp;
 	struct drive *drive;
 	struct drive_chunk *chunks;
 };
+
+#define PEER 2 /* a pod interface other than the client's */
 
 /* Services of the bench: same address, by port. */
 enum { LOCAL_PORT = 80, REMOTE_PORT = 81, MANY_PORT = 82 };
@@ -79,28 +91,48 @@ static void aim(struct bench *bench, const struct row *row, unsigned flows)
 	drive->replica_at = row->reply && row->mode != DRIVE_AS_IS ? src_end - 1 : 0;
 }
 
-static void set_under_test(struct bench *bench, int fd)
+static const struct driver *driver_of(const struct bench *bench, const struct row *row)
 {
-	__u32 zero = 0;
-
-	if (bpf_map_update_elem(bench->under_test_fd, &zero, &fd, BPF_ANY))
-		bench_die("prog array", errno);
+	return row->at == XDP_UPLINK ? &bench->xdp : &bench->tc;
 }
 
-static double run(struct bench *bench, int fd, const struct packet *packet, unsigned repeat,
-		  int verdict)
+/* Runs what lies behind `fd` on packets of this row; ends the program unless the last verdict is that. */
+static double run(struct bench *bench, const struct row *row, int fd, const struct packet *packet,
+		  unsigned repeat, int verdict)
 {
-	int last;
+	const struct driver *driver = driver_of(bench, row);
+	int ifindex = bench->fixture.ifindex, last;
+	__u32 zero = 0;
 	double ns;
 
-	set_under_test(bench, fd);
+	if (bpf_map_update_elem(driver->under_test_fd, &zero, &fd, BPF_ANY))
+		bench_die("prog array", errno);
 	bench->drive->next = 0;
-	ns = bench_run_ns(bench->driver_fd, packet->data, packet->len, repeat, &last);
+	ns = row->at == XDP_UPLINK ?
+		     bench_run_xdp_ns(driver->driver_fd, packet->data, packet->len, repeat, ifindex,
+				      &last) :
+		     bench_run_ns(driver->driver_fd, packet->data, packet->len, repeat, &last);
 	if (last != verdict) {
-		fprintf(stderr, "bench: verdict %d, expected %d\n", last, verdict);
+		fprintf(stderr, "bench: %s, %s: verdict %d, expected %d\n", row->program,
+			row->packet, last, verdict);
 		exit(1);
 	}
 	return ns;
+}
+
+static double run_empty(struct bench *bench, const struct row *row, const struct packet *packet,
+			unsigned repeat)
+{
+	const struct driver *driver = driver_of(bench, row);
+
+	return run(bench, row, driver->empty_fd, packet, repeat, driver->empty_verdict);
+}
+
+static double run_row(struct bench *bench, const struct row *row, const struct packet *packet,
+		      unsigned repeat)
+{
+	return run(bench, row, fixture_program_fd(&bench->fixture, row->at), packet, repeat,
+		   row->verdict);
 }
 
 static void print_row(const struct bench *bench, const struct row *row, unsigned flows, double ns)
@@ -134,12 +166,16 @@ static void add_replicas(struct fixture *f, __u32 service, unsigned net, unsigne
 
 		if (remote)
 			fixture_make_remote(f, row, 0);
+		if (remote && f->ifindex)
+			f->replicas[row].config.out_ifindex = f->ifindex;
+		fixture_make_fast(f, row, PEER);
 	}
 }
 
-static void open_bench(struct bench *bench, bool v6, __u32 flow_sets)
+static void open_bench(struct bench *bench, bool v6, __u32 flow_sets, bool fast)
 {
-	const struct fixture_options options = {.flow_sets = flow_sets, .snat_sets = SL_SNAT_SETS};
+	const struct fixture_options options = {.flow_sets = flow_sets, .snat_sets = SL_SNAT_SETS,
+					       .hz = TWIN_HZ, .fast_path = fast};
 	struct fixture *f = &bench->fixture;
 	int err = fixture_open(f, &options);
 	__u32 service;
@@ -147,6 +183,9 @@ static void open_bench(struct bench *bench, bool v6, __u32 flow_sets)
 	if (err)
 		bench_die("load", err);
 	f->v6 = v6;
+	fixture_set_fast_client(f, true);
+	if (!twin_node(f))
+		f->ifindex = 0; /* no veth: XDP has no way out */
 	fixture_add_source(f, "node");
 	service = fixture_add_service(f, 0);
 	fixture_add_vip(f, service, "vip:80");
@@ -192,23 +231,25 @@ static void learn_replicas(struct bench *bench)
 		bench_die("no flow was opened", ENOENT);
 }
 
-/* Opens `flows` of them: SYN from the client, SYN-ACK from its replica. */
-/* `data`: the client's next packet, whose ACK opens the flow. */
+static void send_row(struct bench *bench, const struct row *row, unsigned flows)
+{
+	struct packet packet;
+
+	load_packet(bench, row->line, &packet);
+	aim(bench, row, flows);
+	run_row(bench, row, &packet, flows);
+}
+
+/* Opens `flows` of them: SYN from the client, SYN-ACK from its replica. `data`: the client's next packet,
+ * whose ACK opens the flow. */
 static void open_flows(struct bench *bench, const struct row *syn, const struct row *answer,
 		       const struct row *data, unsigned flows)
 {
-	const struct row *const rows[] = {syn, answer, data};
-	struct packet packet;
-
 	clear_flows(bench);
-	for (unsigned i = 0; i < 3; i++) {
-		load_packet(bench, rows[i]->line, &packet);
-		aim(bench, rows[i], flows);
-		run(bench, fixture_program_fd(&bench->fixture, rows[i]->at), &packet, flows,
-		    rows[i]->verdict);
-		if (i == 0)
-			learn_replicas(bench);
-	}
+	send_row(bench, syn, flows);
+	learn_replicas(bench);
+	send_row(bench, answer, flows);
+	send_row(bench, data, flows);
 }
 
 /* ---- measurements --------------------------------------------------------------------*/
@@ -216,16 +257,15 @@ static void open_flows(struct bench *bench, const struct row *syn, const struct 
 /* Program and baseline in turns, over flows that are there. */
 static void measure(struct bench *bench, const struct row *row, unsigned flows)
 {
-	int fd = fixture_program_fd(&bench->fixture, row->at);
 	double net[ROUNDS];
 	struct packet packet;
 
 	load_packet(bench, row->line, &packet);
 	aim(bench, row, flows ? flows : 65536);
 	for (unsigned i = 0; i < ROUNDS; i++) {
-		double base = run(bench, bench->empty_fd, &packet, REPEAT, NEXT);
+		double base = run_empty(bench, row, &packet, REPEAT);
 
-		net[i] = run(bench, fd, &packet, REPEAT, row->verdict) - base;
+		net[i] = run_row(bench, row, &packet, REPEAT) - base;
 	}
 	print_row(bench, row, flows, bench_median(net, ROUNDS));
 }
@@ -233,17 +273,16 @@ static void measure(struct bench *bench, const struct row *row, unsigned flows)
 /* Every packet opens a flow; the table is emptied between rounds. */
 static void measure_new(struct bench *bench, const struct row *row)
 {
-	int fd = fixture_program_fd(&bench->fixture, row->at);
 	double net[ROUNDS];
 	struct packet packet;
 
 	load_packet(bench, row->line, &packet);
 	aim(bench, row, DRIVE_MAX_FLOWS);
 	for (unsigned i = 0; i < ROUNDS; i++) {
-		double base = run(bench, bench->empty_fd, &packet, NEW_FLOWS, NEXT);
+		double base = run_empty(bench, row, &packet, NEW_FLOWS);
 
 		clear_flows(bench);
-		net[i] = run(bench, fd, &packet, NEW_FLOWS, row->verdict) - base;
+		net[i] = run_row(bench, row, &packet, NEW_FLOWS) - base;
 		if (fixture_count_flows(&bench->fixture, SL_FLOW_SYN) < NEW_FLOWS * 99 / 100)
 			bench_die("flows were not opened", ENOSPC);
 	}
@@ -294,40 +333,129 @@ static const struct row snat_data = {
 	"from_uplink", "established, remote replica (SNAT)", FROM_UPLINK,
 	"client:4000 > vip:81 A seq 8 ack 2" PAYLOAD, DRIVE_CLIENT, false, REDIRECT, 52, 100};
 
-/* r1 with the third byte of the remote ones; the driver writes the last. */
-static struct row snat_reply(const struct bench *bench, enum fixture_hook at, const char *flags)
+/* At XDP what is ours is sent on, or passed on to the programs above. */
+static const struct row xdp_data = {
+	"uplink", "sent on: to a remote replica (SNAT)", XDP_UPLINK,
+	"client:4000 > vip:81 A seq 8 ack 2" PAYLOAD, DRIVE_CLIENT, false, XDP_TX, 0, 0};
+static const struct row xdp_local = {
+	"uplink", "passed: to a local replica", XDP_UPLINK,
+	"client:4000 > vip:80 A seq 8 ack 2" PAYLOAD, DRIVE_CLIENT, false, XDP_PASS, 0, 0};
+static const struct row xdp_foreign = {
+	"uplink", "passed: not ours", XDP_UPLINK, "client:4000 > other:80 A seq 8 ack 2" PAYLOAD,
+	DRIVE_CLIENT, false, XDP_PASS, 0, 20};
+
+/* The only flow's replica and port; of many, r1 with the third byte of the remote ones, and the driver
+ * writes the rest. */
+static struct row snat_reply(struct bench *bench, enum fixture_hook at, const char *flags,
+			     unsigned flows)
 {
 	static char line[PACKET_TEXT_LEN];
+	char replica[ADDR_PORT_STR_LEN] = "";
+	struct sl_flow *flow = flows == 1 ? fixture_flow(&bench->fixture) : NULL;
+	const struct sl_replica_config *config;
 
-	snprintf(line, sizeof(line), "%s > node:1024 %s" PAYLOAD,
-		 bench->fixture.v6 ? "[fd02::1:1]:8000" : "10.2.1.1:8000", flags);
+	snprintf(replica, sizeof(replica), "%s",
+		 bench->fixture.v6 ? "[fd02::1:1]:8000" : "10.2.1.1:8000");
+	if (flow) {
+		config = &bench->fixture.replicas[flow->replica].config;
+		addr_format_port(&config->addr, config->port, replica);
+	}
+	snprintf(line, sizeof(line), "%s > node:%u %s" PAYLOAD, replica,
+		 flow ? ntohs(flow->snat_port) : DRIVE_SNAT_PORT, flags);
 	return (struct row){at == FROM_UPLINK ? "from_uplink" : "from_fabric",
-			    "established, reply (SNAT)", at, line, DRIVE_SNAT_REPLY, true, REDIRECT,
-			    52, 100};
+			    "established, reply (SNAT)", at, line,
+			    flow ? DRIVE_AS_IS : DRIVE_SNAT_REPLY, true, REDIRECT, 52, 100};
+}
+
+/* Opens flows to remote replicas, whose clients came in where XDP's frames do. */
+static void open_snat(struct bench *bench, unsigned flows)
+{
+	struct fixture *f = &bench->fixture;
+	struct row answer;
+
+	clear_flows(bench);
+	send_row(bench, &snat_syn, flows);
+	answer = snat_reply(bench, FROM_UPLINK, "SA seq 1 ack 8", flows);
+	send_row(bench, &answer, flows);
+	send_row(bench, &snat_data, flows);
+	for (__u32 i = 0; i < f->snat_sets * SL_SNAT_WAYS; i++)
+		f->snat[i / SL_SNAT_WAYS].way[i % SL_SNAT_WAYS].client_ifindex = f->ifindex;
+}
+
+static void measure_snat(struct bench *bench, unsigned flows)
+{
+	struct row reply;
+
+	measure(bench, &snat_data, flows);
+	for (int i = 0; i < 2; i++) {
+		reply = snat_reply(bench, i ? FROM_FABRIC : FROM_UPLINK, "A seq 2 ack 8", flows);
+		measure(bench, &reply, flows);
+	}
+}
+
+static void measure_xdp(struct bench *bench, unsigned flows)
+{
+	struct row reply = snat_reply(bench, FROM_UPLINK, "A seq 2 ack 8", flows);
+
+	measure(bench, &xdp_data, flows);
+	reply.at = XDP_UPLINK;
+	reply.program = "uplink";
+	reply.packet = "sent on: reply (SNAT)";
+	reply.verdict = XDP_TX;
+	reply.target_1 = reply.target_many = 0;
+	measure(bench, &reply, flows);
+}
+
+/* The fast path: where the reply comes in, it is translated. */
+static const struct row fast_syn = {
+	"from_pod", "new flow, fast path", FROM_POD, "client:4000 > vip:80 S seq 7" PAYLOAD,
+	DRIVE_CLIENT, false, REDIRECT, 0, 250};
+static const struct row fast_answer = {
+	"from_pod", "", FROM_POD, "r1:8000 > client:4000 SA seq 1 ack 8" PAYLOAD, DRIVE_CLIENT, true,
+	REDIRECT,   0,  0};
+static const struct row fast_data = {
+	"from_pod", "established, fast path", FROM_POD, "client:4000 > vip:80 A seq 8 ack 2" PAYLOAD,
+	DRIVE_CLIENT, false, REDIRECT, 52, 100};
+static const struct row fast_reply = {
+	"from_pod", "established, reply, fast path", FROM_POD,
+	"r1:8000 > client:4000 A seq 2 ack 8" PAYLOAD, DRIVE_CLIENT, true, REDIRECT, 52, 100};
+
+static void bench_fast(struct bench *bench, bool v6)
+{
+	static const unsigned flows[] = {1, 65536};
+	const struct row foreign = {"from_pod", "not ours, fast path", FROM_POD,
+				    "client:4000 > other:80 A seq 8 ack 2" PAYLOAD, DRIVE_CLIENT,
+				    false, NEXT, 0, 20};
+
+	open_bench(bench, v6, DEFAULT_SETS, true);
+	for (unsigned i = 0; i < 2; i++) {
+		open_flows(bench, &fast_syn, &fast_answer, &fast_data, flows[i]);
+		measure(bench, &fast_data, flows[i]);
+		measure(bench, &fast_reply, flows[i]);
+	}
+	measure_new(bench, &fast_syn);
+	clear_flows(bench);
+	measure(bench, &foreign, 0);
+	fixture_close(&bench->fixture);
 }
 
 static void measure_established(struct bench *bench, unsigned flows)
 {
-	struct row answer, reply;
-
 	open_flows(bench, &pod_syn, &pod_answer, &pod_data, flows);
 	measure(bench, &pod_data, flows);
 	measure(bench, &pod_reply, flows);
 	open_flows(bench, &uplink_syn, &uplink_answer, &uplink_data, flows);
 	measure(bench, &uplink_data, flows);
 	measure(bench, &uplink_reply, flows);
+	if (bench->fixture.ifindex)
+		measure(bench, &xdp_local, flows);
 	if (flows / DRIVE_REPLICAS > 29999 - DRIVE_SNAT_PORT)
 		return; /* more than there are source-NAT ports */
-	answer = snat_reply(bench, FROM_UPLINK, "SA seq 1 ack 8");
+	open_snat(bench, flows);
 	if (flows >= DRIVE_REPLICAS)
-		open_flows(bench, &snat_syn, &answer, &snat_data, flows);
-	else
-		return;
-	measure(bench, &snat_data, flows);
-	for (int i = 0; i < 2; i++) {
-		reply = snat_reply(bench, i ? FROM_FABRIC : FROM_UPLINK, "A seq 2 ack 8");
-		measure(bench, &reply, flows);
-	}
+		measure_snat(bench, flows);
+	if (bench->fixture.ifindex)
+		measure_xdp(bench, flows);
 }
 
 static void measure_foreign(struct bench *bench)
@@ -343,12 +471,14 @@ static void measure_foreign(struct bench *bench)
 
 		measure(bench, &row, 0);
 	}
+	if (bench->fixture.ifindex)
+		measure(bench, &xdp_foreign, 0);
 }
 
 /* `flows`: of the established ones, ended by 0. */
 static void bench_table(struct bench *bench, bool v6, __u32 sets, const unsigned *flows, bool rest)
 {
-	open_bench(bench, v6, sets);
+	open_bench(bench, v6, sets, false);
 	for (; *flows; flows++)
 		measure_established(bench, *flows);
 	if (rest) {
@@ -361,24 +491,46 @@ static void bench_table(struct bench *bench, bool v6, __u32 sets, const unsigned
 	fixture_close(&bench->fixture);
 }
 
+static struct driver open_driver(const struct bpf_object *object, const char *driver,
+				 const char *empty, const char *map, int verdict)
+{
+	return (struct driver){
+		.driver_fd = bench_program_fd(object, driver),
+		.empty_fd = bench_program_fd(object, empty),
+		.under_test_fd = bpf_map__fd(bpf_object__find_map_by_name(object, map)),
+		.empty_verdict = verdict,
+	};
+}
+
+/* Programs that call each other must agree on frames in several buffers. */
+static int load_drivers(struct bpf_object *object)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program(program, object)
+		if (bpf_program__type(program) == BPF_PROG_TYPE_XDP && xdp_has_frags())
+			bpf_program__set_flags(program, BPF_F_XDP_HAS_FRAGS);
+	return bpf_object__load(object);
+}
+
 int main(void)
 {
 	struct bench bench = {.object = bench_open_object("driver")};
-	int err = bpf_object__load(bench.object);
+	int err = load_drivers(bench.object);
 
 	if (err)
 		bench_die("driver", err);
 	bench_pin_cpu();
-	bench.driver_fd = bench_program_fd(bench.object, "driver");
-	bench.empty_fd = bench_program_fd(bench.object, "empty");
-	bench.under_test_fd =
-		bpf_map__fd(bpf_object__find_map_by_name(bench.object, "under_test"));
+	bench.tc = open_driver(bench.object, "driver", "empty", "under_test", NEXT);
+	bench.xdp = open_driver(bench.object, "xdp_driver", "xdp_empty", "xdp_under_test", XDP_PASS);
 	bench.drive = bench_map_memory(bench.object, "drives");
 	bench.chunks = bench_map_memory(bench.object, "chunks");
 	printf("%-12s %-40s %-4s %8s %8s  %s\n", "program", "packet", "", "flows", "ns", "target");
 	bench_table(&bench, false, DEFAULT_SETS, (unsigned[]){1, 65536, 0}, true);
 	bench_table(&bench, false, LARGE_SETS, (unsigned[]){1u << 20, 0}, false);
 	bench_table(&bench, true, DEFAULT_SETS, (unsigned[]){1, 65536, 0}, true);
+	bench_fast(&bench, false);
+	bench_fast(&bench, true);
 	bpf_object__close(bench.object);
 	return 0;
 }

@@ -3,9 +3,9 @@
 """The agent with thousands of replicas: how soon a desired state is in force, and what memory it
 takes.
 
-The input is what a cluster would hold: a file per Service with its EndpointSlices (at most 100
-endpoints each, as Kubernetes writes them) and Pods with an HTTP readinessProbe, spread over 100
-nodes. All addresses lie in one pod of the lab, where one server answers for them; the node owns a
+The input is what a cluster would hold: a file per Service, one per EndpointSlice (at most 100
+endpoints each, as Kubernetes writes them) and one for the Pods of each slice, with an HTTP
+readinessProbe, spread over 100 nodes; and once more with all of it in one file. All addresses lie in one pod of the lab, where one server answers for them; the node owns a
 hundredth of them and probes those every 100 ms, the others 100 times as seldom.
 
 Times are from outside: from exec, or from the rename of the changed file, to the event
@@ -31,6 +31,7 @@ from lab import Lab  # noqa: E402
 from servers import Server  # noqa: E402
 
 PORT, NODES, SLICE, SETTLE_MS = 8000, 100, 100, 100
+CHANGES = {"slice0": "one endpoint changed", "pods0": "one weight changed"}
 NET = "10.64.0.0/16"
 
 SERVICE = """\
@@ -48,7 +49,6 @@ spec:
   - {{name: http, protocol: TCP, port: 80, targetPort: http}}
 """
 SLICE_HEAD = """\
----
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata:
@@ -62,7 +62,7 @@ endpoints:
 """
 ENDPOINT = """\
 - addresses: [{ip}]
-  conditions: {{ready: true, serving: true, terminating: false}}
+  conditions: {{ready: true, serving: true, terminating: {terminating}}}
   nodeName: node{node}
   targetRef: {{kind: Pod, namespace: inference, name: {pod}}}
 """
@@ -91,38 +91,61 @@ status:
 
 
 class Fleet:
-    """Services of equal size; the text of each file, written when told."""
+    """Services of equal size, in files of ordinary size or in one. The first replica of all has
+    another weight than the others, and may be about to end."""
 
-    def __init__(self, manifests, services, replicas):
-        self.manifests = manifests
+    def __init__(self, manifests, services, replicas, one_file):
+        self.manifests, self.one_file = manifests, one_file
         self.size = replicas // services
         self.names = [f"llm{i}" for i in range(services)]
+        self.weight, self.terminating = 100, False
 
-    def text(self, service, weight):
-        """`weight`: of the first replica; the others have 100."""
+    def replica(self, service, i):
+        name, number = self.names[service], service * self.size + i
+        first = number == 0
+        return {"name": name, "pod": f"{name}-{i}", "node": number % NODES + 1, "port": PORT,
+                "weight": self.weight if first else 100,
+                "terminating": "true" if first and self.terminating else "false",
+                "ip": f"10.64.{number // 250}.{number % 250 + 1}"}
+
+    def texts(self, service):
+        """{file: text}"""
         name = self.names[service]
-        slices, pods = [], []
-        for i in range(self.size):
-            number = service * self.size + i
-            one = {"name": name, "pod": f"{name}-{i}", "node": number % NODES + 1, "port": PORT,
-                   "weight": 100 if i else weight,
-                   "ip": f"10.64.{number // 250}.{number % 250 + 1}"}
-            if i % SLICE == 0:
-                slices.append(SLICE_HEAD.format(number=i // SLICE, **one))
-            slices.append(ENDPOINT.format(**one))
-            pods.append(POD.format(**one))
         vip = f"10.96.{service // 250}.{service % 250 + 1}"
-        return "".join([SERVICE.format(name=name, vip=vip), *slices, *pods])
-
-    def write(self, service, weight=100):
-        """Returns the moment (Unix time, ms) at which the file came to its place."""
-        text = self.text(service, weight)
-        self.manifests.put_text(f"{self.names[service]}.yaml", text)
-        return time.time() * 1000
+        texts = {name: SERVICE.format(name=name, vip=vip)}
+        for begin in range(0, self.size, SLICE):
+            number = begin // SLICE
+            replicas = [self.replica(service, i)
+                        for i in range(begin, min(begin + SLICE, self.size))]
+            texts[f"{name}-slice{number}"] = (
+                SLICE_HEAD.format(name=name, number=number, port=PORT) +
+                "".join(ENDPOINT.format(**replica) for replica in replicas))
+            texts[f"{name}-pods{number}"] = "".join(POD.format(**replica) for replica in replicas)
+        return texts
 
     def write_all(self):
+        texts = {}
         for service in range(len(self.names)):
-            self.write(service)
+            texts.update(self.texts(service))
+        if self.one_file:
+            texts = {"all": "---\n".join(texts.values())}
+        for name, text in texts.items():
+            self.manifests.put_text(f"{name}.yaml", text)
+
+    def change(self, what):
+        """Something of the first replica changes: returns the moment (Unix time, ms) at which its
+        file came to its place."""
+        if what == "pods0":
+            self.weight += 1
+        else:
+            self.terminating = not self.terminating
+        if self.one_file:
+            self.write_all()
+        else:
+            name = f"{self.names[0]}-{what}"
+            text = self.texts(0)[name]
+            self.manifests.put_text(f"{name}.yaml", text)
+        return time.time() * 1000
 
 
 def events(node, kind):
@@ -150,15 +173,15 @@ def start(node):
             "cpu": cpu_ms(agent.pid)}
 
 
-def change(node, fleet, weight):
-    """Gives one replica another weight; milliseconds until it is in force, and of CPU."""
+def change(node, fleet, what):
+    """Changes one replica; milliseconds until that is in force, and of CPU."""
     before = len(events(node, "config_applied"))
     pid = node.agent.pid
     cpu, idle_began = cpu_ms(pid), time.monotonic()
     time.sleep(0.5)
     background = (cpu_ms(pid) - cpu) / (time.monotonic() - idle_began)
     cpu, cpu_began = cpu_ms(pid), time.monotonic()
-    began = fleet.write(0, weight)
+    began = fleet.change(what)
     eventually(lambda: len(events(node, "config_applied")) > before, "change applied", 30)
     spent = cpu_ms(pid) - cpu - background * (time.monotonic() - cpu_began)
     return {"whole": events(node, "config_applied")[-1] - began, "cpu": spent}
@@ -185,11 +208,9 @@ def profile_change(node, fleet):
     end = time.monotonic() + 2.5
 
     def keep_changing():
-        weight = 200
         while time.monotonic() < end:
-            fleet.write(0, weight)
+            fleet.change("slice0")
             time.sleep(2 * SETTLE_MS / 1000)
-            weight += 1
 
     thread = threading.Thread(target=keep_changing)
     thread.start()
@@ -198,20 +219,20 @@ def profile_change(node, fleet):
     return lines
 
 
-def measure(services, replicas, changes):
+def measure(services, replicas, changes, one_file):
     with Lab(nodes=1) as lab:
         node, pod = lab.node1, lab.add_pod(lab.node1, "replicas")
         pod.ip(f"route add local {NET} dev lo")
         node.ip(f"route add {NET} via {pod.ip4} dev {pod.veth}")
         Server(pod, PORT)
-        fleet = Fleet(lab.manifests, services, replicas)
+        fleet = Fleet(lab.manifests, services, replicas, one_file)
         fleet.write_all()
         busy = idle_share(0.5)
-        progress(f"  {services} services, {replicas} replicas: cold start")
+        progress(f"  {title(services, replicas, one_file)}: cold start")
         cold = start(node)
         eventually(lambda: len(node.replicas()) == replicas, "all replicas are in the kernel")
         progress("  changes")
-        changed = [change(node, fleet, 101 + i) for i in range(changes)]
+        changed = {what: [change(node, fleet, what) for _ in range(changes)] for what in CHANGES}
         profiled = profile_change(node, fleet)
         progress("  memory after 5 s of probes")
         time.sleep(5)
@@ -224,22 +245,26 @@ def measure(services, replicas, changes):
         warm = start(node)
     return {"cold": cold, "warm": warm, "memory": sizes, "states": states, "busy": busy,
             "profile": profiled,
-            "change": {key: statistics.median(one[key] for one in changed)
-                       for key in ("whole", "cpu")}}
+            "change": {what: {key: statistics.median(one[key] for one in ones)
+                              for key in ("whole", "cpu")} for what, ones in changed.items()}}
 
 
-def print_result(services, replicas, result):
-    cold, warm, change_ms, sizes = (result[key] for key in ("cold", "warm", "change", "memory"))
-    print(f"{replicas} replicas in {services} service{'s' if services > 1 else ''}"
-          f"{'':22}{'ms':>10}{'CPU ms':>10}")
+def title(services, replicas, one_file):
+    return (f"{replicas} replicas in {services} service{'s' if services > 1 else ''}"
+            f"{', one file' if one_file else ''}")
+
+
+def print_result(name, result):
+    cold, warm, sizes = (result[key] for key in ("cold", "warm", "memory"))
+    print(f"{name:54}{'ms':>10}{'CPU ms':>10}")
     for what, ms, cpu in (
             ("cold start: exec to applied", cold["whole"], cold["cpu"]),
             ("  of it, programs loaded to applied", cold["apply"], None),
             ("warm start: exec to applied", warm["whole"], warm["cpu"]),
             ("  of it, programs loaded to applied", warm["apply"], None),
-            (f"one weight changed, incl. {SETTLE_MS} ms of quiet", change_ms["whole"],
-             change_ms["cpu"])):
-        print(f"  {what:44}{ms:10.0f}" + ("" if cpu is None else f"{cpu:10.0f}"))
+            *((f"{CHANGES[what]}, {SETTLE_MS} ms of quiet not counted", one["whole"] - SETTLE_MS,
+               one["cpu"]) for what, one in result["change"].items())):
+        print(f"  {what:52}{ms:10.1f}" + ("" if cpu is None else f"{cpu:10.1f}"))
     mib = {name: size / 1024 for name, size in sizes.items()}
     print(f"  memory, MiB: resident {mib['VmRSS']:.1f} (at most {mib['VmHWM']:.1f}); anonymous "
           f"{mib['RssAnon']:.1f}, file {mib['RssFile']:.1f}, of which BPF maps {mib['maps']:.1f}")
@@ -249,14 +274,15 @@ def print_result(services, replicas, result):
     print(f"  states: {result['states']}; the CPUs were {result['busy']:.0%} busy before")
 
 
-def print_targets(services, replicas, result):
-    what = f"{replicas} replicas, {services} service{'s' if services > 1 else ''}"
+def print_targets(name, result, one_file):
     sizes = result["memory"]
-    target(f"{what}: applied at cold start, once programs are loaded", result["cold"]["apply"],
+    target(f"{name}: applied at cold start, once programs are loaded", result["cold"]["apply"],
            300, unit=" ms", digits=0)
-    target(f"{what}: one changed, {SETTLE_MS} ms of quiet not counted",
-           result["change"]["whole"] - SETTLE_MS, 5, unit=" ms", digits=0)
-    target(f"{what}: resident memory (of it BPF maps: {sizes['maps'] / 1024:.1f})",
+    for what, one in result["change"].items():
+        if not one_file: # which is decoded whole
+            target(f"{name}: {CHANGES[what]}, {SETTLE_MS} ms of quiet not counted",
+                   one["whole"] - SETTLE_MS, 5, unit=" ms", digits=1)
+    target(f"{name}: resident memory (of it BPF maps: {sizes['maps'] / 1024:.1f})",
            sizes["VmRSS"] / 1024, 32, unit=" MiB", digits=1)
 
 
@@ -265,14 +291,16 @@ def main():
     parser.add_argument("--replicas", type=int, default=5000)
     parser.add_argument("--services", type=int, nargs="*", default=[50, 1],
                         help="into how many they are divided; a run for each number (50 1)")
-    parser.add_argument("--changes", type=int, default=5)
+    parser.add_argument("--changes", type=int, default=9)
     options = parser.parse_args()
-    results = [(services, measure(services, options.replicas, options.changes))
-               for services in options.services]
-    for services, result in results:
-        print_result(services, options.replicas, result)
-    for services, result in results:
-        print_targets(services, options.replicas, result)
+    runs = [(services, False) for services in options.services] + [(1, True)]
+    results = [(title(services, options.replicas, one_file), one_file,
+                measure(services, options.replicas, options.changes, one_file))
+               for services, one_file in runs]
+    for name, _, result in results:
+        print_result(name, result)
+    for name, one_file, result in results:
+        print_targets(name, result, one_file)
 
 
 if __name__ == "__main__":

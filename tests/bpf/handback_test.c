@@ -216,6 +216,41 @@ TEST(a_conversation_goes_on_and_a_new_one_is_kube_proxys)
 	fixture_each(datagrams, NULL);
 }
 
+/* One place, somebody else's. Without an agent's pulse each retransmit is an offer. */
+static void waiting(struct fixture *f)
+{
+	static const struct step parks[] = {
+		{FROM_POD, "client:4000 > vip:80 S seq 7 len 0", SHOT, NULL},
+	};
+	static const struct step handed_back[] = {
+		{FROM_POD, "client:4001 > vip:80 S seq 7 len 0", NEXT, NULL},
+		{FROM_POD, "client:4000 > vip:80 S seq 7 len 0", SHOT, NULL},
+	};
+	static const struct step served[] = {
+		{FROM_POD, "client:4000 > vip:80 S seq 7 len 0", NEXT,
+		 "client:4000 > r1:8000 S seq 7 len 0"},
+	};
+
+	fixture_simple(f, SL_SERVICE_WAIT_FULL, 1);
+	f->services[0].max_parked = 3;
+	fixture_set_cap(f, 0, 1);
+	f->replicas[0].state.owned = 1;
+	STEPS(f, parks);
+	hand_back(f);
+	STEPS(f, handed_back);
+	CHECK_INT(f->kernel->parked, 1);
+	f->replicas[0].state.owned = 0;
+	fixture_age(f, 1);
+	STEPS(f, served);
+	CHECK_INT(f->kernel->parked, 0);
+	CHECK_INT(f->replicas[0].state.inflight, 1);
+}
+
+TEST(who_waits_in_line_is_served_from_it)
+{
+	fixture_each(waiting, NULL);
+}
+
 static void forced(struct fixture *f)
 {
 	static const struct step steps[] = {

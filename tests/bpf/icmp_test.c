@@ -383,7 +383,7 @@ TEST(source_nat_is_undone_and_done_in_what_is_quoted)
 /* The node's own client; also when the address is one that source NAT uses. */
 static const struct translated node_rows[] = {
 	{"too big, on the uplink", FROM_UPLINK, "other > node type 3 code 4",
-	 "other > node type 2 code 0", "node:4000 > r1:8000 A seq 8 ack 101 len 600", 0, REDIRECT,
+	 "other > node type 2 code 0", "node:4000 > r1:8000 A seq 8 ack 101 len 600", 0, NEXT,
 	 "other > node", "node:4000 > vip:80 A seq 8 ack 101 len 600"},
 	{"from a pod", FROM_POD, "r1 > node type 3 code 10", "r1 > node type 1 code 1",
 	 "node:4000 > r1:8000 A seq 8 ack 101 len 600", 0, REDIRECT, "vip > node",
@@ -437,4 +437,42 @@ static void nobody_left(struct fixture *f)
 TEST(a_refusal_that_is_not_retried_is_translated)
 {
 	fixture_each(nobody_left, NULL);
+}
+
+/* ---- echo requests ------------------------------------------------------------------------*/
+
+/* A ping of a VIP that nobody else serves, which is why it came to that device; at every other hook it
+ * passes. */
+static void ping(struct fixture *f)
+{
+	const char *request = f->v6 ? "icmp client > vip type 128 code 0 len 56 ttl 61" :
+				      "icmp client > vip type 8 code 0 len 56 ttl 61";
+	const char *reply = f->v6 ? "icmp vip > client type 129 code 0 len 56 ttl 61 badmacs" :
+				    "icmp vip > client type 0 code 0 len 56 ttl 61 badmacs";
+	const struct step steps[] = {
+		{FROM_NODE, request, REDIRECT, reply},
+		{FROM_NODE, f->v6 ? "icmp client > vip type 128 code 0 len 1401 badsum" :
+				    "icmp client > vip type 8 code 0 len 1401 badsum", REDIRECT,
+		 f->v6 ? "icmp vip > client type 129 code 0 len 1401 badsum badmacs" :
+			 "icmp vip > client type 0 code 0 len 1401 badsum badmacs"},
+		{FROM_POD, request, NEXT, NULL},
+		{FROM_UPLINK, request, NEXT, NULL},
+		{FROM_NODE, f->v6 ? "icmp client > other type 128 code 0 len 56" :
+				    "icmp client > other type 8 code 0 len 56", SHOT, NULL},
+		{FROM_NODE, f->v6 ? "icmp client > vip type 129 code 0 len 56" :
+				    "icmp client > vip type 0 code 0 len 56", SHOT, NULL},
+		{FROM_NODE, f->v6 ? "icmp client > vip type 128 code 1 len 56" :
+				    "icmp client > vip type 8 code 1 len 56", SHOT, NULL},
+	};
+
+	fixture_simple(f, SL_SERVICE_REPLACE, 1);
+	STEPS(f, steps);
+	CHECK_INT(fixture_drops(f, SL_DROP_NO_PORT), 3);
+}
+
+TEST(a_ping_is_answered_where_nobody_else_would)
+{
+	static const struct fixture_options options = {.node_ifindex = 1};
+
+	fixture_each(ping, &options);
 }

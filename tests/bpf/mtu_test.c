@@ -137,6 +137,7 @@ static void open_flows(struct fixture *f)
 	__u32 source = fixture_add_source(f, "node"), service;
 
 	fixture_simple(f, 0, 1);
+	fixture_add_local(f, "node");
 	service = fixture_add_service(f, 0);
 	fixture_add_vip(f, service, "udp vip:53");
 	fixture_make_remote(f, 0, source);

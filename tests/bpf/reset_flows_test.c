@@ -165,12 +165,12 @@ static void silent_client(struct fixture *f)
 	CHECK_INT(walk(f, 1, 0), 0); /* another's */
 	deafen(wire);
 	CHECK_INT(walk(f, 0, 0), 1);
-	check_heard(f, wire, "vip:80 > client:4000 A seq 0 ack 8 len 0");
+	check_heard(f, wire, "vip:80 > client:4000 A seq 100 ack 8 len 0");
 	CHECK_INT(f->replicas[0].state.inflight, 1); /* until it is told */
 	CHECK_INT(walk(f, 0, 0), 0);
 	check_heard(f, wire, "");
 	CHECK_INT(walk(f, 0, 1), 0); /* once more, from the other half of all numbers */
-	check_heard(f, wire, "vip:80 > client:4000 A seq 2147483648 ack 8 len 0");
+	check_heard(f, wire, "vip:80 > client:4000 A seq 2147483748 ack 8 len 0");
 	CHECK_INT(resets(f), 1);
 	deafen(loopback);
 	STEPS(f, answers);
@@ -368,7 +368,7 @@ static void outside_client(struct fixture *f)
 	deafen(wire);
 	deafen(loopback);
 	CHECK_INT(walk(f, 0, 0), 1);
-	check_heard(f, wire, "vip:80 > client:4000 A seq 0 ack 8 len 0");
+	check_heard(f, wire, "vip:80 > client:4000 A seq 100 ack 8 len 0");
 	STEPS(f, after);
 	check_heard(f, loopback, "client:4000 > vip:80 R seq 8 len 0");
 	CHECK_INT(f->replicas[0].state.inflight, 0);
@@ -504,7 +504,7 @@ static void unsent(struct fixture *f)
 			char format[PACKET_TEXT_LEN];
 
 			snprintf(format, sizeof(format),
-				 "vip:80 > client2:%u A seq 0 ack 8 len 0", port);
+				 "vip:80 > client2:%u A seq 100 ack 8 len 0", port);
 			if (!strncmp(line, fixture_expand(f, format, wanted), strlen(wanted)))
 				seen |= 1u << (port - 4000);
 		}
@@ -514,7 +514,7 @@ static void unsent(struct fixture *f)
 	CHECK_INT(job.slot, f->flow_sets * SL_FLOW_WAYS);
 	CHECK_INT(job.reset, 3);
 	CHECK_INT(job.max, 6);
-	check_heard(f, wire, "vip:80 > client:4002 A seq 0 ack 8 len 0");
+	check_heard(f, wire, "vip:80 > client:4002 A seq 100 ack 8 len 0");
 }
 
 TEST(a_probe_without_a_neighbour_is_the_agents)

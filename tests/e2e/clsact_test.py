@@ -32,7 +32,7 @@ def tcx_devices(node):
 @case
 def clsact_carries_all_traffic(shared):
     node = shared.lab.node1
-    hooked = {"uplink0", *(pod.veth for pod in shared.lab.pods.values() if pod.node is node)}
+    hooked = {"uplink0", "sluice0", *(pod.veth for pod in shared.lab.pods.values() if pod.node is node)}
     check_equal(clsact_devices(node), hooked, "devices with clsact")
     check_equal(tcx_devices(node), set(), "devices with tcx")
     traffic.exchange_everything(shared)

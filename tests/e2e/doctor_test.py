@@ -87,7 +87,7 @@ def sound_node(shared):
                  "mtu", "link_types", "ports", "bridge_nf", "other_programs", "program_order", "stale_links",
                  "agent"):
         expect(rows[name], "ok", "")
-    expect(rows["own_clients"], "info", "hostNetwork")
+    expect(rows["own_clients"], "warn", "hostNetwork")  # the fake maps have no sluiced to route for
     expect(rows["mtu"], "ok", "uplink 1500, pod interfaces 1500-1500")
 
 
@@ -187,7 +187,17 @@ def agent(shared):
     expect(doctor(Cli(f"{shared.empty}/none"), heard=None)["agent"], "info", "has not run here")
     cli.pinned("layout", "99")
     expect(doctor(cli, 1)["agent"], "fail", "another version")
-    cli.pinned("layout", "2")
+    cli.pinned("layout", "3")
+
+
+@case
+def what_is_handed_back(shared):
+    check("handed_back" not in doctor(shared.cli), "a row without need")
+    shared.cli.text("hand-back", "llm", "--timeout", "0")
+    row = doctor(shared.cli)["handed_back"]
+    shared.cli.text("hand-back", "--undo", "llm")
+    expect(row, "info", "new connections of default/llm", "--undo")
+    check_equal(row["found"].count("llm"), 1, "two VIPs, one service")
 
 
 @case

@@ -12,7 +12,7 @@ import time
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
 from case import case, check, check_equal, eventually, main  # noqa: E402
-from overlay import (KINDS, check_resets, check_retries, devices, join, overlay, route,  # noqa: E402
+from tunnels import (KINDS, check_resets, check_retries, devices, join, overlay, route,  # noqa: E402
                      route_directly)
 from servers import Load, check_no_errors  # noqa: E402
 import traffic  # noqa: E402

@@ -4,7 +4,7 @@
  * byte as the choice between YAML and JSON. It must end with a model or with a
  * refusal that gives a reason, and leak nothing.
  *
- * fuzz-links: user/yaml.c user/yaml_node.c user/arena.c user/utf8.c user/strbuf.c user/verdict.c user/model.c user/addr.c user/duration.c user/nearest.c user/decode.c user/decode_value.c user/objects.c user/objects_tie.c user/objects_meta.c user/objects_service.c user/objects_slice.c user/objects_pod.c user/objects_rule.c user/objects_traffic.c user/objects_outlier.c user/objects_virtual.c user/policy.c user/policy_vip.c user/policy_traffic.c user/policy_replica.c user/policy_check.c user/policy_verdict.c
+ * fuzz-links: user/yaml.c user/yaml_node.c user/arena.c user/utf8.c user/strbuf.c user/verdict.c user/model.c user/addr.c user/duration.c user/nearest.c user/decode.c user/decode_value.c user/texts.c user/objects.c user/object_batch.c user/objects_tie.c user/objects_meta.c user/objects_service.c user/objects_slice.c user/objects_pod.c user/objects_rule.c user/objects_traffic.c user/objects_outlier.c user/objects_virtual.c user/policy.c user/policy_vip.c user/policy_traffic.c user/policy_replica.c user/policy_check.c user/policy_verdict.c
  */
 #include <errno.h>
 #include <stdint.h>
@@ -15,8 +15,8 @@
 #include "policy.h"
 #include "yaml.h"
 
-static int add_documents(struct objects *objects, const char *text, size_t len, const char *file,
-			 struct diag *diag)
+static int add_documents(struct object_batch *batch, const char *text, size_t len,
+			 const char *file, struct diag *diag)
 {
 	const struct yaml_node *document = NULL;
 	struct yaml *yaml;
@@ -27,7 +27,7 @@ static int add_documents(struct objects *objects, const char *text, size_t len, 
 	do {
 		err = yaml_next(yaml, &document, diag);
 		if (!err && document)
-			err = objects_add(objects, document, file, diag);
+			err = object_batch_add(batch, document, diag);
 	} while (!err && document);
 	yaml_close(yaml);
 	return err;
@@ -40,16 +40,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct objects *objects;
 	struct model *model = NULL;
 	struct diag diag = {0};
+	struct object_batch *batch;
+	const char *file;
 	char *text;
 	int err;
 
 	if (!size || objects_new(&objects))
 		return 0;
+	file = data[0] & 1 ? "fuzz.json" : "fuzz.yaml";
+	if (object_batch_new(file, &batch))
+		abort();
 	text = malloc(size);
 	memcpy(text, data + 1, size - 1);
 	text[size - 1] = '\0';
-	err = add_documents(objects, text, size - 1, data[0] & 1 ? "fuzz.json" : "fuzz.yaml", &diag);
+	err = add_documents(batch, text, size - 1, file, &diag);
 	if (!err)
+		err = objects_put(objects, batch);
+	if (err)
+		object_batch_free(batch);
+	else
 		err = objects_seal(objects, &diag);
 	if (!err)
 		err = policy_compile(objects, &options, &verdicts, &model, &diag);

@@ -123,20 +123,36 @@ static double now_ns(void)
 	return now.tv_sec * 1e9 + now.tv_nsec;
 }
 
+static double run_ns(int program_fd, struct bpf_test_run_opts *opts, int *ret_verdict)
+{
+	double start = now_ns();
+	int err = bpf_prog_test_run_opts(program_fd, opts);
+
+	if (err)
+		bench_die("test run", err);
+	if (ret_verdict)
+		*ret_verdict = opts->retval;
+	/* opts->duration is whole nanoseconds: too coarse for an empty program */
+	return (now_ns() - start) / opts->repeat;
+}
+
 double bench_run_ns(int program_fd, const void *frame, size_t len, unsigned repeat,
 		    int *ret_verdict)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = len,
 		    .repeat = repeat);
-	double start = now_ns();
-	int err = bpf_prog_test_run_opts(program_fd, &opts);
 
-	if (err)
-		bench_die("test run", err);
-	if (ret_verdict)
-		*ret_verdict = opts.retval;
-	/* opts.duration is whole nanoseconds: too coarse for an empty program */
-	return (now_ns() - start) / repeat;
+	return run_ns(program_fd, &opts, ret_verdict);
+}
+
+double bench_run_xdp_ns(int program_fd, const void *frame, size_t len, unsigned repeat, int ifindex,
+			int *ret_verdict)
+{
+	struct xdp_md ctx = {.data_end = len, .ingress_ifindex = ifindex};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = len,
+		    .ctx_in = &ctx, .ctx_size_in = sizeof(ctx), .repeat = repeat);
+
+	return run_ns(program_fd, &opts, ret_verdict);
 }
 
 static int compare(const void *a, const void *b)

@@ -29,6 +29,10 @@ void bench_pin_cpu(void);
 double bench_run_ns(int program_fd, const void *frame, size_t len, unsigned repeat,
 		    int *ret_verdict);
 
+/* The same for a program of XDP, whose frames come in at the device `ifindex`. */
+double bench_run_xdp_ns(int program_fd, const void *frame, size_t len, unsigned repeat, int ifindex,
+			int *ret_verdict);
+
 /* Sorts the values. */
 double bench_median(double *values, size_t n);
 

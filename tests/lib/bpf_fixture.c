@@ -18,6 +18,8 @@
 
 #include <bpf/bpf.h>
 
+#include "xdp.h"
+
 void fixture_die(const char *what, int error)
 {
 	fprintf(stderr, "fixture: %s: %s\n", what, strerror(error < 0 ? -error : error));
@@ -58,6 +60,8 @@ static void set_sizes(struct fixture *fixture, const struct fixture_options *opt
 	skel->rodata->seed = FIXTURE_SEED;
 	skel->rodata->hz = options->hz ? options->hz : FIXTURE_HZ;
 	skel->rodata->node_ifindex = options->node_ifindex;
+	skel->rodata->fast_path = options->fast_path;
+	skel->rodata->fast_path_new = options->fast_path;
 	skel->rodata->flow_sets = fixture->flow_sets;
 	skel->rodata->snat_sets = fixture->snat_sets;
 	if (options->snat_port_max) {
@@ -81,6 +85,7 @@ static void start(struct fixture *fixture)
 	if (index_init(&fixture->index, fixture->sets, fixture->filters, FIXTURE_SEED) ||
 	    ranges_init(&fixture->ranges, SL_MAX_MEMBERS))
 		fixture_die("index", ENOMEM);
+	fixture->ifindex = 0;
 	fixture->n_vips = fixture->n_services = fixture->n_replicas = fixture->n_sources = 0;
 }
 
@@ -96,6 +101,8 @@ int fixture_open(struct fixture *fixture, const struct fixture_options *options)
 	bpf_object__for_each_map(map, fixture->skel->obj)
 		bpf_map__set_pin_path(map, NULL);
 	set_sizes(fixture, options ? options : &usual);
+	if (xdp_has_frags())
+		bpf_program__set_flags(fixture->skel->progs.uplink, BPF_F_XDP_HAS_FRAGS);
 	err = sluice_bpf__load(fixture->skel);
 	if (err) {
 		sluice_bpf__destroy(fixture->skel);
@@ -153,6 +160,7 @@ static void reset(struct fixture *fixture)
 	clear_counts(fixture->skel->maps.counters);
 	clear_hash(fixture->skel->maps.spill);
 	clear_hash(fixture->skel->maps.line_places);
+	clear_hash(fixture->skel->maps.fast_devices);
 	clear_queue(fixture->skel->maps.ejections_due);
 	index_done(&fixture->index);
 	ranges_done(&fixture->ranges);

@@ -33,6 +33,7 @@
 #define FIXTURE_FLAG_COMPLETE (1u << 2)
 
 #define FIXTURE_HZ 250
+#define FIXTURE_IFINDEX 1 /* where packets of a test run come in: the loopback */
 #define FIXTURE_EVENTS 64 /* rows of the ring */
 #define FIXTURE_SEED 0x5eed0123456789abull
 
@@ -43,6 +44,7 @@ enum fixture_hook {
 	FROM_UPLINK,
 	TO_UPLINK,
 	FROM_FABRIC,
+	XDP_UPLINK, /* verdicts are XDP_* of linux/bpf.h */
 	FROM_NODE,
 	FROM_FABRIC_L3, /* packets go in without their Ethernet headers; CHECKSUM_COMPLETE is left out */
 	FIXTURE_HOOKS,
@@ -51,6 +53,7 @@ enum fixture_hook {
 struct fixture {
 	bool v6;
 	bool complete; /* packets come with CHECKSUM_COMPLETE */
+	int ifindex;   /* where packets come in; 0: the loopback */
 	struct sluice_bpf *skel;
 	struct sl_control *control;
 	struct sl_kernel *kernel;
@@ -84,6 +87,7 @@ struct fixture_options {
 	__u32 snat_sets; /* usually 64: 512 ports */
 	__u16 snat_port_min, snat_port_max;
 	__u32 node_ifindex; /* usually 0: no device for the node's own clients */
+	bool fast_path;     /* usually off */
 	__u32 hz;        /* usually FIXTURE_HZ; 1 makes seconds pass in milliseconds */
 };
 
@@ -135,6 +139,10 @@ __u32 fixture_add_source(struct fixture *fixture, const char *addr);
 void fixture_add_local(struct fixture *fixture, const char *addr);
 /* Gives a replica a cap on its connections, 0: none. */
 void fixture_set_cap(struct fixture *fixture, __u32 replica, __u32 cap);
+/* Puts a replica on the fast path; one of this node behind the pod interface `ifindex`. */
+void fixture_make_fast(struct fixture *fixture, __u32 replica, __u32 ifindex);
+/* The client's interface, as test runs have it, takes redirects, or not any more. */
+void fixture_set_fast_client(struct fixture *fixture, bool fast);
 /* Moves a replica to another node: outside clients reach it with this source address. */
 void fixture_make_remote(struct fixture *fixture, __u32 replica, __u32 source);
 /* Builds the alias table anew after weights were changed. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <bpf/bpf.h>
 #include <sluice/hash.h>
 
 #include "addr.h"
@@ -173,6 +174,25 @@ void fixture_make_remote(struct fixture *fixture, __u32 replica, __u32 source)
 {
 	fixture->replicas[replica].config.flags &= ~SL_REPLICA_LOCAL;
 	fixture->replicas[replica].config.source = source + 1;
+}
+
+void fixture_make_fast(struct fixture *fixture, __u32 replica, __u32 ifindex)
+{
+	struct sl_replica_config *config = &fixture->replicas[replica].config;
+
+	config->flags |= SL_REPLICA_FAST;
+	if (config->flags & SL_REPLICA_LOCAL)
+		config->peer_ifindex = ifindex;
+}
+
+void fixture_set_fast_client(struct fixture *fixture, bool fast)
+{
+	__u32 ifindex = FIXTURE_IFINDEX, one = 1;
+	int fd = bpf_map__fd(fixture->skel->maps.fast_devices);
+
+	if (fast ? bpf_map_update_elem(fd, &ifindex, &one, BPF_ANY) :
+		   bpf_map_delete_elem(fd, &ifindex))
+		fixture_die("fast_devices", errno);
 }
 
 void fixture_publish(struct fixture *fixture, __u32 service)

@@ -22,6 +22,7 @@ int fixture_program_fd(const struct fixture *fixture, enum fixture_hook at)
 		[FROM_UPLINK] = fixture->skel->progs.from_uplink,
 		[TO_UPLINK] = fixture->skel->progs.to_uplink,
 		[FROM_FABRIC] = fixture->skel->progs.from_fabric,
+		[XDP_UPLINK] = fixture->skel->progs.uplink,
 		[FROM_NODE] = fixture->skel->progs.from_node,
 		[FROM_FABRIC_L3] = fixture->skel->progs.from_fabric_l3,
 	};
@@ -46,12 +47,20 @@ static void complete_frame(struct fixture_result *ret)
 void fixture_send_built(struct fixture *fixture, enum fixture_hook at, struct fixture_result *ret)
 {
 	size_t skip = at == FROM_FABRIC_L3 ? ETH_HLEN : 0;
+	bool xdp = at == XDP_UPLINK;
+	struct xdp_md frame = {.data_end = ret->in.len, .ingress_ifindex = fixture->ifindex};
+	struct __sk_buff skb = {.ifindex = fixture->ifindex};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = ret->in.data + skip,
 		    .data_size_in = ret->in.len - skip, .data_out = ret->out.data,
 		    .data_size_out = sizeof(ret->out.data) - skip, .repeat = 1,
-		    .flags = fixture->complete && !skip ? FIXTURE_FLAG_COMPLETE : 0);
-	int err = bpf_prog_test_run_opts(fixture_program_fd(fixture, at), &opts);
+		    .flags = fixture->complete && !xdp && !skip ? FIXTURE_FLAG_COMPLETE : 0);
+	int err;
 
+	if (fixture->ifindex) {
+		opts.ctx_in = xdp ? (void *)&frame : (void *)&skb;
+		opts.ctx_size_in = xdp ? sizeof(frame) : sizeof(skb);
+	}
+	err = bpf_prog_test_run_opts(fixture_program_fd(fixture, at), &opts);
 	ret->out.len = err ? 0 : opts.data_size_out;
 	if (!err && skip)
 		complete_frame(ret);

@@ -18,7 +18,8 @@ struct manifests {
 	struct diag diag;
 };
 
-static inline int manifests_add(struct manifests *m, const char *text)
+static inline int manifests_add(struct manifests *m, struct object_batch *batch,
+				const char *text)
 {
 	const struct yaml_node *document = NULL;
 	struct yaml *yaml;
@@ -29,7 +30,7 @@ static inline int manifests_add(struct manifests *m, const char *text)
 	do {
 		err = yaml_next(yaml, &document, &m->diag);
 		if (!err && document)
-			err = objects_add(m->objects, document, "test.yaml", &m->diag);
+			err = object_batch_add(batch, document, &m->diag);
 	} while (!err && document);
 	yaml_close(yaml);
 	return err;
@@ -38,12 +39,19 @@ static inline int manifests_add(struct manifests *m, const char *text)
 /* Up to sealed objects; `model` stays NULL. */
 static inline struct manifests manifests_decode(const char *text)
 {
+	struct object_batch *batch = NULL;
 	struct manifests m = {0};
 
 	m.err = objects_new(&m.objects);
 	if (!m.err)
-		m.err = manifests_add(&m, text);
+		m.err = object_batch_new("test.yaml", &batch);
 	if (!m.err)
+		m.err = manifests_add(&m, batch, text);
+	if (!m.err)
+		m.err = objects_put(m.objects, batch);
+	if (m.err)
+		object_batch_free(batch);
+	else
 		m.err = objects_seal(m.objects, &m.diag);
 	return m;
 }

@@ -95,6 +95,20 @@ class Node(Space):
         return [row for row in self.replicas()
                 if (row["inflight"] or row["owned"]) and row["protocol"] in protocols]
 
+    def xdp_hooks(self):
+        """The programs at XDP of this node's interfaces, anybody's."""
+        hooks = []
+        for link in json.loads(self.run("ip", "-j", "-d", "link", "show")):
+            for one in link.get("xdp", {}).get("attached", []) or [link.get("xdp")]:
+                if one and one.get("prog"):
+                    hooks.append({"interface": link["ifname"], "mode": one["mode"],
+                                  **one["prog"]})
+        return hooks
+
+    def counter(self, name):
+        """One of the datapath's counters, of include/sluice/names.h."""
+        return self.sluice("status")[0]["counters"].get(name, 0)
+
     # ---- clean states ----------------------------------------------------------------
     def assert_clean(self, deadline=60, protocols=("TCP",)):
         """Every count back to 0 and no flow live, once the traffic has ended. UDP has no end but
@@ -134,6 +148,8 @@ class Node(Space):
                 left.append(f"{self.name}: {line}")
         left += [f"{self.name}: tcx {line}" for line in
                  self.run(built("tests/e2e/hooks")).splitlines()]
+        left += [f"{self.name}: XDP {hook}" for hook in self.xdp_hooks()
+                 if hook["name"] == "uplink"]
         if "sluice0" in self.run("ip", "-o", "link", "show"):
             left.append(f"{self.name}: interface sluice0")
         return left

@@ -25,9 +25,9 @@ HTTP, API = 0, 1
 
 
 @contextlib.contextmanager
-def roads(env=None, both=True, **lab_options):
-    """The lab with the four services; `env` is given to the agent of node1. All clients come in at
-    node1: without `both`, node2 has no agent."""
+def roads(env=None, both=True, options=(), **lab_options):
+    """The lab with the four services; `env` is given to the agent of node1, `options` to both. All
+    clients come in at node1: without `both`, node2 has no agent."""
     with Lab(**lab_options) as lab:
         shared = types.SimpleNamespace(lab=lab, client={"outside": lab.outside}, tcp={}, udp={})
         for number, (place, node) in enumerate(zip(PLACES, (lab.node1, lab.node2))):
@@ -45,9 +45,9 @@ def roads(env=None, both=True, **lab_options):
                 app.write()
             shared.tcp[place], shared.udp[place] = tcp, udp
         shared.client["pod"] = lab.add_pod(lab.node1, "client")
-        lab.node1.start_sluiced(env=env)
+        lab.node1.start_sluiced(*options, env=env)
         if both:
-            lab.node2.start_sluiced()
+            lab.node2.start_sluiced(*options)
         for app in [*shared.tcp.values(), *shared.udp.values()]:
             eventually(lambda: app.applied(lab.node1), f"{app.name} applied")
         yield shared

@@ -28,13 +28,24 @@ struct loaded {
 	struct diag diag;
 };
 
-static struct loaded load(const char *dir)
+static struct loaded load_again(struct manifest_dir *manifests)
 {
 	static const struct policy_options options = {.node_name = "node-1"};
 	struct loaded loaded = {0};
 
-	loaded.err =
-		discover_file_load(dir, &options, &loaded.verdicts, &loaded.model, &loaded.diag);
+	loaded.err = discover_file_load(manifests, &options, &loaded.verdicts, &loaded.model,
+					&loaded.diag);
+	return loaded;
+}
+
+static struct loaded load(const char *dir)
+{
+	struct manifest_dir *manifests;
+	struct loaded loaded;
+
+	CHECK_INT(manifest_dir_new(dir, &manifests), 0);
+	loaded = load_again(manifests);
+	manifest_dir_free(manifests);
 	return loaded;
 }
 
@@ -101,7 +112,7 @@ TEST(bad_manifests_are_refused_with_line_field_and_reason)
 
 	CHECK(list != NULL); /* run from the root of the repository */
 	while (list && (entry = readdir(list)))
-		if (discover_file_is_manifest(entry->d_name)) {
+		if (manifest_dir_takes(entry->d_name)) {
 			check_bad(entry->d_name, &dir);
 			n++;
 		}

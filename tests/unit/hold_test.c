@@ -38,7 +38,7 @@ static void list(struct model_service *service, const char *letters)
 			.weight = 100,
 			.serving = serving,
 			.terminating = *letters < 'a',
-			.pod = strdup("default/pod"),
+			.pod = "default/pod",
 		};
 		replica->addr.w[2] = SL_V4_MARK;
 		replica->addr.b[15] = *letters | 0x20;
@@ -52,7 +52,7 @@ static void add(struct model *model, const char *name, const char *letters)
 	model->services = realloc(model->services,
 				  (model->n_services + 1) * sizeof(*model->services));
 	service = &model->services[model->n_services++];
-	*service = (struct model_service){.name = strdup(name), .port_name = strdup("http"),
+	*service = (struct model_service){.name = name, .port_name = "http",
 					  .port = htons(80), .proto = IPPROTO_TCP};
 	list(service, letters);
 }
@@ -274,7 +274,7 @@ TEST(services_that_are_gone_or_changed_hold_nobody)
 	for (int what = 0; what < 5; what++) {
 		fresh = model_of("");
 		if (what == 0)
-			*fresh->services[0].port_name = 'x';
+			fresh->services[0].port_name = "x";
 		else if (what == 1)
 			fresh->services[0].port = htons(81);
 		else if (what == 2)

@@ -23,6 +23,7 @@ static struct facts facts_of(const struct fake_maps *fake)
 		.maps = fake ? &fake->maps : NULL,
 		.unready = "no input yet",
 		.applied = 7,
+		.decoded = 9,
 		.refused = 2,
 		.verdicts = {[VERDICT_HONOURED] = 40, [VERDICT_UNKNOWN] = 1},
 	};
@@ -363,6 +364,7 @@ TEST(agent_without_maps)
 	CHECK_LINE(text, "sluice_ready 0");
 	CHECK_LINE(text, "sluice_config_applied_total 7");
 	CHECK_LINE(text, "sluice_config_refused_total 2");
+	CHECK_LINE(text, "sluice_config_files_decoded_total 9");
 	CHECK_LINE(text, "sluice_config_stale 1");
 	CHECK_LINE(text, "sluice_config_fields{verdict=\"honoured\"} 40");
 	CHECK_LINE(text, "sluice_config_fields{verdict=\"unknown\"} 1");

@@ -199,6 +199,42 @@ TEST(other_probes_and_defaults)
 	"---\napiVersion: v1\nkind: Service\nmetadata: {name: llm, namespace: team}\n"             \
 	"spec: {clusterIP: 10.9.0.1, ports: [{port: 80}]}\n"
 
+#define POD(name, line, path)                                                                      \
+	"---\napiVersion: v1\nkind: Pod\n" line "metadata: {name: " name ", annotations: {sluice.dev/weight: '7'}}\n" \
+	"spec:\n  containers:\n  - ports: [{name: http, containerPort: 80}]\n"                       \
+	"    readinessProbe:\n      httpGet: {path: " path ", port: http, host: h}\n"
+
+/* What Pods of one template have alike is kept once, whoever is between them, and no difference is
+ * lost. */
+TEST(pods_of_one_template_share_what_they_have_alike)
+{
+	struct manifests m = manifests_decode(POD("a", "", "/x") POD("b", "", "/x")
+					      "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n"
+					      POD("c", "", "/x") POD("d", "", "/y") POD("e", "# one more\n", "/y"));
+	const struct object_pod *pods[5] = {};
+
+	for (unsigned i = 0; i < 5; i++)
+		pods[i] = find(&m, OBJECT_POD, "default", (char[]){"abcde"[i], '\0'});
+	for (unsigned i = 0; i < 5 && pods[i]; i++) {
+		const struct object *object = &pods[i]->object;
+
+		CHECK_STR(pods[i]->containers[0].probe.path, i < 3 ? "/x" : "/y");
+		CHECK_STR(pods[i]->containers[0].ports[0].name, "http");
+		CHECK_INT(object->notes.n, 4);
+		CHECK_STR(object->notes.list[1].field, "spec.containers[0].readinessProbe.httpGet.path");
+		CHECK_INT(object->notes.list[1].line, i < 4 ? 7 : 8);
+	}
+	if (pods[4]) {
+		CHECK(pods[0]->containers == pods[1]->containers);
+		CHECK(pods[1]->containers == pods[2]->containers);
+		CHECK(pods[2]->containers != pods[3]->containers);
+		CHECK(pods[3]->containers == pods[4]->containers);
+		CHECK(pods[0]->object.notes.list == pods[3]->object.notes.list);
+		CHECK(pods[3]->object.notes.list != pods[4]->object.notes.list);
+	}
+	manifests_done(&m);
+}
+
 TEST(rules_find_their_service_by_host)
 {
 	static const struct {

@@ -427,9 +427,12 @@ TEST(mtus_of_routes)
 	ip("addr add 10.1.0.1/24 dev p0");
 	ip("addr add fd01::1/64 dev p0 nodad");
 	ip("addr add 10.2.0.1/24 dev q0");
-	ip("route add 10.7.0.0/16 via 10.1.0.2 mtu 1400");
+	ip("route add 10.6.0.0/16 via 10.1.0.2");
 	follow();
-	CHECK_INT(route_mtu_of("p0"), 1400);
+	CHECK_INT(route_mtu_of("p0"), 0);
+	CHECK_INT(path_to("10.6.0.1").ifindex, if_nametoindex("p0"));
+	ip("route add 10.7.0.0/16 via 10.1.0.2 mtu 1400");
+	UNTIL(route_mtu_of("p0") == 1400);
 	CHECK_INT(route_mtu_of("q0"), 0);
 	ip("route add fd07::/16 via fd01::2 mtu 1380");
 	UNTIL(route_mtu_of("p0") == 1380);
@@ -486,6 +489,7 @@ TEST(default_route)
 	ip("addr add 10.2.0.1/24 dev p1");
 	ip("addr add fd02::1/64 dev p1 nodad");
 	follow();
+	CHECK_INT(path_to("10.1.0.77").ifindex, if_nametoindex("p0")); /* lists still work after it */
 	CHECK_INT(route_default_ifindex(t.route), 0);
 	ip("route add default via fd02::2");
 	CHECK_INT(route_default_ifindex(t.route), if_nametoindex("p1"));
@@ -525,6 +529,7 @@ TEST(lost_events_are_mended)
 	ip("link set p1 up");
 	ip("link add old type veth peer name old2");
 	follow();
+	CHECK_INT(path_to("10.1.0.77").ifindex, 0); /* lists still work after it */
 	CHECK_INT(dropped_events(), 0);
 	/* All of it while the loop stands still: far more than the socket can hold. */
 	CHECK(!system(

@@ -12,7 +12,7 @@ import sys
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
 from case import Skip, case, check, main  # noqa: E402
-from overlay import KINDS, Kind, check_resets, check_retries, join, overlay  # noqa: E402
+from tunnels import KINDS, Kind, check_resets, check_retries, join, overlay  # noqa: E402
 import traffic  # noqa: E402
 
 COUNT = 20      # requests of one kind: emulated kernels are slow

@@ -1,7 +1,8 @@
 #!/usr/bin/env -S python3 -B
 # SPDX-License-Identifier: GPL-2.0-only
 """Uplinks of other kinds than a plain wire: bonds, a VLAN on a trunk, and network cards with real
-drivers, with somebody's XDP program in front of ours. Each case has a lab of its own."""
+drivers, with our XDP program, or somebody else's in front of our TC programs. Each case has a lab of
+its own."""
 
 import contextlib
 import json
@@ -29,9 +30,10 @@ def setup():
 
 
 @contextlib.contextmanager
-def uplink(wire):
-    """The lab with its four services, node1 having this uplink; all counts are right at its end."""
-    with traffic.roads(both=False, wires={"node1": wire}) as shared:
+def uplink(wire, *options):
+    """The lab with its four services, node1 having this uplink and its agent these options; all counts
+    are right at its end."""
+    with traffic.roads(both=False, options=options, wires={"node1": wire}) as shared:
         yield shared
         traffic.settled(shared)
 
@@ -56,6 +58,7 @@ def bond_active_backup(_):
     with uplink(wires.bond("active-backup")) as shared:
         exchange(shared)
         node, fabric = shared.lab.node1, shared.lab.fabric
+        check("no_xdp: uplink0: a bond" in node.agent.log(), "XDP at a bond")
         active = active_leg(node)
         running = Load(shared.lab.outside, shared.tcp["remote"].target(), connections=4, count=400,
                        timeout_ms=traffic.PATIENCE_MS, path="/16k")
@@ -93,8 +96,7 @@ def passed():
 
 @contextlib.contextmanager
 def foreign_xdp(node, mode, may_lack):
-    """Somebody's XDP program in front of ours. A program of Sluice's own, once there is one, takes
-    this place: attached by its agent, and counted by its own counters."""
+    """Somebody's XDP program in front of ours."""
     try:
         node.run("ip", "link", "set", "dev", "uplink0", mode, "obj", built("tests/vm/pass.bpf.o"),
                  "sec", "xdp")
@@ -108,7 +110,7 @@ def foreign_xdp(node, mode, may_lack):
 
 
 def steer_behind_xdp(driver, mode, may_lack=False):
-    with uplink(wires.card(driver)) as shared:
+    with uplink(wires.card(driver), "--xdp", "off") as shared:
         node = shared.lab.node1
         with foreign_xdp(node, mode, may_lack):
             before = passed()
@@ -132,6 +134,42 @@ def e1000e_generic_xdp(_):
 def vmxnet3_native_xdp(_):
     """Its driver has native XDP since 6.6."""
     steer_behind_xdp("vmxnet3", NATIVE, may_lack=True)
+
+
+def ours_in_front(driver, may_lack=False):
+    """By itself, since the driver can."""
+    with uplink(wires.card(driver)) as shared:
+        node = shared.lab.node1
+        if may_lack and not attached_mode(node):
+            check("no_xdp: uplink0: its driver has no native XDP" in node.agent.log(),
+                  "the log does not say why")
+            raise Skip("this kernel's driver has no native XDP")
+        check_equal(attached_mode(node), MODES[NATIVE], "mode of our XDP program")
+        exchange(shared)
+        check(node.counter("xdp") > 1000, f"XDP sent {node.counter('xdp')} packets on")
+        node.agent.stop()
+        node.start_sluiced("--xdp", "off")
+        check_equal(attached_mode(node), 0, "mode once it is off")
+        traffic.exchange_bodies(shared, "remote", clients=("outside",))
+
+
+@case
+def virtio_net_our_xdp(_):
+    ours_in_front("virtio_net")
+
+
+@case
+def vmxnet3_our_xdp(_):
+    ours_in_front("vmxnet3", may_lack=True)
+
+
+@case
+def e1000e_has_no_xdp(_):
+    with uplink(wires.card("e1000e"), "--xdp", "on") as shared:
+        check_equal(attached_mode(shared.lab.node1), 0, "mode of an XDP program")
+        check("error no_xdp: uplink0: its driver has no native XDP" in shared.lab.node1.agent.log(),
+              "the log does not say why")
+        exchange(shared)
 
 
 if __name__ == "__main__":

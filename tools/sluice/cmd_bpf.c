@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <linux/bpf.h>
 #include <net/if.h>
 #include <netlink/socket.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "pins.h"
 #include "route_query.h"
 #include "tc_hooks.h"
+#include "xdp.h"
 
 static const struct out_column columns[] = {
 	{"kind", "KIND", OUT_STRING},
@@ -60,11 +62,13 @@ static void remember_program(struct show *show, __u32 id)
 static void show_link(struct out *out, const struct pin *pin)
 {
 	char interface[IF_NAMESIZE];
-	bool egress = pin->attach_type == TC_HOOKS_TCX_EGRESS;
+	const char *hook = pin->attach_type == BPF_XDP            ? "xdp" :
+			   pin->attach_type == TC_HOOKS_TCX_EGRESS ? "tcx egress" :
+								     "tcx ingress";
 
 	out_uint(out, pin->program);
 	out_string(out, pin->ifindex ? if_indextoname(pin->ifindex, interface) : "gone");
-	out_string(out, egress ? "tcx egress" : "tcx ingress");
+	out_string(out, hook);
 }
 
 static void show_pin(void *context, const struct pin *pin)
@@ -111,8 +115,29 @@ static void show_filter(void *context, const struct tc_hook *hook)
 	out_row(out);
 }
 
-/* Where the kernel has no tcx our programs are filters, which no pin holds. */
-static int show_filters(struct show *show)
+/* Only one program can be at XDP of an interface: somebody else's keeps ours away. */
+static int show_foreign_xdp(struct show *show, int ifindex)
+{
+	struct xdp_place place;
+	struct out *out = show->out;
+	int err = xdp_query(ifindex, &place);
+
+	if (err || !place.program || is_ours(show, place.program))
+		return err;
+	out_string(out, "other");
+	out_null(out);
+	out_string(out, place.name);
+	out_null(out);
+	out_uint(out, place.program);
+	out_string(out, show->interface);
+	out_string(out, place.native ? "xdp" : "xdp generic");
+	out_null(out);
+	out_row(out);
+	return 0;
+}
+
+/* Where the kernel has no tcx our programs are filters, which no pin holds. And others at XDP. */
+static int show_interfaces(struct show *show)
 {
 	struct if_nameindex *interfaces = if_nameindex();
 	struct nl_sock *sock;
@@ -129,6 +154,8 @@ static int show_filters(struct show *show)
 		show->hook = "clsact egress";
 		if (!err)
 			err = tc_hooks_list(sock, i->if_index, true, show_filter, show);
+		if (!err)
+			err = show_foreign_xdp(show, i->if_index);
 		if (err == -ENODEV) /* it went while we looked */
 			err = 0;
 	}
@@ -160,7 +187,7 @@ static int bpf_show(struct cli *cli, int argc, char **argv)
 	out_begin(cli->out, columns);
 	err = pins_list(cli->bpffs, show_pin, &show);
 	if (!err)
-		err = show_filters(&show);
+		err = show_interfaces(&show);
 	if (!err && show.failed)
 		err = -ENOMEM;
 	free(show.programs);
@@ -210,7 +237,7 @@ const struct cmd bpf_commands[] = {
 	{.name = "show",
 	 .fn = bpf_show,
 	 .args = "",
-	 .help = "our maps, programs and links in the kernel, and where they sit",
+	 .help = "our maps, programs and links in the kernel, and where they sit; others at XDP",
 	 .examples = "sluice bpf show\nsluice bpf show -j | jq 'map(.memory_bytes) | add'\n"},
 	{.name = "dump",
 	 .fn = bpf_dump,

@@ -147,9 +147,13 @@ static int run_check(struct cli *cli, const struct check *check)
 	struct verdicts verdicts = {0};
 	struct model *model = NULL;
 	struct diag diag = {0};
-	int err = discover_file_load(check->dir, &check->options, &verdicts, &model, &diag);
+	struct manifest_dir *dir = NULL;
+	int err = manifest_dir_new(check->dir, &dir);
 	int status;
 
+	if (!err)
+		err = discover_file_load(dir, &check->options, &verdicts, &model, &diag);
+	manifest_dir_free(dir);
 	if (err && err != -EINVAL) {
 		verdicts_done(&verdicts);
 		return cli_error("%s: %s", check->dir, strerror(-err));

@@ -108,8 +108,10 @@ static enum doctor_role program_role(const char *name)
 {
 	if (strstr(name, "_pod"))
 		return DOCTOR_POD;
-	if (strstr(name, "_uplink"))
+	if (strstr(name, "uplink"))
 		return DOCTOR_UPLINK;
+	if (strstr(name, "_node"))
+		return DOCTOR_NODE;
 	return DOCTOR_FABRIC;
 }
 
@@ -250,6 +252,7 @@ int cmd_doctor(struct cli *cli, int argc, char **argv)
 		doctor_check_firewall(&doctor);
 		doctor_check_hooks(&doctor);
 		doctor_check_agent(&doctor);
+		doctor_check_node_clients(&doctor);
 		status = cli_finish(cli);
 	}
 	if (!doctor.maps_err)

@@ -12,6 +12,7 @@
 #include <sluice/pick.h>
 
 #include "addr.h"
+#include "fast.h"
 #include "store.h"
 #include "view.h"
 
@@ -36,6 +37,7 @@ static const struct out_column columns[] = {
 	{"drained", NULL, OUT_BOOL},
 	{"local", NULL, OUT_BOOL},
 	{"held", NULL, OUT_BOOL},
+	{"fast_path", NULL, OUT_BOOL},
 	{"pod", "POD", OUT_STRING},
 	{"node", "NODE", OUT_STRING},
 	{},
@@ -103,6 +105,7 @@ static void put_replica(const struct view *view, struct out *out, const struct v
 	out_bool(out, config->admin & SL_ADMIN_DRAINED);
 	out_bool(out, config->flags & SL_REPLICA_LOCAL);
 	out_bool(out, config->flags & SL_REPLICA_HELD);
+	out_bool(out, fast_is_on(view->maps.control) && fast_replica(config) == FAST_YES);
 	put_name(out, name.pod);
 	put_name(out, name.node);
 	out_row(out);

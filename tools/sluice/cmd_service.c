@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #include "addr.h"
+#include "fast.h"
+#include "node_clients.h"
 #include "view.h"
 
 static const struct out_column columns[] = {
@@ -25,6 +27,7 @@ static const struct out_column columns[] = {
 	{"parked", "PARKED", OUT_UINT},
 	{"idle_timeout_s", "IDLE-S", OUT_UINT},
 	{"node_clients_steered", NULL, OUT_BOOL},
+	{"fast_path_replicas", NULL, OUT_UINT},
 	{"retry_attempts", NULL, OUT_UINT},
 	{"retry_budget", NULL, OUT_UINT},
 	{"syn_deadline_ms", NULL, OUT_UINT},
@@ -49,7 +52,7 @@ static const struct out_column columns[] = {
 /* Over the replicas of one service-port; one that is shared counts in each of its services. */
 struct sums {
 	uint64_t inflight, picks;
-	unsigned ready;
+	unsigned ready, fast;
 };
 
 static struct sums sum_replicas(const struct view *view, const struct view_pair *pairs, size_t n)
@@ -62,6 +65,8 @@ static struct sums sum_replicas(const struct view *view, const struct view_pair 
 
 		state = maps_replica_state(replica, view->maps.kernel->now);
 		sums.ready += state == SL_STATE_READY || state == SL_STATE_WARMING;
+		sums.fast += fast_is_on(view->maps.control) &&
+			     fast_replica(&replica->config) == FAST_YES;
 		sums.inflight += replica->state.inflight;
 		sums.picks += replica->state.picks;
 	}
@@ -174,8 +179,28 @@ static bool is_handed_back(const struct view *view, const struct view_pair *vips
 	return false;
 }
 
+/* Whether the node's own clients are steered to all VIPs but those that the node itself holds. */
+static bool steers_node_clients(const struct view *view, const struct node_clients *clients,
+				const struct view_pair *vips, size_t n)
+{
+	unsigned ours = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct sl_vip *vip = &view->maps.vips[vips[i].row];
+		enum node_way way = node_clients_way(clients, &vip->addr);
+
+		if (way == NODE_WAY_LOCAL)
+			continue;
+		if (way == NODE_WAY_OTHER || !node_clients_want(&view->maps, vip))
+			return false;
+		ours++;
+	}
+	return ours;
+}
+
 static void put_service(const struct view *view, struct out *out, __u32 row,
-			const struct view_pairs *replicas, const struct view_pairs *vips)
+			const struct view_pairs *replicas, const struct view_pairs *vips,
+			const struct node_clients *clients)
 {
 	const struct sl_service_name *name = view_service_name(view, row);
 	const struct sl_service *service = &view->maps.services[row];
@@ -200,7 +225,8 @@ static void put_service(const struct view *view, struct out *out, __u32 row,
 		out_uint(out, service->idle_ticks / hz);
 	else
 		out_null(out);
-	out_bool(out, false); /* no hook of this version sees the node's own clients */
+	out_bool(out, steers_node_clients(view, clients, of, n_vips));
+	out_uint(out, sums.fast);
 	put_policy(out, service, hz);
 	put_vips(view, out, of, n_vips);
 	out_row(out);
@@ -228,7 +254,8 @@ static void note_node_clients(struct out *out, bool overlay, bool replace)
 			      "node) are not steered, kube-proxy serves them");
 	if (replace)
 		out_note(out, "replace: the node's own clients (hostNetwork pods, processes on the "
-			      "node) are not steered yet, nobody serves them");
+			      "node) are steered, but where `sluice doctor` says otherwise, and not "
+			      "to addresses of the node itself");
 }
 
 static int service_show(struct cli *cli, int argc, char **argv)
@@ -236,6 +263,7 @@ static int service_show(struct cli *cli, int argc, char **argv)
 	struct view_pairs replicas = {0}, vips = {0};
 	const char *name = argc > 1 ? argv[1] : NULL;
 	bool overlay = false, replace = false;
+	struct node_clients clients;
 	struct view view;
 	int status = cli_args(cli, argc, argv, 0, 1);
 
@@ -250,13 +278,14 @@ static int service_show(struct cli *cli, int argc, char **argv)
 	if (!status)
 		status = view_vips(&view, &vips);
 	if (!status) {
+		node_clients_open(&clients);
 		out_begin(cli->out, columns);
 		for (size_t i = 0; i < view.n_order; i++) {
 			__u32 row = view.order[i];
 
 			if (!view_service_matches(&view, row, name))
 				continue;
-			put_service(&view, cli->out, row, &replicas, &vips);
+			put_service(&view, cli->out, row, &replicas, &vips, &clients);
 			note_handed_back(&view, cli->out, row, &vips);
 			if (name)
 				note_policy(cli->out, &view.maps.services[row],
@@ -268,6 +297,7 @@ static int service_show(struct cli *cli, int argc, char **argv)
 				overlay = true;
 		}
 		note_node_clients(cli->out, overlay, replace);
+		node_clients_close(&clients);
 		status = cli_finish(cli);
 	}
 	free(replicas.list);

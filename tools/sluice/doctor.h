@@ -26,6 +26,7 @@ enum doctor_role {
 	DOCTOR_POD,
 	DOCTOR_UPLINK,
 	DOCTOR_FABRIC,
+	DOCTOR_NODE, /* SL_NODE_DEVICE */
 };
 
 /* A pinned program of ours. */
@@ -88,5 +89,6 @@ void doctor_check_network(struct doctor *doctor);
 void doctor_check_firewall(struct doctor *doctor);
 void doctor_check_hooks(struct doctor *doctor);
 void doctor_check_agent(struct doctor *doctor);
+void doctor_check_node_clients(struct doctor *doctor);
 
 #endif

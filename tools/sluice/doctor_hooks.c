@@ -4,13 +4,16 @@
  * somewhere, and whether the agent lives. Called by `sluice doctor`.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "doctor.h"
+#include "fast.h"
 #include "pins.h"
 #include "strbuf.h"
+#include "xdp.h"
 
 #define HEARTBEAT_MAX_MS 3000 /* older, and the programs take the agent for dead */
 
@@ -49,7 +52,6 @@ static unsigned count_program(const struct doctor *doctor, size_t first)
 static void check_others(struct doctor *doctor)
 {
 	struct strbuf others = {};
-	bool clsact = false;
 	unsigned n;
 
 	for (size_t i = 0; i < doctor->n_hooks; i++) {
@@ -60,7 +62,6 @@ static void check_others(struct doctor *doctor)
 		n = count_program(doctor, i);
 		if (!n)
 			continue;
-		clsact |= !hook->tcx;
 		strbuf_addf(&others, "%s%s (%s %s of %u)", others.len ? ", " : "", hook->name,
 			    hook->tcx ? "tcx" : "clsact", hook->egress ? "egress" : "ingress", n);
 	}
@@ -68,12 +69,76 @@ static void check_others(struct doctor *doctor)
 		doctor_row(doctor, "other_programs", DOCTOR_OK, NULL, "none at our hooks");
 	else
 		doctor_row(doctor, "other_programs", DOCTOR_INFO,
-			   clsact ? "they see packets after us; with tcx, a clsact program at "
-				    "egress sees the VIP as source of replies"
-				  : "they see packets after us at ingress, before us at egress",
+			   "they see packets after us at ingress, before us at egress, but for "
+			   "those of clsact where we are at tcx: always after us",
 			   "%s", others.data);
 	strbuf_done(&others);
 }
+
+/* ---- others at egress ------------------------------------------------------------- */
+
+/* How somebody else's program at an egress where ours is stands to ours. */
+enum egress_place { EGRESS_NONE, EGRESS_BEFORE, EGRESS_CLSACT_AFTER };
+
+static enum egress_place egress_place(const struct doctor *doctor, size_t at)
+{
+	const struct doctor_hook *hook = &doctor->hooks[at], *ours;
+
+	for (size_t i = 0; i < doctor->n_hooks && !hook->ours && hook->egress; i++) {
+		ours = &doctor->hooks[i];
+		if (!ours->ours || !ours->egress || ours->link != hook->link)
+			continue;
+		if (ours->tcx != hook->tcx)
+			return ours->tcx ? EGRESS_CLSACT_AFTER : EGRESS_BEFORE;
+		return at < i ? EGRESS_BEFORE : EGRESS_NONE;
+	}
+	return EGRESS_NONE;
+}
+
+/* "NAME (egress of N), ..." of those in that place. */
+static void list_egress(const struct doctor *doctor, enum egress_place place, struct strbuf *ret)
+{
+	for (size_t i = 0; i < doctor->n_hooks; i++) {
+		unsigned n = 0;
+		bool first = egress_place(doctor, i) == place;
+
+		for (size_t k = 0; k < doctor->n_hooks && first; k++) {
+			if (strcmp(doctor->hooks[k].name, doctor->hooks[i].name) ||
+			    egress_place(doctor, k) != place)
+				continue;
+			first = k >= i;
+			n++;
+		}
+		if (first)
+			strbuf_addf(ret, "%s%s (egress of %u)", ret->len ? ", " : "",
+				    doctor->hooks[i].name, n);
+	}
+}
+
+static void check_egress(struct doctor *doctor)
+{
+	struct strbuf before = {}, after = {};
+
+	list_egress(doctor, EGRESS_BEFORE, &before);
+	list_egress(doctor, EGRESS_CLSACT_AFTER, &after);
+	if (before.len)
+		doctor_row(doctor, "egress_order", DOCTOR_WARN,
+			   "if it ends the chain (returns TC_ACT_OK, not TC_ACT_UNSPEC), replies "
+			   "never reach us, and connects to VIPs hang: `sluice flow show` then has "
+			   "flows in state syn alone",
+			   "before us: %s", before.data);
+	else if (after.len)
+		doctor_row(doctor, "egress_order", DOCTOR_INFO,
+			   "it runs after us and sees the VIP as source of replies, not the replica: "
+			   "what it decides by that address must allow the VIP",
+			   "clsact behind our tcx: %s", after.data);
+	else
+		doctor_row(doctor, "egress_order", DOCTOR_OK, NULL, "nobody before us");
+	strbuf_done(&before);
+	strbuf_done(&after);
+}
+
+/* ---- the order ---------------------------------------------------------------------- */
 
 /* At one hook ours must be first at ingress and last at egress, among programs of its kind. */
 static bool is_misplaced(const struct doctor *doctor, size_t at)
@@ -119,6 +184,72 @@ static void check_order(struct doctor *doctor)
 	strbuf_done(&wrong);
 }
 
+/* ---- XDP at the uplinks -------------------------------------------------------------- */
+
+static bool is_our_program(const struct doctor *doctor, __u32 id)
+{
+	for (size_t i = 0; i < doctor->n_programs; i++)
+		if (doctor->programs[i].id == id)
+			return true;
+	return false;
+}
+
+/* Adds ", eth0 (why)" to where it belongs: with ours, without, or with somebody else's. */
+static int sort_uplink(const struct doctor *doctor, const struct route_link *link,
+		       struct strbuf *ours, struct strbuf *without, struct strbuf *others)
+{
+	struct xdp_place place;
+	int err = xdp_query(link->ifindex, &place);
+
+	if (err)
+		return err == -ENODEV ? 0 : err;
+	if (is_our_program(doctor, place.program))
+		strbuf_addf(ours, "%s%s", ours->len ? ", " : "", link->name);
+	else if (place.program)
+		strbuf_addf(others, "%s%s (%s, id %u)", others->len ? ", " : "", link->name,
+			    place.name, place.program);
+	else
+		strbuf_addf(without, "%s%s%s%s%s", without->len ? ", " : "", link->name,
+			    link->kind[0] ? " (a " : "", link->kind, link->kind[0] ? ")" : "");
+	return 0;
+}
+
+static void say_xdp(struct doctor *doctor, const struct strbuf *ours, const struct strbuf *without,
+		    const struct strbuf *others)
+{
+	bool asked = !doctor->maps_err && doctor->maps.control->xdp == SL_XDP_ON;
+
+	if (others->len)
+		doctor_row(doctor, "xdp", asked ? DOCTOR_WARN : DOCTOR_INFO,
+			   "TC does the work all the same; for ours, remove that program and restart "
+			   "sluiced", "somebody else's program at %s", others->data);
+	else if (without->len)
+		doctor_row(doctor, "xdp", asked ? DOCTOR_WARN : DOCTOR_INFO,
+			   asked ? "`sluice event show` says why (no_xdp); TC does the work all the same" :
+				   NULL,
+			   "not used at %s%s%s", without->data, ours->len ? ", used at " : "",
+			   ours->len ? ours->data : "");
+	else if (ours->len)
+		doctor_row(doctor, "xdp", DOCTOR_OK, NULL, "native at %s", ours->data);
+}
+
+static void check_xdp(struct doctor *doctor)
+{
+	struct strbuf ours = {}, without = {}, others = {};
+	int err = 0;
+
+	for (size_t i = 0; !err && i < doctor->n_links; i++)
+		if (doctor_is_link(doctor, &doctor->links[i], DOCTOR_UPLINK))
+			err = sort_uplink(doctor, &doctor->links[i], &ours, &without, &others);
+	if (err)
+		doctor_row(doctor, "xdp", DOCTOR_WARN, NULL, "cannot ask: %s", strerror(-err));
+	else
+		say_xdp(doctor, &ours, &without, &others);
+	strbuf_done(&ours);
+	strbuf_done(&without);
+	strbuf_done(&others);
+}
+
 /* ---- our own links ----------------------------------------------------------------- */
 
 static void note_stale(void *context, const struct pin *pin)
@@ -152,13 +283,16 @@ void doctor_check_hooks(struct doctor *doctor)
 {
 	if (doctor->hooks_err == -EPERM) {
 		doctor_row_needs_root(doctor, "other_programs");
+		doctor_row_needs_root(doctor, "egress_order");
 		doctor_row_needs_root(doctor, "program_order");
 	} else if (doctor->hooks_err) {
 		doctor_row(doctor, "other_programs", DOCTOR_WARN, NULL, "cannot list: %s",
 			   strerror(-doctor->hooks_err));
 	} else {
 		check_others(doctor);
+		check_egress(doctor);
 		check_order(doctor);
+		check_xdp(doctor);
 	}
 	check_stale(doctor);
 }
@@ -201,12 +335,59 @@ static void check_freeze(struct doctor *doctor)
 			   "ejections and resets are off for another %u s", left / control->hz);
 }
 
+static void check_handed_back(struct doctor *doctor)
+{
+	const struct maps *maps = &doctor->maps;
+	struct sl_service_name name;
+	struct strbuf services = {};
+	char word[SL_NAME_LEN + 3];
+
+	for (__u32 i = 0; i < maps->n_vips; i++) {
+		if (!maps_is_handed_back(&maps->vips[i]) ||
+		    !maps_service_name(maps, maps->vips[i].service, &name))
+			continue;
+		snprintf(word, sizeof(word), " %s,", name.service);
+		if (!services.data || !strstr(services.data, word))
+			strbuf_addf(&services, "%s", word);
+	}
+	if (services.len)
+		doctor_row(doctor, "handed_back", DOCTOR_INFO, "sluice hand-back --undo SERVICE",
+			   "Sluice takes no new connections of%.*s", (int)services.len - 1,
+			   services.data);
+	strbuf_done(&services);
+}
+
+/* Where redirects are not possible the node's stack does, as ever: nothing to mend. */
+static void check_fast_path(struct doctor *doctor)
+{
+	const struct maps *maps = &doctor->maps;
+	uint64_t counters[SL_COUNT_MAX] = {};
+	struct fast_tally tally;
+	char text[256];
+
+	if (!fast_is_on(maps->control)) {
+		doctor_row(doctor, "fast_path", DOCTOR_OK, NULL, "off (sluiced --fast-path)");
+		return;
+	}
+	tally = fast_tally(maps->replicas, maps->n_replicas);
+	maps_read_counters(maps, counters);
+	doctor_row(doctor, "fast_path",
+		   tally.n[FAST_CAP] || tally.n[FAST_NO_PEER] || tally.n[FAST_NO_WAY] ? DOCTOR_INFO :
+										      DOCTOR_OK,
+		   NULL, "%s; %llu flows so far, %llu more by the node's stack",
+		   fast_format(&tally, text, sizeof(text)),
+		   (unsigned long long)counters[SL_COUNT_FAST_PATH],
+		   (unsigned long long)counters[SL_COUNT_FAST_DECLINED]);
+}
+
 void doctor_check_agent(struct doctor *doctor)
 {
 	switch (doctor->maps_err) {
 	case 0:
 		check_heartbeat(doctor);
 		check_freeze(doctor);
+		check_handed_back(doctor);
+		check_fast_path(doctor);
 		break;
 	case -ENOENT:
 		doctor_row(doctor, "agent", DOCTOR_INFO, NULL,
@@ -227,7 +408,4 @@ void doctor_check_agent(struct doctor *doctor)
 		doctor_row(doctor, "agent", DOCTOR_FAIL, NULL, "cannot read the maps below %s: %s",
 			   doctor->cli->bpffs, strerror(-doctor->maps_err));
 	}
-	doctor_row(doctor, "own_clients", DOCTOR_INFO, NULL,
-		   "the node's own clients (hostNetwork pods, processes on the node) and its own "
-		   "calls to a nodePort are not steered by this version");
 }

@@ -1,0 +1,616 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The fast path: who takes it, that replies are translated where they come in and nowhere else, and
+ * that retries, late answers and ends of flows are there what they are elsewhere. A test run does not
+ * say where a packet is redirected to: tests/e2e/fast_path_test.py does.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "bpf_fixture.h"
+#include "check.h"
+
+#define SYN "client:4000 > vip:80 S seq 7 len 0 opts 20"
+#define SYN_TO(r) "client:4000 > " r ":8000 S seq 7 len 0 opts 20"
+#define REFUSAL_OF(r) r ":8000 > client:4000 RA seq 0 ack 8 len 0"
+#define ANSWER_OF(r) r ":8000 > client:4000 SA seq 100 ack 8 len 0 opts 20"
+#define ANSWER "vip:80 > client:4000 SA seq 100 ack 8 len 0 opts 20"
+#define RETRIED TRIMMED
+
+#define PEER 2 /* the pod interface of r1 is PEER, that of r2 PEER + 1, ... */
+
+static const struct fixture_options on = {.fast_path = true};
+
+/* `n` replicas on the fast path, of falling weight: r1 is picked first. */
+static __u32 begin(struct fixture *f, __u32 flags, unsigned n)
+{
+	__u32 service = fixture_simple(f, flags, n);
+
+	for (unsigned i = 0; i < n; i++) {
+		f->replicas[i].config.weight = 4000 / (i + 1);
+		fixture_make_fast(f, i, PEER + i);
+	}
+	fixture_set_fast_client(f, true);
+	return service;
+}
+
+static void check_inflight(struct fixture *f, const __u32 *expected, unsigned n, __u32 half_open)
+{
+	for (unsigned i = 0; i < n; i++)
+		CHECK_INT(f->replicas[i].state.inflight, expected[i]);
+	CHECK_INT(f->kernel->half_open, half_open);
+}
+
+static void check_client(struct fixture *f, enum sl_hook hook)
+{
+	struct sl_flow *flow = fixture_flow(f);
+
+	CHECK_INT(flow ? flow->hook : SL_HOOK_NONE, hook);
+	CHECK_INT(flow ? SL_FLOW_IFINDEX(flow) : 0, FIXTURE_IFINDEX);
+}
+
+/* ---- the ways ------------------------------------------------------------------------------*/
+
+static void pod_to_local(struct fixture *f)
+{
+	static const struct step tcp[] = {
+		{FROM_POD, SYN, REDIRECT, SYN_TO("r1")},
+		{FROM_POD, ANSWER_OF("r1"), REDIRECT, ANSWER},
+		{FROM_POD, "client:4000 > vip:80 PA seq 8 ack 101 len 1400", REDIRECT,
+		 "client:4000 > r1:8000 PA seq 8 ack 101 len 1400"},
+		{FROM_POD, "r1:8000 > client:4000 PA seq 101 ack 1408 len 999", REDIRECT,
+		 "vip:80 > client:4000 PA seq 101 ack 1408 len 999"},
+		{FROM_POD, "client:4000 > vip:80 FA seq 1408 ack 1100 len 0", REDIRECT,
+		 "client:4000 > r1:8000 FA seq 1408 ack 1100 len 0"},
+		{FROM_POD, "r1:8000 > client:4000 FA seq 1100 ack 1409 len 0", REDIRECT,
+		 "vip:80 > client:4000 FA seq 1100 ack 1409 len 0"},
+	};
+
+	begin(f, 0, 1);
+	STEPS(f, tcp);
+	check_client(f, SL_HOOK_FAST_POD);
+	check_inflight(f, (const __u32[]){0}, 1, 0);
+	CHECK_INT(fixture_counter(f, SL_COUNT_FAST_PATH), 1);
+	CHECK_INT(fixture_counter(f, SL_COUNT_FAST_DECLINED), 0);
+	CHECK_INT(fixture_count_snat(f, SL_SNAT_FREE), f->snat_sets * SL_SNAT_WAYS);
+}
+
+static void outside_to_local(struct fixture *f)
+{
+	static const struct step tcp[] = {
+		{FROM_UPLINK, SYN, REDIRECT, SYN_TO("r1")},
+		{FROM_POD, ANSWER_OF("r1"), REDIRECT, ANSWER},
+		{FROM_UPLINK, "client:4000 > vip:80 PA seq 8 ack 101 len 10", REDIRECT,
+		 "client:4000 > r1:8000 PA seq 8 ack 101 len 10"},
+	};
+
+	begin(f, 0, 1);
+	STEPS(f, tcp);
+	check_client(f, SL_HOOK_FAST_UPLINK);
+	check_inflight(f, (const __u32[]){1}, 1, 0);
+}
+
+static void pod_to_remote(struct fixture *f)
+{
+	static const struct step tcp[] = {
+		{FROM_POD, SYN, REDIRECT, SYN_TO("r1")},
+		{FROM_UPLINK, ANSWER_OF("r1"), REDIRECT, ANSWER},
+		{FROM_POD, "client:4000 > vip:80 A seq 8 ack 101 len 0", REDIRECT,
+		 "client:4000 > r1:8000 A seq 8 ack 101 len 0"},
+		{FROM_FABRIC, "r1:8000 > client:4000 PA seq 101 ack 8 len 10", REDIRECT,
+		 "vip:80 > client:4000 PA seq 101 ack 8 len 10"},
+	};
+
+	begin(f, 0, 1);
+	fixture_make_remote(f, 0, fixture_add_source(f, "node"));
+	STEPS(f, tcp);
+	check_client(f, SL_HOOK_FAST_POD);
+}
+
+/* Source NAT is what it was: nothing is to be won there. */
+static void outside_to_remote(struct fixture *f)
+{
+	static const struct step tcp[] = {
+		{FROM_UPLINK, SYN, REDIRECT, "node:1024 > r1:8000 S seq 7 len 0 opts 20"},
+		{FROM_UPLINK, "r1:8000 > node:1024 SA seq 100 ack 8 len 0 opts 20", REDIRECT, ANSWER},
+	};
+
+	begin(f, 0, 1);
+	fixture_make_remote(f, 0, fixture_add_source(f, "node"));
+	STEPS(f, tcp);
+	CHECK_INT(fixture_flow(f)->hook, SL_HOOK_FABRIC);
+	CHECK_INT(fixture_count_snat(f, SL_SNAT_LIVE), 1);
+	CHECK_INT(fixture_counter(f, SL_COUNT_FAST_DECLINED), 0);
+}
+
+static void udp(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{FROM_POD, "udp client:4000 > vip:53 len 30", REDIRECT, "udp client:4000 > r1:53 len 30"},
+		{FROM_POD, "udp r1:53 > client:4000 len 90", REDIRECT, "udp vip:53 > client:4000 len 90"},
+		{FROM_UPLINK, "udp client2:4000 > vip:53 len 1", REDIRECT, "udp client2:4000 > r1:53 len 1"},
+		{FROM_POD, "udp r1:53 > client2:4000 len 0", REDIRECT, "udp vip:53 > client2:4000 len 0"},
+	};
+	static const struct step nosum = {FROM_POD, "udp client:4000 > vip:53 len 30 nosum", REDIRECT,
+					  "udp client:4000 > r1:53 len 30 nosum"};
+	__u32 service = fixture_add_service(f, 0);
+
+	fixture_add_vip(f, service, "udp vip:53");
+	fixture_make_fast(f, fixture_add_replica(f, service, "udp r1:53", 100), PEER);
+	fixture_set_fast_client(f, true);
+	STEPS(f, steps);
+	if (!f->v6)
+		CHECK(fixture_step(f, &nosum));
+	CHECK_INT(fixture_count_flows(f, SL_FLOW_OPEN), 2);
+}
+
+TEST(a_pod_and_a_replica_of_this_node)
+{
+	fixture_each(pod_to_local, &on);
+}
+
+TEST(an_outside_client)
+{
+	fixture_each(outside_to_local, &on);
+}
+
+TEST(a_pod_and_a_remote_replica)
+{
+	fixture_each(pod_to_remote, &on);
+}
+
+TEST(an_outside_client_and_a_remote_replica_as_ever)
+{
+	fixture_each(outside_to_remote, &on);
+}
+
+TEST(datagrams)
+{
+	fixture_each(udp, &on);
+}
+
+/* A reply that came by a device without our programs: the egress hook takes it, and no other one. */
+static void by_another_way(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{FROM_POD, SYN, REDIRECT, SYN_TO("r1")},
+		{TO_UPLINK, ANSWER_OF("r1"), NEXT, NULL},
+		{TO_POD, ANSWER_OF("r1"), NEXT, ANSWER},
+		{FROM_UPLINK, "client2:4000 > vip:80 S seq 7 len 0", REDIRECT,
+		 "client2:4000 > r1:8000 S seq 7 len 0"},
+		{TO_POD, "r1:8000 > client2:4000 SA seq 100 ack 8 len 0", NEXT, NULL},
+		{TO_UPLINK, "r1:8000 > client2:4000 SA seq 100 ack 8 len 0", NEXT,
+		 "vip:80 > client2:4000 SA seq 100 ack 8 len 0"},
+	};
+
+	begin(f, 0, 1);
+	STEPS(f, steps);
+}
+
+TEST(a_reply_that_takes_another_way_is_translated_at_the_egress)
+{
+	fixture_each(by_another_way, &on);
+}
+
+static void foreign(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{FROM_POD, "client:4000 > other:80 S seq 7 len 0", NEXT, NULL},
+		{FROM_POD, "r1:8000 > other:80 PA seq 7 ack 1 len 10", NEXT, NULL},
+		{FROM_POD, "r1:9000 > client:4000 PA seq 7 ack 1 len 10", NEXT, NULL},
+		{FROM_POD, "r1:8000 > client:4000 SA seq 7 ack 1 len 0", NEXT, NULL},
+		{FROM_UPLINK, "r1:8000 > client:4000 PA seq 7 ack 1 len 10", NEXT, NULL},
+		{FROM_FABRIC, "r1:8000 > node:1024 PA seq 7 ack 1 len 10", NEXT, NULL},
+	};
+
+	fixture_add_source(f, "node");
+	begin(f, 0, 1);
+	STEPS(f, steps);
+}
+
+TEST(what_is_not_ours_stays_with_the_stack)
+{
+	fixture_each(foreign, &on);
+}
+
+/* ---- who does not take it ------------------------------------------------------------------*/
+
+/* One new connection of the pod client's takes the node's stack. */
+static void check_default_path(struct fixture *f, const char *why)
+{
+	static const struct step steps[] = {
+		{FROM_POD, SYN, NEXT, SYN_TO("r1")},
+		{FROM_POD, ANSWER_OF("r1"), NEXT, NULL},
+		{TO_POD, ANSWER_OF("r1"), NEXT, ANSWER},
+		{FROM_POD, "client:4000 > vip:80 R seq 8 len 0", NEXT, "client:4000 > r1:8000 R seq 8 len 0"},
+	};
+	uint64_t declined = fixture_counter(f, SL_COUNT_FAST_DECLINED);
+	bool good = fixture_steps(f, steps, sizeof(steps) / sizeof(steps[0]));
+
+	CHECK(good);
+	if (!good)
+		printf("  in: %s\n", why);
+	CHECK_INT(fixture_counter(f, SL_COUNT_FAST_DECLINED), declined + 1);
+	CHECK_INT(fixture_counter(f, SL_COUNT_FAST_PATH), 0);
+}
+
+static void declined(struct fixture *f)
+{
+	struct sl_replica_config *config = &f->replicas[0].config;
+
+	begin(f, 0, 1);
+	fixture_set_cap(f, 0, 100);
+	check_default_path(f, "a cap");
+	fixture_set_cap(f, 0, 0);
+	config->peer_ifindex = 0;
+	check_default_path(f, "no peer");
+	config->peer_ifindex = FIXTURE_IFINDEX;
+	check_default_path(f, "the client is its own replica");
+	config->peer_ifindex = PEER;
+	config->flags &= ~SL_REPLICA_FAST;
+	check_default_path(f, "the agent says no");
+	config->flags |= SL_REPLICA_FAST;
+	fixture_set_fast_client(f, false);
+	check_default_path(f, "the client's interface takes no redirects");
+}
+
+TEST(where_it_cannot_be_the_nodes_stack_does)
+{
+	fixture_each(declined, &on);
+}
+
+static void off(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{FROM_POD, SYN, NEXT, SYN_TO("r1")},
+		{FROM_POD, ANSWER_OF("r1"), NEXT, NULL},
+		{TO_POD, ANSWER_OF("r1"), NEXT, ANSWER},
+	};
+
+	begin(f, 0, 1);
+	STEPS(f, steps);
+	CHECK_INT(fixture_counter(f, SL_COUNT_FAST_DECLINED), 0);
+}
+
+TEST(without_the_option_nobody_takes_it)
+{
+	fixture_each(off, NULL);
+}
+
+/* What is said of the replica later is for new flows; open ones keep to their way. */
+static void goes_on(struct fixture *f)
+{
+	static const struct step begins[] = {
+		{FROM_POD, SYN, REDIRECT, SYN_TO("r1")},
+		{FROM_POD, ANSWER_OF("r1"), REDIRECT, ANSWER},
+	};
+	static const struct step later[] = {
+		{FROM_POD, "client:4000 > vip:80 PA seq 8 ack 101 len 10", REDIRECT,
+		 "client:4000 > r1:8000 PA seq 8 ack 101 len 10"},
+		{FROM_POD, "r1:8000 > client:4000 PA seq 101 ack 18 len 10", REDIRECT,
+		 "vip:80 > client:4000 PA seq 101 ack 18 len 10"},
+		{FROM_POD, "client2:4000 > vip:80 S seq 7 len 0", NEXT,
+		 "client2:4000 > r1:8000 S seq 7 len 0"},
+	};
+	static const struct step gone = {FROM_POD, "client:4000 > vip:80 PA seq 18 ack 111 len 10", NEXT,
+					 "client:4000 > r1:8000 PA seq 18 ack 111 len 10"};
+
+	begin(f, 0, 1);
+	STEPS(f, begins);
+	f->replicas[0].config.flags &= ~SL_REPLICA_FAST;
+	fixture_set_cap(f, 0, 10);
+	STEPS(f, later);
+	f->replicas[0].config.peer_ifindex = 0; /* the node's stack says what became of it */
+	CHECK(fixture_step(f, &gone));
+}
+
+TEST(an_open_flow_keeps_to_its_way)
+{
+	fixture_each(goes_on, &on);
+}
+
+static void large_ifindex(struct fixture *f)
+{
+	struct sl_flow flow = {.ifindex_low = 0xfffe, .ifindex_high = 0xff};
+
+	(void)f;
+	CHECK_INT(SL_FLOW_IFINDEX(&flow), 0xfffffe);
+	CHECK_INT(SL_FLOW_IFINDEX_MAX, 0xffffff);
+}
+
+TEST(a_flow_has_room_for_24_bits_of_ifindex)
+{
+	fixture_once(large_ifindex, &on);
+}
+
+/* ---- connects that fail ----------------------------------------------------------------------*/
+
+static void refused(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{FROM_POD, SYN, REDIRECT, SYN_TO("r1")},
+		{FROM_POD, REFUSAL_OF("r1"), RETRIED, SYN},
+		{FROM_POD, SYN, NEXT, SYN_TO("r2")}, /* which has a cap */
+		{FROM_POD, REFUSAL_OF("r2"), NEXT, NULL},
+		{TO_POD, REFUSAL_OF("r2"), RETRIED, SYN},
+		{FROM_POD, SYN, REDIRECT, SYN_TO("r3")},
+		{FROM_POD, ANSWER_OF("r3"), REDIRECT, ANSWER},
+	};
+
+	begin(f, 0, 3);
+	fixture_set_cap(f, 1, 100);
+	STEPS(f, steps);
+	check_client(f, SL_HOOK_FAST_POD);
+	check_inflight(f, (const __u32[]){0, 0, 1}, 3, 1);
+	CHECK_INT(fixture_counter(f, SL_COUNT_RETRIES), 2);
+	CHECK_INT(fixture_counter(f, SL_COUNT_CONNECT_FAILURES), 2);
+}
+
+static void all_refuse(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{FROM_POD, SYN, REDIRECT, SYN_TO("r1")},
+		{FROM_POD, REFUSAL_OF("r1"), RETRIED, SYN},
+		{FROM_POD, SYN, TRIMMED, "vip:80 > client:4000 RA seq 0 ack 8 len 0 back"},
+	};
+
+	begin(f, 0, 1);
+	STEPS(f, steps);
+	check_inflight(f, (const __u32[]){0}, 1, 0);
+}
+
+/* No retries: the client has the refusal, translated where it came in. */
+static void not_retried(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{FROM_POD, SYN, REDIRECT, SYN_TO("r1")},
+		{FROM_POD, REFUSAL_OF("r1"), REDIRECT, "vip:80 > client:4000 RA seq 0 ack 8 len 0"},
+	};
+
+	begin(f, SL_SERVICE_NO_RETRY, 2);
+	STEPS(f, steps);
+	check_inflight(f, (const __u32[]){0, 0}, 2, 0);
+}
+
+/* Out by source NAT, back here by the fast path. */
+static void refused_outside(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{FROM_UPLINK, SYN, REDIRECT, "node:1024 > r1:8000 S seq 7 len 0 opts 20"},
+		{FROM_UPLINK, "r1:8000 > node:1024 RA seq 0 ack 8 len 0", RETRIED, SYN},
+		{FROM_UPLINK, SYN, REDIRECT, SYN_TO("r2")},
+		{FROM_POD, REFUSAL_OF("r2"), RETRIED, SYN},
+		{FROM_UPLINK, SYN, TRIMMED, "vip:80 > client:4000 RA seq 0 ack 8 len 0 back"},
+	};
+
+	fixture_add_source(f, "node");
+	begin(f, 0, 2);
+	fixture_make_remote(f, 0, 0);
+	STEPS(f, steps);
+	check_inflight(f, (const __u32[]){0, 0}, 2, 0);
+	CHECK_INT(fixture_count_snat(f, SL_SNAT_LIVE), 0);
+	CHECK_INT(fixture_count_snat(f, SL_SNAT_QUARANTINE), 1);
+}
+
+TEST(a_refusal_is_retried_where_it_comes_in)
+{
+	fixture_each(refused, &on);
+}
+
+TEST(when_nobody_is_left_the_client_is_refused)
+{
+	fixture_each(all_refuse, &on);
+}
+
+TEST(a_refusal_that_is_not_retried_reaches_the_client)
+{
+	fixture_each(not_retried, &on);
+}
+
+TEST(from_source_nat_to_the_fast_path)
+{
+	fixture_each(refused_outside, &on);
+}
+
+/* An ICMP error that quotes the SYN. */
+static void unreachable(struct fixture *f, enum fixture_hook at)
+{
+	static const struct step syn = {FROM_POD, SYN, REDIRECT, SYN_TO("r1")};
+	char line[PACKET_TEXT_LEN], text[PACKET_TEXT_LEN];
+	bool complete = f->complete;
+	struct fixture_result result;
+	struct packet inner;
+	size_t quoted;
+
+	CHECK(fixture_step(f, &syn));
+	if (packet_build(fixture_expand(f, SYN_TO("r1"), text), &inner))
+		fixture_die(text, EINVAL);
+	quoted = inner.len - 14;
+	snprintf(line, sizeof(line), "icmp r1 > client type %d code %d len %zu", f->v6 ? 1 : 3,
+		 f->v6 ? 3 : 1, quoted);
+	if (packet_build(fixture_expand(f, line, text), &result.in))
+		fixture_die(text, EINVAL);
+	memcpy(result.in.data + result.in.len - quoted, inner.data + 14, quoted);
+	f->complete = false; /* see TRIMMED */
+	fixture_send_built(f, at, &result);
+	f->complete = complete;
+	CHECK_INT(result.verdict, REDIRECT);
+	CHECK_STR(result.text, fixture_expand(f, SYN, text));
+	CHECK_INT(f->replicas[0].state.connect_failures, 1);
+}
+
+static void unreachable_local(struct fixture *f)
+{
+	begin(f, 0, 2);
+	unreachable(f, FROM_POD);
+}
+
+static void unreachable_remote(struct fixture *f)
+{
+	begin(f, 0, 2);
+	fixture_make_remote(f, 0, fixture_add_source(f, "node"));
+	unreachable(f, FROM_UPLINK);
+}
+
+TEST(an_icmp_error_is_a_refusal_too)
+{
+	fixture_each(unreachable_local, &on);
+	fixture_each(unreachable_remote, &on);
+}
+
+/* ---- late answers ----------------------------------------------------------------------------*/
+
+/* The SYN went to r1, and at its deadline to r2. */
+static void move(struct fixture *f, int verdict_r1, int verdict_r2)
+{
+	const struct step to_r1 = {FROM_POD, SYN, verdict_r1, SYN_TO("r1")};
+	const struct step to_r2 = {FROM_POD, SYN, verdict_r2, SYN_TO("r2")};
+
+	CHECK(fixture_step(f, &to_r1));
+	fixture_flow(f)->state |= SL_FLOW_RETRY; /* as `inject` does */
+	CHECK(fixture_step(f, &to_r2));
+	check_inflight(f, (const __u32[]){0, 1}, 2, 1);
+}
+
+static void late_wins(struct fixture *f)
+{
+	static const struct step late[] = {
+		{FROM_POD, ANSWER_OF("r1"), REDIRECT, ANSWER},
+		/* beaten: refused in the client's name, for nobody else will */
+		{FROM_POD, ANSWER_OF("r2"), TRIMMED, "client:4000 > r2:8000 R seq 8 len 0 back"},
+		{FROM_POD, "client:4000 > vip:80 A seq 8 ack 101 len 0", REDIRECT,
+		 "client:4000 > r1:8000 A seq 8 ack 101 len 0"},
+	};
+
+	begin(f, 0, 2);
+	move(f, REDIRECT, REDIRECT);
+	STEPS(f, late);
+	check_client(f, SL_HOOK_FAST_POD);
+	check_inflight(f, (const __u32[]){1, 0}, 2, 0);
+	CHECK_INT(fixture_counter(f, SL_COUNT_LATE_WINS), 1);
+	CHECK_INT(fixture_counter(f, SL_COUNT_CONNECT_FAILURES), 0);
+}
+
+/* The flow comes back to a replica that it reached through the stack. */
+static void late_by_the_stack(struct fixture *f)
+{
+	static const struct step late[] = {
+		{FROM_POD, ANSWER_OF("r1"), NEXT, NULL},
+		{TO_POD, ANSWER_OF("r1"), NEXT, ANSWER},
+		{FROM_POD, "client:4000 > vip:80 A seq 8 ack 101 len 0", NEXT,
+		 "client:4000 > r1:8000 A seq 8 ack 101 len 0"},
+		{FROM_POD, "r1:8000 > client:4000 PA seq 101 ack 8 len 5", NEXT, NULL},
+	};
+
+	begin(f, 0, 2);
+	fixture_set_cap(f, 0, 100);
+	move(f, NEXT, REDIRECT);
+	STEPS(f, late);
+	CHECK_INT(fixture_flow(f)->hook, SL_HOOK_POD);
+	check_inflight(f, (const __u32[]){1, 0}, 2, 0);
+}
+
+/* And from the stack's way back to the fast path. */
+static void late_from_the_stack(struct fixture *f)
+{
+	static const struct step late[] = {
+		{FROM_POD, ANSWER_OF("r1"), REDIRECT, ANSWER},
+		{FROM_POD, ANSWER_OF("r2"), NEXT, NULL},
+		{TO_POD, ANSWER_OF("r2"), NEXT, NULL}, /* the client's own stack refuses that */
+		{FROM_POD, "client:4000 > vip:80 A seq 8 ack 101 len 0", REDIRECT,
+		 "client:4000 > r1:8000 A seq 8 ack 101 len 0"},
+	};
+
+	begin(f, 0, 2);
+	f->replicas[1].config.peer_ifindex = 0;
+	move(f, REDIRECT, NEXT);
+	STEPS(f, late);
+	check_client(f, SL_HOOK_FAST_POD);
+	check_inflight(f, (const __u32[]){1, 0}, 2, 0);
+}
+
+TEST(the_first_answer_wins_and_the_next_is_refused)
+{
+	fixture_each(late_wins, &on);
+}
+
+TEST(a_late_answer_leads_back_to_the_stack)
+{
+	fixture_each(late_by_the_stack, &on);
+}
+
+TEST(a_late_answer_leads_back_to_the_fast_path)
+{
+	fixture_each(late_from_the_stack, &on);
+}
+
+/* ---- ends --------------------------------------------------------------------------------------*/
+
+static void reset(struct fixture *f)
+{
+	static const struct step opens[] = {
+		{FROM_POD, SYN, REDIRECT, SYN_TO("r1")},
+		{FROM_POD, ANSWER_OF("r1"), REDIRECT, ANSWER},
+		{FROM_POD, "client:4000 > vip:80 A seq 8 ack 101 len 0", REDIRECT,
+		 "client:4000 > r1:8000 A seq 8 ack 101 len 0"},
+	};
+	static const struct step answer = {FROM_POD, "client:4000 > vip:80 A seq 8 ack 101 len 0", TRIMMED,
+					   "vip:80 > client:4000 R seq 101 len 0 back"};
+
+	begin(f, 0, 1);
+	STEPS(f, opens);
+	fixture_flow(f)->state |= SL_FLOW_RESET; /* as `reset_flows` does */
+	CHECK(fixture_step(f, &answer));
+	check_inflight(f, (const __u32[]){0}, 1, 0);
+}
+
+TEST(flows_of_a_dead_replica_are_reset)
+{
+	fixture_each(reset, &on);
+}
+
+/* The sweep takes an ifindex for no source-NAT port. */
+static void expires(struct fixture *f)
+{
+	static const struct step syn = {FROM_UPLINK, SYN, REDIRECT, SYN_TO("r1")};
+
+	begin(f, 0, 1);
+	CHECK(fixture_step(f, &syn));
+	fixture_age(f, 10);
+	fixture_sweep(f);
+	CHECK(!fixture_flow(f));
+	CHECK_INT(fixture_counter(f, SL_COUNT_EXPIRED_SYN), 1);
+	CHECK_INT(fixture_count_snat(f, SL_SNAT_FREE), f->snat_sets * SL_SNAT_WAYS);
+	check_inflight(f, (const __u32[]){0}, 1, 0);
+}
+
+TEST(a_half_open_flow_expires)
+{
+	fixture_each(expires, &on);
+}
+
+static const struct fixture_options one_set = {.fast_path = true, .flow_sets = 1};
+
+static void spilled(struct fixture *f)
+{
+	char syn[PACKET_TEXT_LEN];
+	struct fixture_result result;
+	static const struct step steps[] = {
+		{FROM_POD, SYN, REDIRECT, SYN_TO("r1")},
+		{FROM_POD, ANSWER_OF("r1"), REDIRECT, ANSWER},
+	};
+
+	begin(f, SL_SERVICE_REPLACE, 1);
+	for (unsigned i = 0; i < 8; i++) {
+		snprintf(syn, sizeof(syn), "client2:%u > vip:80 S seq 7 len 0", 5000 + i);
+		fixture_send(f, FROM_POD, syn, &result);
+	}
+	f->kernel->half_open = 0; /* else none more begins */
+	STEPS(f, steps);
+	CHECK_INT(fixture_count_spilled(f) > 0, 1);
+}
+
+TEST(a_spilled_flow_takes_it_too)
+{
+	fixture_each(spilled, &one_set);
+}
