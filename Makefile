@@ -171,6 +171,10 @@ test-bpf: $(BPFT_BIN) ## run the packet tables against the kernel (root)
 	$(Q)tests/run bpf
 e2e: all $(E2E_BIN) $(VM_BPF) ## run the end-to-end tests (root); E2E="paths storm" chooses
 	$(Q)tests/run-e2e $(E2E)
+test-paths: all $(E2E_BIN) $(VM_BPF) ## every way a packet can take, tried and printed as a table (root)
+	$(Q)tests/run-e2e matrix
+test-storm: all $(E2E_BIN) $(VM_BPF) ## STORM (200000) connections on each of those ways (root; half an hour)
+	$(Q)STORM=$(or $(STORM),200000) LIMIT=3600 tests/run-e2e storm storm_paths
 verifier-stats: $(O)/bpf/sluice.bpf.o $(O)/tests/bench/verifier_stats ## instructions the verifier follows, per program (root)
 	$(Q)$(O)/tests/bench/verifier_stats $<
 verifier-table: $(O)/bpf/sluice.bpf.o $(O)/tests/bench/verifier_stats ## the same on all kernels of vmtest/matrix, into docs/BENCHMARKS.md (root)
@@ -218,5 +222,5 @@ help: ## this text
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1\t/' | expand -t 22
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
-.PHONY: all deps demo lab test tests check-abi unit fuzz test-bpf e2e verifier-stats verifier-table vmtest \
+.PHONY: all deps demo lab test tests check-abi unit fuzz test-bpf e2e test-paths test-storm verifier-stats verifier-table vmtest \
 	vmtest-ci vmtest-needs vmtest-arm64 vmtest-arm64-needs bench install uninstall clean help

@@ -115,6 +115,24 @@ static __always_inline int flow_ref_advance(const struct flow_ref *ref, __u32 fl
 	return 0;
 }
 
+/* The flow between a replica and the client with this port on the address that the packet comes from.
+ * For slow paths. */
+static __always_inline struct flow_ref flow_of_source(const struct packet *pkt, __be16 port,
+						      __u32 replica)
+{
+	struct sl_replica_services *shared = bpf_map_lookup_elem(&replica_services, &replica);
+	struct sl_flow_key key = {.client = pkt->src, .port = port, .proto = pkt->proto};
+	struct flow_ref ref = {};
+
+	for (__u32 i = 0; shared && i < SL_MAX_SHARED && i < shared->n; i++) {
+		key.service = shared->service[i];
+		ref = table_find_slow(&key, SIDE_REPLICA, replica);
+		if (ref.flow)
+			return ref;
+	}
+	return ref;
+}
+
 static __always_inline void flow_touch(struct sl_flow *flow, __u32 now)
 {
 	if (flow->last_seen != now)

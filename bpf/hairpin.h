@@ -37,23 +37,6 @@ __noinline int hairpin_allows(const struct sl_flow *body, __u32 replica_row)
 	return vip && vip_find(&vip->addr, body->key.port, body->key.proto) < 0;
 }
 
-/* The flow between a replica and the client with this port on its own address. */
-static __always_inline struct flow_ref hairpin_find(const struct packet *pkt, __be16 port,
-						    __u32 replica)
-{
-	struct sl_replica_services *shared = bpf_map_lookup_elem(&replica_services, &replica);
-	struct sl_flow_key key = {.client = pkt->src, .port = port, .proto = pkt->proto};
-	struct flow_ref ref = {};
-
-	for (__u32 i = 0; shared && i < SL_MAX_SHARED && i < shared->n; i++) {
-		key.service = shared->service[i];
-		ref = table_find_slow(&key, SIDE_REPLICA, replica);
-		if (ref.flow)
-			return ref;
-	}
-	return ref;
-}
-
 static __always_inline struct sl_vip *hairpin_vip(const struct flow_ref *ref)
 {
 	__u32 row = ref->flow->vip;
@@ -75,7 +58,7 @@ __noinline int hairpin_call(struct __sk_buff *skb, struct packet *pkt)
 	replica = replica_find(&pkt->dst, pkt->dport, pkt->proto);
 	if (replica < 0)
 		return NOT_OURS;
-	ref = hairpin_find(pkt, pkt->sport, replica);
+	ref = flow_of_source(pkt, pkt->sport, replica);
 	if (!ref.flow || ref.flow->hook != SL_HOOK_POD)
 		return NOT_OURS;
 	vip = hairpin_vip(&ref);
@@ -103,7 +86,7 @@ __noinline int hairpin_answer(struct __sk_buff *skb, struct packet *pkt, __u32 r
 
 	if (!pkt || !is_vip_address(&pkt->dst))
 		return NOT_OURS;
-	ref = hairpin_find(pkt, pkt->dport, replica);
+	ref = flow_of_source(pkt, pkt->dport, replica);
 	vip = ref.flow ? hairpin_vip(&ref) : NULL;
 	if (vip ? !addr_equal(&vip->addr, &pkt->dst) :
 		  !(pkt->tcp_flags & TCP_SYN) || is_local_address(&pkt->dst))

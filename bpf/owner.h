@@ -72,6 +72,13 @@ static __always_inline bool owner_begins(const struct flow_ref *ref, const struc
 	       (!ref->flow || SL_FLOW_PHASE(ref->state) == SL_FLOW_DONE);
 }
 
+/* Whether caps do not count for whom it comes from: this node (its kubelet, probes of ours), but not
+ * where it is a client of a VIP. */
+__noinline int owner_exempts(const struct packet *pkt, __u32 row)
+{
+	return pkt && is_local_address(&pkt->src) && !flow_of_source(pkt, pkt->sport, row).flow;
+}
+
 /* A SYN asks for a place: OWNER_PASSES or OWNER_FULL. A global function: verified by itself, as the
  * next ones; not called by owner_incoming(), for the sake of the stack. */
 __noinline int owner_admit(const struct packet *pkt, __u32 row)
@@ -82,7 +89,7 @@ __noinline int owner_admit(const struct packet *pkt, __u32 row)
 	struct insert insert = {};
 	enum insert_result result;
 
-	if (!pkt || !replica || is_local_address(&pkt->src))
+	if (!pkt || !replica || owner_exempts(pkt, row))
 		return OWNER_PASSES;
 	if (!owner_take(replica))
 		return OWNER_FULL;

@@ -5,7 +5,8 @@
  * same lines run under a fuzzer on the host; parse() and parse_bare() add what
  * only an skb needs. "Bare" is a packet of a device without Ethernet headers
  * (ipip, wireguard): it begins with its IP header. Tags (VLAN), tunnels and IPv6
- * extension headers but the fragment header are not ours: FOREIGN.
+ * extension headers but the fragment header, and the one that tells the length of
+ * a packet beyond 64 KiB, are not ours: FOREIGN.
  */
 #ifndef SLUICE_BPF_PARSE_H
 #define SLUICE_BPF_PARSE_H
@@ -130,6 +131,28 @@ static __always_inline enum parse_result parse_v4(void *l3, void *data_end, __u3
 	return parse_l4(l3 + header, data_end, pkt);
 }
 
+/* The hop-by-hop header that says the length of a packet beyond 64 KiB (BIG TCP), and nothing else. */
+struct jumbo_header {
+	__u8 next, length, option, option_length;
+	__be32 payload;
+};
+
+#define JUMBO_OPTION 0xc2 /* RFC 2675 */
+
+static __always_inline enum parse_result parse_jumbo(void *l3_end, void *data_end,
+						     struct packet *pkt)
+{
+	struct jumbo_header *jumbo = l3_end;
+
+	if ((void *)(jumbo + 1) > data_end)
+		return PARSE_TRUNCATED;
+	if (jumbo->length || jumbo->option != JUMBO_OPTION)
+		return PARSE_FOREIGN;
+	pkt->proto = jumbo->next;
+	pkt->l4_offset += sizeof(*jumbo);
+	return parse_l4(jumbo + 1, data_end, pkt);
+}
+
 static __always_inline enum parse_result parse_v6(void *l3, void *data_end, __u32 offset,
 						  struct packet *pkt)
 {
@@ -145,7 +168,12 @@ static __always_inline enum parse_result parse_v6(void *l3, void *data_end, __u3
 	if (ip->nexthdr == IPPROTO_FRAGMENT)
 		return PARSE_FRAGMENT;
 	pkt->l4_offset = offset + sizeof(*ip);
-	pkt->l4_length = ip->payload_len ? bpf_ntohs(ip->payload_len) : LENGTH_UNSAID;
+	pkt->l4_length = bpf_ntohs(ip->payload_len);
+	if (unlikely(!ip->payload_len)) {
+		pkt->l4_length = LENGTH_UNSAID;
+		if (ip->nexthdr == IPPROTO_HOPOPTS)
+			return parse_jumbo(ip + 1, data_end, pkt);
+	}
 	return parse_l4(ip + 1, data_end, pkt);
 }
 

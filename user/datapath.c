@@ -21,6 +21,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "fast.h"
 #include "pin_dir.h"
 #include "pins.h"
 #include "sluice.skel.h"
@@ -240,9 +241,12 @@ static int claim(struct datapath *datapath, const char *bpffs, bool fast_path,
 	if (!datapath->adopted && getrandom(&ret->seed, sizeof(ret->seed), 0) != sizeof(ret->seed))
 		ret->seed = (uintptr_t)datapath ^ time(NULL);
 	ret->hz = kernel_hz();
-	ret->fast_path &= SL_FAST_PATH_FLOWS;
 	if (fast_path)
 		ret->fast_path = SL_FAST_PATH_FLOWS | SL_FAST_PATH_NEW;
+	else if (ret->fast_path & SL_FAST_PATH_NEW) /* its programs still begin some */
+		ret->fast_path = SL_FAST_PATH_FLOWS;
+	else if (ret->fast_path && !fast_has_flows(bpffs))
+		ret->fast_path = 0;
 	return 0;
 }
 

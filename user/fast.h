@@ -29,6 +29,10 @@ bool fast_is_on(const struct sl_control *control);
 
 enum fast_answer fast_replica(const struct sl_replica_config *config);
 
+/* Whether the pinned flow table below `bpffs` holds flows of the fast path, finished ones included; true
+ * also when it cannot be read. */
+bool fast_has_flows(const char *bpffs);
+
 /* Counts the replicas in use. */
 struct fast_tally fast_tally(const struct sl_replica *replicas, size_t n);
 

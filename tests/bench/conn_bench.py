@@ -293,6 +293,10 @@ def print_targets(rows, names, noisy):
                              ("kept", "kept-alive requests/s", 1.0)):
         target(f"{what}, Sluice / direct under the same rules", median(rows, OURS, key, base),
                limit, at_least=True, noisy=noisy)
+        target(f"{what}, Sluice on the fast path / direct under the same rules",
+               median(rows, FAST, key, base), 1.0, at_least=True, noisy=noisy)
+    target("extra CPU per 100 k connections on the fast path",
+           median(rows, FAST, "cpu", base, difference), 0.1, unit=" s", noisy=noisy)
     extra = median(rows, OURS, "cpu", base, difference)
     target("extra CPU per 100 k connections", extra, 0.1, unit=" s", noisy=noisy)
     if HAPROXY_RULES in names:

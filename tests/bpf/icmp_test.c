@@ -447,14 +447,14 @@ static void ping(struct fixture *f)
 {
 	const char *request = f->v6 ? "icmp client > vip type 128 code 0 len 56 ttl 61" :
 				      "icmp client > vip type 8 code 0 len 56 ttl 61";
-	const char *reply = f->v6 ? "icmp vip > client type 129 code 0 len 56 ttl 61 badmacs" :
-				    "icmp vip > client type 0 code 0 len 56 ttl 61 badmacs";
+	const char *reply = f->v6 ? "icmp vip > client type 129 code 0 len 56 ttl 61 tonode" :
+				    "icmp vip > client type 0 code 0 len 56 ttl 61 tonode";
 	const struct step steps[] = {
 		{FROM_NODE, request, REDIRECT, reply},
 		{FROM_NODE, f->v6 ? "icmp client > vip type 128 code 0 len 1401 badsum" :
 				    "icmp client > vip type 8 code 0 len 1401 badsum", REDIRECT,
-		 f->v6 ? "icmp vip > client type 129 code 0 len 1401 badsum badmacs" :
-			 "icmp vip > client type 0 code 0 len 1401 badsum badmacs"},
+		 f->v6 ? "icmp vip > client type 129 code 0 len 1401 badsum tonode" :
+			 "icmp vip > client type 0 code 0 len 1401 badsum tonode"},
 		{FROM_POD, request, NEXT, NULL},
 		{FROM_UPLINK, request, NEXT, NULL},
 		{FROM_NODE, f->v6 ? "icmp client > other type 128 code 0 len 56" :

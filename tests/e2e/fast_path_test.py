@@ -6,12 +6,13 @@ of replicas, a storm, and an agent that dies, comes back, or comes back without 
 import contextlib
 import os
 import sys
+import types
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
 from bridge import BridgePod  # noqa: E402
 from case import case, check, check_equal, eventually, main  # noqa: E402
-from faults import black_hole, icmp, killed, rst  # noqa: E402
+from faults import black_hole, icmp, link_down, rst  # noqa: E402
 from manifest import App, Port  # noqa: E402
 from servers import Load, Server, check_no_errors, load  # noqa: E402
 import traffic  # noqa: E402
@@ -58,6 +59,10 @@ def hooks(node, app, live=False):
     """The hooks of an app's flows, finished ones that linger included."""
     show = ("flow", "show", app.service) if live else ("flow", "show", "-a", app.service)
     return {flow["hook"] for flow in node.sluice(*show)}
+
+
+def doctor(node):
+    return next(row for row in node.sluice("doctor") if row["check"] == "fast_path")
 
 
 def counter(node, name):
@@ -124,29 +129,30 @@ def replicas_that_refuse_or_swallow(shared):
 
 @case
 def a_dead_replica(shared):
-    """Its process is killed, its pod's interface taken: who waits for it hears so, and others go on."""
-    server = shared.servers[0]
+    """One's interface is gone: who waits for it is reset by us, for it says nothing any more. The
+    others are killed: who waits hears so from their own kernels."""
+    node, servers = shared.lab.node1, shared.servers
     waiting = [Load(shared.client[client], shared.many.target(family), connections=8, count=8,
-                    path="/hang", timeout_ms=15000)
+                    path="/hang", timeout_ms=30000)
                for client in traffic.CLIENTS for family in traffic.FAMILIES]
-    eventually(lambda: len(shared.lab.node1.live_flows(("TCP",))) == 32, "32 clients wait")
-    with killed(server):
+    eventually(lambda: len(node.live_flows(("TCP",))) == 32, "32 clients wait")
+    unplugged = servers[0].pod
+    held = sum(node.replica(address, 8080)["inflight"] for address in (unplugged.ip4, unplugged.ip6))
+    check(held > 0, "nobody waits for it")
+    resets = counter(node, "resets")
+    with link_down(servers[0]):
+        eventually(lambda: counter(node, "resets") == resets + held, f"{held} resets")
         for client in traffic.CLIENTS:
             check_no_errors(load(shared.client[client], shared.many.target(), count=200), client)
-    server = shared.servers[1]
-    shared.many.drop(server.pod)
-    shared.lab.del_pod(server.pod)
-    shared.servers.remove(server)
-    for client in traffic.CLIENTS:
-        check_no_errors(load(shared.client[client], shared.many.target(), count=200), client)
-    for server in list(shared.servers):
+    for server in servers:
         server.kill()
     for one in waiting:
         errors = one.result()["errors"]
         check_equal((errors["timeout"], sum(errors.values())), (0, 8), f"ends {errors}")
-    for server in shared.servers:
+    for server in servers:
         server.start()
-    shared.many.apply()
+    for server in servers:
+        eventually(lambda: node.replica(server.pod.ip4, 8080)["state"] == "ready", server.pod.name)
 
 
 @case
@@ -183,9 +189,56 @@ def a_cap_takes_the_stack(shared):
 
 
 @case
-def doctor_says_who_does_not_take_it(shared):
-    rows = {row["check"]: row for row in shared.lab.node1.sluice("doctor")}
-    check_equal(rows["fast_path"]["status"], "ok", rows["fast_path"]["found"])
+def a_replica_of_the_nodes_own_takes_the_stack(shared):
+    """hostNetwork: there is no pod interface to put packets into."""
+    node = shared.lab.node1
+    check_equal(doctor(node)["status"], "ok", doctor(node)["found"])
+    host = types.SimpleNamespace(name="host", node=node, ip4=node.ip4, ip6=node.ip6)
+    app = App(shared.lab, "host", 41, [Port("http", 80, 8081)])
+    app.add(host)
+    server = Server(types.SimpleNamespace(lab=shared.lab, name="host", spawn=node.spawn,
+                                          run=node.run), port=8081)
+    app.apply()
+    for family in traffic.FAMILIES:
+        check_no_errors(load(shared.client["pod"], app.target(family), count=100), "hostNetwork")
+    check_equal(hooks(node, app), {"pod"}, "hooks")
+    check("behind no veth" in doctor(node)["found"], doctor(node)["found"])
+    check("behind no veth" in node.agent.log(), "the log does not say why")
+    server.kill()
+    app.remove()
+
+
+@contextlib.contextmanager
+def smaller_mtu(shared, mtu):
+    """On the ways out of node1: to the outside client, and to the other node's pods."""
+    node, other, outside = shared.lab.node1, shared.lab.node2, shared.lab.outside
+    ways = [(f"{outside.ip4}/32", ""), (f"{outside.ip6}/128", ""),
+            (other.pods4, f"via {other.ip4}"), (other.pods6, f"via {other.ip6}")]
+    node.ip(*(f"route replace {to} {via} dev uplink0 mtu {mtu}" for to, via in ways))
+    try:
+        yield
+    finally:
+        node.ip(*(f"route del {to}" for to, via in ways),
+                *(f"route add {to} {via}" for to, via in ways if via))
+        for space in (*shared.lab.pods.values(), outside):  # what they have learnt
+            for family in traffic.FAMILIES:
+                space.run("ip", f"-{family}", "route", "flush", "cache")
+
+
+@case
+def a_smaller_mtu_on_the_way_out(shared):
+    """No router compares lengths there: we do, and tell the sender."""
+    too_big = shared.lab.node1.sluice("status")[0]["drops"]["too_big"]
+    with smaller_mtu(shared, 1300):
+        for client, place in (("outside", "local"), ("pod", "remote")):
+            for family in traffic.FAMILIES:
+                for options in ({"path": "/bytes/600000", "expect_bytes": 600000},
+                                {"post": 600000}):
+                    result = load(shared.client[client],
+                                  shared.tcp[place].target(family, traffic.API), connections=2,
+                                  count=4, timeout_ms=traffic.PATIENCE_MS, **options)
+                    check_no_errors(result, f"{client} to {place} over IPv{family}: {options}")
+    check(shared.lab.node1.sluice("status")[0]["drops"]["too_big"] > too_big, "nobody was told")
 
 
 @contextlib.contextmanager

@@ -3,8 +3,8 @@
 """What a client feels of a failing replica: nothing, as long as the connection does not exist yet
 and one replica is left that takes it; and no request is ever read by two replicas, whatever fails.
 
-Each fault of tests/lib/faults.py, at a replica of this node and of the other, for clients in a pod
-and outside, over both families. Probes ask another port, so that only packets can tell; the faults
+Each fault of tests/lib/faults.py, at a replica of this node and of the other, for clients in a pod,
+outside and on the node, over both families. Probes ask another port, so that only packets can tell; the faults
 that come after the handshake are met by probes of the server's own port as well."""
 
 import contextlib
@@ -55,7 +55,7 @@ def setup():
             shared.server[name] = Server(pod, PORT, logged=True)
             app.add(pod)
         shared.apps = (shared.blind, shared.crowd, shared.probed)
-        shared.clients = (shared.client, lab.outside)
+        shared.clients = (shared.client, lab.outside, lab.node1)
         for app in shared.apps:
             app.write()
         for node in lab.nodes:

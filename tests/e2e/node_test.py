@@ -12,6 +12,7 @@ import time
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
+from bridge import BridgePod  # noqa: E402
 from case import SLOW, case, check, check_equal, eventually, main  # noqa: E402
 from hostnet import drop_invalid, dropped_by_rules  # noqa: E402
 from manifest import App, Port  # noqa: E402
@@ -55,6 +56,12 @@ def answers(shared, place="local", family=4, count=20):
     result = load(shared.node, shared.tcp[place].target(family), connections=2, count=count,
                   timeout_ms=2000)
     return result["failed"] == 0 and list(result["replicas"]) == [place]
+
+
+def hooked(node):
+    """Which end of the pair has programs, once for each."""
+    lines = node.run(built("tests/e2e/hooks")).splitlines()
+    return [line.split()[0] for line in lines if line.startswith("sluice")]
 
 
 def drops(node, reason):
@@ -131,8 +138,7 @@ def routes_are_these(shared):
     links = json.loads(shared.node.run("ip", "-j", "-d", "addr", "show", "dev", DEVICE))
     check_equal((links[0]["addr_info"], "NOARP" in links[0]["flags"], links[0]["address"]),
                 ([], True, "02:73:6c:75:63:65"), "the device")
-    check_equal(sorted(line.split()[0] for line in shared.node.run(built("tests/e2e/hooks"))
-                       .splitlines() if "sluice" in line.split()[0]), [DEVICE], "hooks at the pair")
+    check_equal(hooked(shared.node), [DEVICE], "hooks at the pair")
 
 
 @case
@@ -264,6 +270,43 @@ def resets(shared):
 
 
 @case
+def waiting_line(shared):
+    """Connects that find every replica full wait, and are sent on by the device when it is their turn."""
+    lab, node = shared.lab, shared.node
+    server = Server(lab.pods["local"], 8091)
+    server.control("delay 50000")
+    app = App(lab, "line", 45, [Port("api", 80, 8091)])
+    app.own_pods = False
+    app.annotations = {"sluice.dev/max-connections-per-replica": "1", "sluice.dev/when-full": "wait"}
+    app.add(lab.pods["local"])
+    app.apply(node)
+    for family in (4, 6):
+        check_no_errors(load(node, app.target(family), connections=6, count=24, timeout_ms=20000),
+                        f"IPv{family}")
+    parked = sum(row["parked"] for row in node.sluice("service", "show"))
+    check_equal(parked, 0, "parked in the end")
+    check(drops(node, "parked") >= 10, "nobody waited")
+    app.remove()
+    eventually(lambda: app.vip4 not in routes(node), "it is gone", 20)
+
+
+@case
+def on_a_bridge(shared):
+    with traffic.roads(pod_type=BridgePod) as other:
+        other.client["node"] = other.lab.node1
+        drop_invalid(other.lab.node1, "INPUT", "OUTPUT")
+        before = dropped_by_rules(other.lab.node1)
+        for place in traffic.PLACES:
+            traffic.exchange_bodies(other, place, clients=("node",))
+            for vip in (other.udp[place].vip4, other.udp[place].vip6):
+                account = traffic.converse(other.lab.node1, vip, 53, size=1400)
+                check_equal((account["lost"], account["bad"], list(account["servers"])),
+                            (0, 0, [place]), f"UDP to {vip}: {account}")
+        traffic.settled(other)
+        check_equal(dropped_by_rules(other.lab.node1), before, "dropped by strict rules")
+
+
+@case
 def agent_dead(shared):
     agent = shared.node.agent
     agent.signal(signal.SIGKILL)
@@ -282,11 +325,12 @@ def restart_takes_over(shared):
     if node.agent.running():
         node.agent.stop()
     node.ip(f"route add 10.96.0.99/32 dev {DEVICE} proto {PROTOCOL}")
-    node.start_sluiced()
+    node.start_sluiced("--pod-interfaces", "veth*,sluice*")  # whatever globs say, it is no pod's
     eventually(lambda: set(routes(node)) == vips(shared), "routes")
     check_equal(json.loads(node.run("ip", "-j", "link", "show", "dev", DEVICE))[0]["ifindex"], number,
                 "the device's number")
     check(answers(shared) and answers(shared, "remote", 6), "served")
+    check_equal(hooked(node), [DEVICE], "hooks at the pair")
 
 
 @case

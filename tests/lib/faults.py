@@ -48,6 +48,11 @@ def rst(server):
     return _filtered(server, "reject with tcp reset")
 
 
+def refuses_data(server):
+    """Answers those SYNs by RST that carry data (TCP Fast Open), so no probe's."""
+    return _filtered(server, "meta length > 100 reject with tcp reset")
+
+
 @contextlib.contextmanager
 def icmp(server):
     """Answers SYNs by ICMP port unreachable, as often as is asked: the kernel's limit on ICMP

@@ -15,7 +15,7 @@ def _rules(apps, family):
         pods = [one.pod for one in app.replicas]
         cluster = "10.0.0.0/14" if family == 4 else "fd10::/16"
         for port in app.ports:
-            chain = f"KUBE-SVC-{app.name}-{port.port}"
+            chain = f"KUBE-{app.name}-{port.port}"     # 28 characters at most
             chains.append(chain)
             proto = port.proto.lower()
             rules.append(f"-A KUBE-SERVICES -d {vip} -p {proto} --dport {port.port} -j {chain}")
@@ -29,7 +29,8 @@ def _rules(apps, family):
                              f"--to-destination {address}:{port.target}")
     rules.append("-A KUBE-MARK -j MARK --or-mark 0x4000")
     head = [f":{chain} - [0:0]" for chain in chains]
-    return "\n".join(["*nat", ":PREROUTING ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]", ":POSTROUTING ACCEPT [0:0]", *head,
+    return "\n".join(["*nat", ":PREROUTING ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]",
+                      ":POSTROUTING ACCEPT [0:0]", *head,
                       "-A PREROUTING -j KUBE-SERVICES", "-A OUTPUT -j KUBE-SERVICES",
                       "-A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE",
                       *rules, "COMMIT", ""])

@@ -161,10 +161,11 @@ class App:
         if self.probe:
             container["readinessProbe"] = self.probe
         annotations = {"sluice.dev/weight": str(replica.weight)} if replica.weight else {}
+        host = {"hostNetwork": True} if replica.pod.ip4 == replica.pod.node.ip4 else {}
         return {"apiVersion": "v1", "kind": "Pod",
                 "metadata": self._meta(replica.pod.name, labels={"app": self.name},
                                        annotations=annotations),
-                "spec": {"nodeName": replica.pod.node.name, "containers": [container]},
+                "spec": {"nodeName": replica.pod.node.name, **host, "containers": [container]},
                 "status": {"podIP": replica.pod.ip4,
                            "podIPs": [{"ip": replica.pod.ip4}, {"ip": replica.pod.ip6}]}}
 

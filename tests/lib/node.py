@@ -75,6 +75,11 @@ class Node(Space):
         """Runs the CLI with JSON output; returns what it printed, decoded."""
         return json.loads(self.run(built("sluice"), "-j", "--bpffs", self.bpffs, *argv) or "[]")
 
+    def doctor(self):
+        """The rows of `doctor`, whatever it thinks of the node."""
+        return json.loads(self.run(built("sluice"), "-j", "--bpffs", self.bpffs, "doctor",
+                                   fail=False))
+
     def replicas(self, service=None):
         """The rows of `replica show`, of one service or of all."""
         return [row for row in self.sluice("replica", "show")

@@ -17,8 +17,11 @@
  *   ttl N           default 64                 mf         a first fragment
  *   win N           TCP's window, default 29200; 0 is not formatted
  *   hop, dst        an IPv6 hop-by-hop or destination options header
+ *   jumbo           the length in a hop-by-hop header, as in packets larger than 64 KiB
+ *   label N         IPv6's flow label
  *   vlan N          a tag                      nosum      UDP without a checksum
  *   back            with the MAC addresses swapped
+ *   tonode          addressed to SL_NODE_MAC (format only)
  *   badsum          the L4 checksum is wrong   badip      the IPv4 header's is
  *   badload         the payload is not the one that the builder makes (format only)
  *   short           in front: it ends before the IP header says so (format only)

@@ -25,7 +25,7 @@ struct spec {
 	union sl_addr src, dst;
 	__be16 sport, dport;
 	uint32_t flags, seq, ack, len, opts, ipopts, ttl, mf, hop, dst_opts, vlan, nosum, back;
-	uint32_t win, badsum, badip, cut, pad, tot, type, code, proto, offset;
+	uint32_t win, badsum, badip, cut, pad, tot, type, code, proto, offset, jumbo, label;
 };
 
 /* A word, the field it sets, and whether a number follows (else it sets 1). */
@@ -43,6 +43,8 @@ static const struct word {
 	{"win", offsetof(struct spec, win), true},
 	{"mf", offsetof(struct spec, mf), false},
 	{"hop", offsetof(struct spec, hop), false},
+	{"jumbo", offsetof(struct spec, jumbo), false},
+	{"label", offsetof(struct spec, label), true},
 	{"dst", offsetof(struct spec, dst_opts), false},
 	{"vlan", offsetof(struct spec, vlan), true},
 	{"nosum", offsetof(struct spec, nosum), false},
@@ -330,20 +332,32 @@ static void put_ext(struct packet *packet, uint8_t next)
 	put_32(packet, 0);
 }
 
+/* RFC 2675: the length that the IPv6 header has no room for. Returns where that is. */
+static size_t put_jumbo(struct packet *packet, uint8_t next)
+{
+	put_8(packet, next);
+	put_8(packet, 0);
+	put_16(packet, PACKET_JUMBO_OPTION << 8 | 4);
+	put_32(packet, 0);
+	return packet->len - 4;
+}
+
 static void put_v6(struct packet *packet, const struct spec *spec)
 {
 	bool frag = spec->mf || spec->offset;
 	uint8_t after_hop = spec->dst_opts ? IPPROTO_DSTOPTS :
 			    frag ? IPPROTO_FRAGMENT : proto_of(spec);
-	size_t start = packet->len, l4, check;
+	size_t start = packet->len, jumbo = 0, l4, check;
 
-	put_32(packet, 6u << 28);
+	put_32(packet, 6u << 28 | spec->label);
 	put_16(packet, 0); /* payload length: below */
-	put_8(packet, spec->hop ? IPPROTO_HOPOPTS : after_hop);
+	put_8(packet, spec->hop || spec->jumbo ? IPPROTO_HOPOPTS : after_hop);
 	put_8(packet, spec->ttl);
 	put(packet, &spec->src, 16);
 	put(packet, &spec->dst, 16);
-	if (spec->hop)
+	if (spec->jumbo)
+		jumbo = put_jumbo(packet, after_hop);
+	else if (spec->hop)
 		put_ext(packet, after_hop);
 	if (spec->dst_opts)
 		put_ext(packet, frag ? IPPROTO_FRAGMENT : proto_of(spec));
@@ -355,8 +369,11 @@ static void put_v6(struct packet *packet, const struct spec *spec)
 	l4 = packet->len;
 	check = put_l4(packet, spec);
 	finish_l4(packet, spec, l4, check);
-	store_16(packet, start + 4,
-		 spec->tot ? spec->tot : packet->len - start - sizeof(struct ipv6hdr));
+	if (jumbo)
+		store_16(packet, jumbo + 2, packet->len - start - sizeof(struct ipv6hdr));
+	else
+		store_16(packet, start + 4,
+			 spec->tot ? spec->tot : packet->len - start - sizeof(struct ipv6hdr));
 }
 
 int packet_build(const char *text, struct packet *ret)

@@ -197,7 +197,7 @@ static void say_v4(struct reader *in)
 
 static void say_v6(struct reader *in)
 {
-	bool hop = false, dst = false, more = false;
+	bool hop = false, dst = false, more = false, jumbo = false;
 	const unsigned char *ip = in->at;
 	unsigned offset = 0;
 
@@ -206,13 +206,15 @@ static void say_v6(struct reader *in)
 	addr_from_bytes(ip + 8, 16, &in->src);
 	addr_from_bytes(ip + 24, 16, &in->dst);
 	in->proto = ip[6];
-	cut_to(in, 40 + get_16(ip + 4));
+	if (get_16(ip + 4))
+		cut_to(in, 40 + get_16(ip + 4));
 	in->at += 40;
 	while (in->proto == IPPROTO_HOPOPTS || in->proto == IPPROTO_DSTOPTS ||
 	       in->proto == IPPROTO_FRAGMENT) {
 		if (!has(in, PACKET_EXT_LEN))
 			return;
-		hop |= in->proto == IPPROTO_HOPOPTS;
+		jumbo |= in->proto == IPPROTO_HOPOPTS && in->at[2] == PACKET_JUMBO_OPTION;
+		hop |= in->proto == IPPROTO_HOPOPTS && !jumbo;
 		dst |= in->proto == IPPROTO_DSTOPTS;
 		if (in->proto == IPPROTO_FRAGMENT) {
 			offset = get_16(in->at + 2) & ~7u;
@@ -222,7 +224,10 @@ static void say_v6(struct reader *in)
 		in->at += PACKET_EXT_LEN;
 	}
 	say_l4(in, offset);
-	fprintf(in->out, "%s%s%s", more ? " mf" : "", hop ? " hop" : "", dst ? " dst" : "");
+	fprintf(in->out, "%s%s%s%s", more ? " mf" : "", hop ? " hop" : "", jumbo ? " jumbo" : "",
+		dst ? " dst" : "");
+	if (get_32(ip) & 0xfffff)
+		fprintf(in->out, " label %u", get_32(ip) & 0xfffff);
 	if (ip[7] != PACKET_TTL)
 		fprintf(in->out, " ttl %u", ip[7]);
 }
@@ -254,6 +259,7 @@ static void say_frame(struct reader *in)
 
 const char *packet_format(const struct packet *packet, char buf[PACKET_TEXT_LEN])
 {
+	static const unsigned char node_mac[] = SL_NODE_MAC;
 	struct reader in = {.at = packet->data, .end = packet->data + packet->len};
 	const unsigned char *macs = packet->data;
 
@@ -266,6 +272,9 @@ const char *packet_format(const struct packet *packet, char buf[PACKET_TEXT_LEN]
 	if (packet->len >= 12 && !memcmp(macs, packet_mac_a, 6) &&
 	    !memcmp(macs + 6, packet_mac_b, 6))
 		fprintf(in.out, " back");
+	else if (packet->len >= 12 && !memcmp(macs, node_mac, 6) &&
+		 !memcmp(macs + 6, packet_mac_a, 6))
+		fprintf(in.out, " tonode");
 	else if (packet->len >= 12 &&
 		 (memcmp(macs, packet_mac_b, 6) || memcmp(macs + 6, packet_mac_a, 6)))
 		fprintf(in.out, " badmacs");

@@ -16,6 +16,7 @@
 #define PACKET_TTL 64
 #define PACKET_WINDOW 0x7210
 #define PACKET_EXT_LEN 8      /* of an IPv6 extension header */
+#define PACKET_JUMBO_OPTION 0xc2
 
 enum packet_kind { PACKET_TCP, PACKET_UDP, PACKET_ICMP, PACKET_FRAG, PACKET_ETHER };
 

@@ -20,7 +20,11 @@ def converse(address, port, datagrams, size, account):
     servers = set()
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.settimeout(float(os.environ.get("SLUICE_SLOW", "1")))  # seconds, as tests/lib/case.py has it
-        sock.connect((address, port))
+        try:
+            sock.connect((address, port))
+        except OSError:  # no route
+            account["lost"] += datagrams
+            return
         for i in range(datagrams):
             payload = (b"%d," % i * size)[:size]
             sock.send(payload)

@@ -127,7 +127,7 @@ TEST(each_kind_sets_its_own_filter)
 		{SL_INDEX_VIP, true, false},
 		{SL_INDEX_ADDRESS, true, false},
 		{SL_INDEX_REPLICA, false, true},
-		{SL_INDEX_SOURCE, false, false},
+		{SL_INDEX_SOURCE, true, false},
 		{SL_INDEX_LOCAL, true, false},
 	};
 

@@ -29,6 +29,8 @@ static const char *const lines[] = {
 	"[fd00::9]:4000 > [fd00::1]:80 A seq 7 ack 9 len 9000",
 	"[fd00::9]:4000 > [fd00::1]:80 A seq 7 ack 9 len 5 hop",
 	"[fd00::9]:4000 > [fd00::1]:80 A seq 7 ack 9 len 5 hop dst ttl 3",
+	"[fd00::9]:4000 > [fd00::1]:80 A seq 7 ack 9 len 9000 jumbo",
+	"[fd00::9]:4000 > [fd00::1]:80 A seq 7 ack 9 len 5 label 703710",
 	"[fd00::9]:4000 > [fd00::1]:80 A seq 7 ack 9 len 24 mf",
 	"udp 10.0.0.9:4000 > 10.1.0.1:53 len 0",
 	"udp 10.0.0.9:4000 > 10.1.0.1:53 len 31",

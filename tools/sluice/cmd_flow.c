@@ -53,7 +53,7 @@ static void put_flow(const struct view *view, struct out *out, const struct sl_f
 		view_put_no_endpoint(out);
 	out_string(out, phase_names[SL_FLOW_PHASE(flow->state)]);
 	out_uint(out, view_age_ms(view, flow->last_seen));
-	if (flow->snat_port)
+	if (flow->hook == SL_HOOK_FABRIC && flow->snat_port)
 		out_uint(out, ntohs(flow->snat_port));
 	else
 		out_null(out);

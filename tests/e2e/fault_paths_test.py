@@ -1,0 +1,142 @@
+#!/usr/bin/env -S python3 -B
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a client feels of a failing replica, on each path of the matrix and for each way of starting the
+agents, in short: refused and black-holed connects are hidden by the other replica; a kill and a hang hurt
+those they met, once; and no request is ever read by two. (fault_test.py has every fault, at length.)
+
+Each Service has the replica that fails, at the place in question, and a good one in a pod of node1. Two
+ports: PORT is probed, and BLIND, of the same pod, only by way of PORT: there packets alone tell."""
+
+import contextlib
+import itertools
+import os
+import sys
+import time
+import types
+
+sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
+
+from case import SLOW, Skip, case, check, eventually, main  # noqa: E402
+from faults import black_hole, frozen, killed, rst  # noqa: E402
+from lab import HostNetworkPod, Lab  # noqa: E402
+from manifest import App, Port  # noqa: E402
+from matrix import (COLUMNS, FAMILIES, PLACES, Cell, caller, choose_cases, paths,  # noqa: E402
+                    reason_of, start_agents, unsupported)
+from servers import Load, Server, check_no_errors  # noqa: E402
+
+PORT, BLIND = 8080, 8081
+CLIENTS = ("pod", "outside", "node")    # a hairpin has no other replica to go to
+USERS, COUNT, SECONDS = 4, 30, 0.8
+PROBE = {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": 1, "timeoutSeconds": 1}
+
+
+@contextlib.contextmanager
+def setup():
+    with Lab() as lab:
+        shared = types.SimpleNamespace(lab=lab, replica={}, app={}, server={}, column=None)
+        shared.client = {"pod": lab.add_pod(lab.node1, "client"), "outside": lab.outside,
+                         "node": lab.node1}
+        pods = {place: HostNetworkPod(node, place) if "host" in place else lab.add_pod(node, place)
+                for place, node in zip(PLACES, (lab.node1, lab.node2) * 2)}
+        for number, (place, pod) in enumerate(pods.items(), 10):
+            good = lab.add_pod(lab.node1, f"good-{number}")
+            for one, port in itertools.product((pod, good), (PORT, BLIND)):
+                shared.server[one.name, port] = Server(one, port, logged=True)
+            app = App(lab, place, number, [Port("probed", 80, PORT), Port("blind", 81, BLIND)])
+            app.probe = PROBE
+            app.add(pod)
+            app.add(good)
+            app.write()
+            shared.replica[place], shared.app["replace", place] = pod, app
+        yield shared
+
+
+def settled(shared):
+    """Every replica is ready again, every count 0, and no request was read twice."""
+    for node in shared.lab.nodes:
+        eventually(lambda: all(row["state"] == "ready" for row in node.replicas()),
+                   f"{node.name}: all replicas are ready again", 60)
+        node.assert_clean()
+    read = [one for server in shared.server.values() for one in server.ids()]
+    check(len(read) == len(set(read)), f"{len(read) - len(set(read))} requests were read twice")
+    for server in shared.server.values():
+        server.forget_ids()
+
+
+def start(shared, path, family, port=0, **options):
+    client, place = path
+    space = caller(shared, types.SimpleNamespace(client=client, place=place))
+    return Load(space, shared.app["replace", place].target(family, port), connections=USERS,
+                ids=True, **options)
+
+
+def check_hidden(shared, path, fault):
+    """At the port that no probe looks at."""
+    with fault(shared.server[path[1], BLIND]):
+        for family in FAMILIES:
+            what = f"{fault.__name__}, IPv{family}"
+            result = start(shared, path, family, 1, count=COUNT).result()
+            check_no_errors(result, what)
+            check(path[1] not in result["replicas"], f"{what}: {result['replicas']} answered")
+            check(result["connect_us"]["p99"] < 900000 * SLOW, f"{what}: {result['connect_us']}")
+
+
+def check_hurt(shared, path, fault, kinds):
+    """Users who never stop asking: each is hurt once at most, by an error of these kinds, and no
+    connect fails."""
+    loads = [start(shared, path, family, duration=3 * SECONDS, timeout_ms=int(1200 * SLOW))
+             for family in FAMILIES]
+    time.sleep(SECONDS)
+    with fault(shared.server[path[1], PORT]):
+        time.sleep(SECONDS)
+    for load in loads:
+        result = load.result()
+        what = f"{fault.__name__}: {result['errors']}"
+        check(result["ok"] > 0 and not result["connect_failed"], what)
+        wrong = {kind for kind, count in result["errors"].items() if count} - set(kinds)
+        check(not wrong and result["failed"] <= USERS, what)
+
+
+def all_faults(shared, column, path):
+    why = reason_of(shared, Cell(column, "replace", *path, 4, "tcp"))
+    if why:
+        raise Skip(why)
+    check_hidden(shared, path, rst)
+    check_hidden(shared, path, black_hole)
+    check_hurt(shared, path, killed, ("short", "reset"))
+    settled(shared)
+    check_hurt(shared, path, frozen, ("timeout", "short", "reset"))
+
+
+def add_path(column, path):
+    def run(shared):
+        if shared.column != column:
+            start_agents(shared, column)
+            shared.column = column
+            settled(shared)
+        all_faults(shared, column, path)
+
+    run.__name__ = f"{column}_{path[0]}_to_{path[1]}".replace("-", "_")
+    case(run)
+
+
+def add_column(column):
+    why = unsupported(column)
+    if not why:
+        for path in paths(CLIENTS):
+            add_path(column, path)
+        return
+
+    def no_column(_):
+        raise Skip(why)
+
+    no_column.__name__ = f"{column}_column"
+    case(no_column)
+
+
+for each_column in COLUMNS:
+    add_column(each_column)
+
+if __name__ == "__main__":
+    choose_cases()
+    main(setup, settled)

@@ -1,0 +1,94 @@
+#!/usr/bin/env -S python3 -B
+# SPDX-License-Identifier: GPL-2.0-only
+"""A storm on each path of the matrix and for each way of starting the agents: STORM (20000) short
+connections that end in every way there is, over both families; none may fail, and every count must come
+back to 0. (storm_test.py mixes the paths, and compares with kube-proxy.)"""
+
+import contextlib
+import os
+import sys
+import time
+
+sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
+
+from case import Skip, case, check, check_equal, main  # noqa: E402
+from matrix import (COLUMNS, FAMILIES, Cell, choose_cases, paths, reason_of, roads,  # noqa: E402
+                    start_agents, unsupported)
+from servers import Load  # noqa: E402
+import matrix  # noqa: E402
+
+STORM = int(os.environ.get("STORM", 20000))
+# An outside client's connection to another node takes a source port, which then rests for a minute.
+SOURCE_NAT = 28000 // len(COLUMNS)
+
+
+@contextlib.contextmanager
+def setup():
+    with roads(modes=("replace",)) as shared:
+        shared.column = None
+        for node in shared.lab.nodes:   # clients here are nodes too
+            node.sysctl(net__ipv4__tcp_tw_reuse=1)
+        yield shared
+
+
+def settled(shared):
+    for node in shared.lab.nodes:
+        node.assert_clean(120)
+
+
+def each(client, place):
+    """Connections of one family."""
+    wanted = STORM // len(FAMILIES)
+    return min(wanted, SOURCE_NAT) if client == "outside" and "remote" in place else wanted
+
+
+def storm(shared, column, client, place):
+    cells = [Cell(column, "replace", client, place, family, "tcp") for family in FAMILIES]
+    why = [reason_of(shared, cell) for cell in cells]
+    if any(why):
+        raise Skip(why[0] or why[1])
+    began, before = time.monotonic(), sum(matrix.picks(shared, cell) for cell in cells)
+    app, space = shared.app["replace", place], matrix.caller(shared, cells[0])
+    loads = [Load(space, app.target(family), connections=24, count=each(client, place), end="mix",
+                  timeout_ms=20000) for family in FAMILIES]
+    results = [load.result(280) for load in loads]
+    connections = sum(result["requests"] for result in results)
+    print(f"    {connections} connections in {time.monotonic() - began:.1f} s")
+    for result in results:
+        check(not result["failed"], f"failed: {result['errors']}, {result['error_log'][:3]}")
+    check_equal(connections, len(FAMILIES) * each(client, place), "connections")
+    grown = sum(matrix.picks(shared, cell) for cell in cells) - before
+    check(grown >= connections, f"{grown} picks for {connections} connections")
+
+
+def add_path(column, client, place):
+    def run(shared):
+        if shared.column != column:
+            start_agents(shared, column)
+            shared.column = column
+        storm(shared, column, client, place)
+
+    run.__name__ = f"{column}_{client}_to_{place}".replace("-", "_")
+    case(run)
+
+
+def add_column(column):
+    why = unsupported(column)
+    if not why:
+        for client, place in paths():
+            add_path(column, client, place)
+        return
+
+    def no_column(_):
+        raise Skip(why)
+
+    no_column.__name__ = f"{column}_column"
+    case(no_column)
+
+
+for each_column in COLUMNS:
+    add_column(each_column)
+
+if __name__ == "__main__":
+    choose_cases()
+    main(setup, settled)
