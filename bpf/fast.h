@@ -21,6 +21,7 @@
 #include "config.h"
 #include "count.h"
 #include "maps.h"
+#include "verifier.h"
 
 /* The hook that translates replies of a flow whose client comes in at `hook`, to this replica, by
  * the interface `ifindex`: that of the fast path, or 0 where the node's stack must do. */

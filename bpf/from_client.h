@@ -396,6 +396,24 @@ static __always_inline enum client_wish client_wants(const struct packet *pkt,
 	return client_moves(ref, pkt, now) ? CLIENT_MOVES : CLIENT_GOES_ON;
 }
 
+/* Whether a half-open flow left with a source address that the way to its replica has no longer, so
+ * that no answer may come: it ends here, and its SYN begins anew. A global function for its stack. */
+__noinline int client_is_astray(__u32 slot, __u64 state)
+{
+	struct sl_flow *flow = table_slot(slot);
+	struct sl_replica *replica;
+	__u32 row;
+
+	if (!flow || flow->hook != SL_HOOK_FABRIC)
+		return 0;
+	row = flow->replica;
+	replica = bpf_map_lookup_elem(&replicas, &row);
+	if (!replica || replica->config.flags & SL_REPLICA_LOCAL || !replica->config.source ||
+	    replica->config.source == flow->source + 1)
+		return 0;
+	return flow_advance(slot, state, 0, FLOW_OVER);
+}
+
 static __always_inline int from_client(struct __sk_buff *skb, const struct packet *pkt,
 				       enum parse_result result, enum sl_hook hook)
 {
@@ -433,6 +451,8 @@ static __always_inline int from_client(struct __sk_buff *skb, const struct packe
 							      drop(SL_DROP_PARKED);
 			wish = CLIENT_MOVES;
 		}
+		if (wish == CLIENT_MOVES && client_is_astray(ref.slot, ref.state))
+			wish = CLIENT_OPENS;
 		if (wish == CLIENT_OPENS && ref.flow &&
 		    SL_FLOW_PHASE(ref.state) == SL_FLOW_PARKED)
 			park_end(ref.slot, ref.state); /* its client begins anew */

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * One look at a packet: Ethernet, IPv4 or IPv6, TCP or UDP, into a small struct
- * of values and offsets. parse_frame() is pure, so the same lines run under a
- * fuzzer on the host; parse() adds what only an skb needs. Tags (VLAN), tunnels
- * and IPv6 extension headers but the fragment header, and the one that tells the
- * length of a packet beyond 64 KiB, are not ours: FOREIGN.
+ * of values and offsets. parse_frame() and parse_bare_frame() are pure, so the
+ * same lines run under a fuzzer on the host; parse() and parse_bare() add what
+ * only an skb needs. "Bare" is a packet of a device without Ethernet headers
+ * (ipip, wireguard): it begins with its IP header. Tags (VLAN), tunnels and IPv6
+ * extension headers but the fragment header, and the one that tells the length of
+ * a packet beyond 64 KiB, are not ours: FOREIGN.
  */
 #ifndef SLUICE_BPF_PARSE_H
 #define SLUICE_BPF_PARSE_H
@@ -72,10 +74,8 @@ static __always_inline void addr_set_v6(union sl_addr *addr, const struct in6_ad
 	addr->w[3] = v6->in6_u.u6_addr32[3];
 }
 
-static __always_inline enum parse_result parse_l4(void *data, void *data_end, struct packet *pkt)
+static __always_inline enum parse_result parse_l4(void *l4, void *data_end, struct packet *pkt)
 {
-	void *l4 = data + pkt->l4_offset;
-
 	if (pkt->proto == IPPROTO_TCP) {
 		struct tcphdr *tcp = l4;
 
@@ -105,9 +105,11 @@ static __always_inline enum parse_result parse_l4(void *data, void *data_end, st
 	return PARSE_FOREIGN;
 }
 
-static __always_inline enum parse_result parse_v4(void *data, void *data_end, struct packet *pkt)
+/* `l3` lies at `offset` of the frame. */
+static __always_inline enum parse_result parse_v4(void *l3, void *data_end, __u32 offset,
+						  struct packet *pkt)
 {
-	struct iphdr *ip = data + L3_OFFSET;
+	struct iphdr *ip = l3;
 	__u32 header, total;
 
 	if ((void *)(ip + 1) > data_end)
@@ -124,9 +126,9 @@ static __always_inline enum parse_result parse_v4(void *data, void *data_end, st
 	pkt->proto = ip->protocol;
 	if (ip->frag_off & bpf_htons(0x3fff)) /* more fragments, or an offset */
 		return PARSE_FRAGMENT;
-	pkt->l4_offset = L3_OFFSET + header;
+	pkt->l4_offset = offset + header;
 	pkt->l4_length = total - header;
-	return parse_l4(data, data_end, pkt);
+	return parse_l4(l3 + header, data_end, pkt);
 }
 
 /* The hop-by-hop header that says the length of a packet beyond 64 KiB (BIG TCP), and nothing else. */
@@ -137,10 +139,10 @@ struct jumbo_header {
 
 #define JUMBO_OPTION 0xc2 /* RFC 2675 */
 
-static __always_inline enum parse_result parse_jumbo(void *data, void *data_end,
+static __always_inline enum parse_result parse_jumbo(void *l3_end, void *data_end,
 						     struct packet *pkt)
 {
-	struct jumbo_header *jumbo = data + L3_OFFSET + sizeof(struct ipv6hdr);
+	struct jumbo_header *jumbo = l3_end;
 
 	if ((void *)(jumbo + 1) > data_end)
 		return PARSE_TRUNCATED;
@@ -148,12 +150,13 @@ static __always_inline enum parse_result parse_jumbo(void *data, void *data_end,
 		return PARSE_FOREIGN;
 	pkt->proto = jumbo->next;
 	pkt->l4_offset += sizeof(*jumbo);
-	return parse_l4(data, data_end, pkt);
+	return parse_l4(jumbo + 1, data_end, pkt);
 }
 
-static __always_inline enum parse_result parse_v6(void *data, void *data_end, struct packet *pkt)
+static __always_inline enum parse_result parse_v6(void *l3, void *data_end, __u32 offset,
+						  struct packet *pkt)
 {
-	struct ipv6hdr *ip = data + L3_OFFSET;
+	struct ipv6hdr *ip = l3;
 
 	if ((void *)(ip + 1) > data_end)
 		return PARSE_TRUNCATED;
@@ -164,14 +167,14 @@ static __always_inline enum parse_result parse_v6(void *data, void *data_end, st
 	pkt->proto = ip->nexthdr;
 	if (ip->nexthdr == IPPROTO_FRAGMENT)
 		return PARSE_FRAGMENT;
-	pkt->l4_offset = L3_OFFSET + sizeof(*ip);
+	pkt->l4_offset = offset + sizeof(*ip);
 	pkt->l4_length = bpf_ntohs(ip->payload_len);
 	if (unlikely(!ip->payload_len)) {
 		pkt->l4_length = LENGTH_UNSAID;
 		if (ip->nexthdr == IPPROTO_HOPOPTS)
-			return parse_jumbo(data, data_end, pkt);
+			return parse_jumbo(ip + 1, data_end, pkt);
 	}
-	return parse_l4(data, data_end, pkt);
+	return parse_l4(ip + 1, data_end, pkt);
 }
 
 /* `pkt` must be zeroed. [data, data_end) is the frame as far as it is linear. */
@@ -182,9 +185,24 @@ static __always_inline enum parse_result parse_frame(void *data, void *data_end,
 	if ((void *)(eth + 1) > data_end)
 		return PARSE_FOREIGN;
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		return parse_v4(data, data_end, pkt);
+		return parse_v4(eth + 1, data_end, L3_OFFSET, pkt);
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return parse_v6(data, data_end, pkt);
+		return parse_v6(eth + 1, data_end, L3_OFFSET, pkt);
+	return PARSE_FOREIGN;
+}
+
+/* The same for a frame that begins with its IP header, whose version says which one it is. */
+static __always_inline enum parse_result parse_bare_frame(void *data, void *data_end,
+							  struct packet *pkt)
+{
+	__u8 *version = data;
+
+	if ((void *)(version + 1) > data_end)
+		return PARSE_FOREIGN;
+	if (*version >> 4 == 4)
+		return parse_v4(data, data_end, 0, pkt);
+	if (*version >> 4 == 6)
+		return parse_v6(data, data_end, 0, pkt);
 	return PARSE_FOREIGN;
 }
 
@@ -206,6 +224,20 @@ static __always_inline enum parse_result parse(struct __sk_buff *skb, struct pac
 	    bpf_skb_pull_data(skb, want))
 		return result;
 	return parse_frame((void *)(long)skb->data, (void *)(long)skb->data_end, pkt);
+}
+
+/* The same for a bare packet. */
+static __always_inline enum parse_result parse_bare(struct __sk_buff *skb, struct packet *pkt)
+{
+	__u32 most = MAX_HEADERS - ETH_HLEN, want = skb->len < most ? skb->len : most;
+	enum parse_result result;
+
+	opaque(pkt); /* as above */
+	result = parse_bare_frame((void *)(long)skb->data, (void *)(long)skb->data_end, pkt);
+	if (result != PARSE_TRUNCATED || skb->data_end - skb->data >= want ||
+	    bpf_skb_pull_data(skb, want))
+		return result;
+	return parse_bare_frame((void *)(long)skb->data, (void *)(long)skb->data_end, pkt);
 }
 #endif
 

@@ -10,6 +10,7 @@
  *                                             remote replica -> outside client
  *   to_uplink    egress of the uplink         local replica -> outside client
  *   from_fabric  ingress of another device over which replicas are routed
+ *   from_fabric_l3  the same, of one without Ethernet headers
  *   from_node    egress of SL_NODE_DEVICE: the node's own client -> replica; a ping of a VIP's
  *   uplink       XDP of the uplink            between outside clients and remote replicas, what is easy
  *   inject       run by the agent at a deadline: a SYN goes out again
@@ -18,6 +19,7 @@
  *   eject_now    run by the agent (rates, latency, good probes) and by tests: see sl_eject_op
  *   sweep_now    run by tests: one slice at once; SWEEP_SLICES of them are a pass
  */
+#include "bare.h"
 #include "deadline.h"
 #include "echo.h"
 #include "from_client.h"
@@ -91,6 +93,15 @@ int from_fabric(struct __sk_buff *skb)
 	enum parse_result result = parse(skb, &pkt);
 
 	return verdict(to_client(skb, &pkt, result, SL_HOOK_FABRIC));
+}
+
+SEC("tc")
+int from_fabric_l3(struct __sk_buff *skb)
+{
+	struct packet pkt = {};
+	enum parse_result result = parse_bare(skb, &pkt);
+
+	return verdict(bare_to_client(skb, &pkt, result));
 }
 
 /* "xdp", not "xdp.frags": the agent says so at load where the kernel knows that. */

@@ -212,8 +212,8 @@ static int start_modules(struct agent *agent)
 	probe_set_ask_full(agent->probes, agent_full_so_far);
 	agent->facts.probes = agent->probes;
 	agent_write_mtus(agent);
+	agent_attach_uplink(agent);
 	reconcile_paths(agent->reconcile); /* of what is adopted: routes, or options, may be others now */
-	agent_attach_routed(agent);
 	interfaces_prune(agent->interfaces);
 	error = discover_file_new(&agent->loop, options->manifests, &agent->policy, agent_on_model,
 				  agent, &agent->discover);

@@ -68,18 +68,34 @@ static void keep_verdicts(struct agent *agent, const struct verdicts *verdicts)
 	}
 }
 
+/* Once for each change: who takes the node's stack although the fast path is wanted. */
+static void say_fast_path(struct agent *agent)
+{
+	struct tables *tables = datapath_tables(agent->datapath);
+	struct fast_tally tally;
+	char text[256];
+
+	if (!fast_is_on(tables->control))
+		return;
+	tally = fast_tally(tables->replicas, SL_MAX_REPLICAS);
+	if (memcmp(&tally, &agent->fast, sizeof(tally)))
+		log_info("fast path: %s", fast_format(&tally, text, sizeof(text)));
+	agent->fast = tally;
+}
+
 int agent_apply(struct agent *agent, struct diag *diag)
 {
 	const union sl_addr *addresses;
 	size_t n;
 	int error;
 
+	agent_attach_uplink(agent);
 	addresses = route_addresses(agent->route, &n);
 	error = reconcile_apply(agent->reconcile, agent->model, addresses, n, diag->reason,
 				sizeof(diag->reason));
 	if (error)
 		return error;
-	agent_attach_routed(agent);
+	say_fast_path(agent);
 	node_sync(agent->node);
 	if (agent_sync_probes(agent))
 		log_error("out of memory: some replicas are not probed; restart sluiced");
@@ -244,67 +260,47 @@ static bool leads_to_pods(const struct agent *agent, __u32 ifindex)
 	return false;
 }
 
+static void say_unattached(const struct route_link *link, int error)
+{
+	if (error == -EMEDIUMTYPE)
+		log_warn("%s carries no Ethernet headers (its hardware type is %u), so Sluice cannot "
+			 "serve clients behind it; replicas behind a tunnel are served", link->name,
+			 link->type);
+	else if (error)
+		log_error("cannot attach to %s: %s", link->name, strerror(-error));
+}
+
+static void attach_one(struct agent *agent, int ifindex,
+		       int (*attach)(struct interfaces *, const struct route_link *))
+{
+	const struct route_link *link = link_by_index(agent, ifindex);
+
+	if (link)
+		say_unattached(link, attach(agent->interfaces, link));
+}
+
+void agent_attach_uplink(struct agent *agent)
+{
+	attach_one(agent, route_default_ifindex(agent->route), interfaces_default_uplink);
+}
+
+/* The programs are at the device before anything is sent to it: a reply that met none would go up to
+ * the node's own stack, which refuses it. */
 void agent_path(void *context, const union sl_addr *to, struct reconcile_path *ret)
 {
 	struct agent *agent = context;
 	struct route_path path = {};
-	unsigned i = 0;
 
 	if (route_lookup(agent->route, to, &path))
 		return;
 	ret->ifindex = path.ifindex;
 	ret->source = path.source;
 	ret->local = path.local || leads_to_pods(agent, path.ifindex);
+	if (!ret->local && path.ifindex &&
+	    interfaces_role(agent->interfaces, path.ifindex) == ATTACH_NONE)
+		attach_one(agent, path.ifindex, interfaces_fabric);
 	if (agent->peers && !path.local)
 		find_fast_path(agent, to, ret);
-	if (ret->local || !path.ifindex)
-		return;
-	while (i < agent->n_fabric && agent->fabric[i] != (int)path.ifindex)
-		i++;
-	if (i == agent->n_fabric && i < FABRIC_MAX)
-		agent->fabric[agent->n_fabric++] = path.ifindex;
-}
-
-/* Once for each change: who takes the node's stack although the fast path is wanted. */
-static void say_fast_path(struct agent *agent)
-{
-	struct tables *tables = datapath_tables(agent->datapath);
-	struct fast_tally tally;
-	char text[256];
-
-	if (!fast_is_on(tables->control))
-		return;
-	tally = fast_tally(tables->replicas, SL_MAX_REPLICAS);
-	if (memcmp(&tally, &agent->fast, sizeof(tally)))
-		log_info("fast path: %s", fast_format(&tally, text, sizeof(text)));
-	agent->fast = tally;
-}
-
-/* True: it has another role now. */
-static bool attach_one(struct agent *agent, int ifindex,
-		       int (*attach)(struct interfaces *, const struct route_link *))
-{
-	const struct route_link *link = link_by_index(agent, ifindex);
-	enum attach_role before = interfaces_role(agent->interfaces, ifindex);
-	int error = link ? attach(agent->interfaces, link) : 0;
-
-	if (error)
-		log_error("cannot attach to %s: %s", link->name, strerror(-error));
-	return interfaces_role(agent->interfaces, ifindex) != before;
-}
-
-void agent_attach_routed(struct agent *agent)
-{
-	bool changed = attach_one(agent, route_default_ifindex(agent->route),
-				  interfaces_default_uplink);
-
-	for (unsigned i = 0; i < agent->n_fabric; i++)
-		changed |= attach_one(agent, agent->fabric[i], interfaces_fabric);
-	agent->n_fabric = 0;
-	if (changed && agent->peers) /* only now are answers met there */
-		reconcile_paths(agent->reconcile);
-	agent->n_fabric = 0;
-	say_fast_path(agent);
 }
 
 static bool is_listed(const struct route_mtu *mtus, size_t n, __u32 ifindex)
@@ -343,14 +339,11 @@ void agent_write_mtus(struct agent *agent)
 void agent_on_route(void *context, enum route_change change, const struct route_link *link)
 {
 	struct agent *agent = context;
-	int error = 0;
 
 	switch (change) {
 	case ROUTE_LINK_NEW:
 		peers_forget(agent->peers);
-		error = interfaces_link_new(agent->interfaces, link);
-		if (error)
-			log_error("cannot attach to %s: %s", link->name, strerror(-error));
+		say_unattached(link, interfaces_link_new(agent->interfaces, link));
 		if (!link->up || !link->carrier)
 			failures_link_gone(agent->failures, link, "is down");
 		break;
@@ -367,8 +360,9 @@ void agent_on_route(void *context, enum route_change change, const struct route_
 		if (!agent->route)
 			break;
 		agent_write_mtus(agent);
+		agent_attach_uplink(agent);
 		reconcile_paths(agent->reconcile);
-		agent_attach_routed(agent);
+		say_fast_path(agent);
 		node_sync(agent->node);
 		break;
 	}

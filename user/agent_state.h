@@ -24,8 +24,6 @@
 #include "reconcile.h"
 #include "route.h"
 
-#define FABRIC_MAX 64 /* devices over which replicas are routed */
-
 struct agent {
 	const struct agent_options *options;
 	uv_loop_t loop;
@@ -56,8 +54,6 @@ struct agent {
 	bool frozen;                /* as last said in the log */
 	struct fast_tally fast;     /* likewise */
 	bool panic[SL_MAX_SERVICES]; /* as last said in an event */
-	int fabric[FABRIC_MAX];      /* devices met while paths were asked for */
-	unsigned n_fabric;
 };
 
 /* agent_input.c */
@@ -65,8 +61,8 @@ void agent_on_model(void *context, struct model *model, const struct verdicts *v
 		    const struct diag *diag);
 void agent_on_route(void *context, enum route_change change, const struct route_link *link);
 void agent_path(void *context, const union sl_addr *to, struct reconcile_path *ret);
-/* Attaches the default route's interface and the devices that replicas are routed over. */
-void agent_attach_routed(struct agent *agent);
+/* Attaches the default route's interface, unless --uplinks names others. */
+void agent_attach_uplink(struct agent *agent);
 
 /* Brings the MTUs of routes into the kernel. */
 void agent_write_mtus(struct agent *agent);

@@ -38,6 +38,7 @@ const char *const attach_role_names[ATTACH_ROLES] = {
 	[ATTACH_POD] = "pod",
 	[ATTACH_UPLINK] = "uplink",
 	[ATTACH_FABRIC] = "fabric",
+	[ATTACH_FABRIC_L3] = "fabric without Ethernet",
 	[ATTACH_NODE] = "node",
 };
 
@@ -215,7 +216,7 @@ int detach_hook(const struct attach *attach, int ifindex, const char *name, bool
 static bool is_our_program(__u32 id)
 {
 	static const char *const names[] = {"from_pod", "to_pod", "from_uplink", "to_uplink",
-					    "from_fabric", "from_node"};
+					    "from_fabric", "from_fabric_l3", "from_node"};
 	struct bpf_prog_info info = {};
 	__u32 len = sizeof(info);
 	int fd = bpf_prog_get_fd_by_id(id);

@@ -15,11 +15,12 @@ enum attach_role {
 	ATTACH_POD,    /* host side of a pod's interface: both hooks */
 	ATTACH_UPLINK, /* both hooks, and XDP where it can be had: see xdp.h */
 	ATTACH_FABRIC, /* another device over which replicas are routed: ingress only */
+	ATTACH_FABRIC_L3, /* the same, of a device without Ethernet headers */
 	ATTACH_NODE,   /* SL_NODE_DEVICE: egress only */
 	ATTACH_ROLES,
 };
 
-extern const char *const attach_role_names[ATTACH_ROLES]; /* "none", "pod", "uplink", "fabric", "node" */
+extern const char *const attach_role_names[ATTACH_ROLES]; /* "none", "pod", "uplink", ... */
 
 struct attach {
 	const char *links_dir; /* BPFFS/links, there already */

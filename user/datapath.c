@@ -363,6 +363,8 @@ static struct role_programs role_programs(const struct datapath *datapath, enum 
 					      bpf_program__fd(s->progs.to_uplink)};
 	case ATTACH_FABRIC:
 		return (struct role_programs){bpf_program__fd(s->progs.from_fabric), -1};
+	case ATTACH_FABRIC_L3:
+		return (struct role_programs){bpf_program__fd(s->progs.from_fabric_l3), -1};
 	case ATTACH_NODE:
 		return (struct role_programs){-1, bpf_program__fd(s->progs.from_node)};
 	default:

@@ -2,7 +2,9 @@
 /*
  * Owns the list of interfaces that carry our programs. A role, once given, stays
  * until the interface goes or is renamed out of it; uplink beats fabric. Never
- * takes the loopback; of our own device pair one end has a role of its own, the other none. Called by the agent.
+ * takes the loopback; of our own device pair one end has a role of its own, the
+ * other none. Interfaces whose frames do not fit the role that they should have
+ * are listed with none, so that they are told of once. Called by the agent.
  */
 #include "interfaces.h"
 
@@ -52,6 +54,12 @@ static struct attached *find(const struct interfaces *interfaces, int ifindex)
 	return NULL;
 }
 
+/* Whether the programs of a role can read what the interface receives. */
+static bool fits(const struct route_link *link, enum attach_role role)
+{
+	return role == ATTACH_FABRIC_L3 ? route_link_is_bare(link) : route_link_has_ethernet(link);
+}
+
 static void say(struct interfaces *interfaces, enum sl_event_kind kind, const struct attached *at)
 {
 	struct sl_event event = {.kind = kind};
@@ -97,17 +105,18 @@ static void accelerate(struct interfaces *interfaces, const struct route_link *l
 
 static void forget(struct interfaces *interfaces, struct attached *at)
 {
-	datapath_set_fast_device(interfaces->datapath, at->ifindex, false);
-	datapath_detach(interfaces->datapath, at->ifindex, at->name);
-	say(interfaces, SL_EVENT_DETACH, at);
+	if (at->role != ATTACH_NONE) {
+		datapath_set_fast_device(interfaces->datapath, at->ifindex, false);
+		datapath_detach(interfaces->datapath, at->ifindex, at->name);
+		say(interfaces, SL_EVENT_DETACH, at);
+	}
 	*at = interfaces->list[--interfaces->n];
 }
 
-static int give_role(struct interfaces *interfaces, const struct route_link *link,
-		     enum attach_role role)
+static int enlist(struct interfaces *interfaces, const struct route_link *link,
+		  enum attach_role role, struct attached **ret)
 {
 	struct attached *at;
-	int error;
 
 	if (interfaces->n == interfaces->capacity) {
 		unsigned capacity = interfaces->capacity ? interfaces->capacity * 2 : 32;
@@ -118,17 +127,38 @@ static int give_role(struct interfaces *interfaces, const struct route_link *lin
 		interfaces->list = at;
 		interfaces->capacity = capacity;
 	}
-	error = datapath_attach(interfaces->datapath, link->ifindex, link->name, role);
-	if (error)
-		return error == -ENODEV ? 0 : error; /* gone again already */
 	at = &interfaces->list[interfaces->n++];
 	*at = (struct attached){.ifindex = link->ifindex, .role = role};
 	snprintf(at->name, sizeof(at->name), "%s", link->name);
-	note_redirects(interfaces, link, role);
-	say(interfaces, SL_EVENT_ATTACH, at);
-	if (role == ATTACH_UPLINK)
-		accelerate(interfaces, link);
+	*ret = at;
 	return 0;
+}
+
+/* What goes with a role that was just taken. */
+static void begin_role(struct interfaces *interfaces, const struct route_link *link,
+		       const struct attached *at)
+{
+	note_redirects(interfaces, link, at->role);
+	say(interfaces, SL_EVENT_ATTACH, at);
+	if (at->role == ATTACH_UPLINK)
+		accelerate(interfaces, link);
+}
+
+static int give_role(struct interfaces *interfaces, const struct route_link *link,
+		     enum attach_role role)
+{
+	struct attached *at;
+	int error;
+
+	if (!fits(link, role))
+		return enlist(interfaces, link, ATTACH_NONE, &at) ?: -EMEDIUMTYPE;
+	error = datapath_attach(interfaces->datapath, link->ifindex, link->name, role);
+	if (error)
+		return error == -ENODEV ? 0 : error; /* gone again already */
+	error = enlist(interfaces, link, role, &at);
+	if (!error)
+		begin_role(interfaces, link, at);
+	return error;
 }
 
 int interfaces_new(struct datapath *datapath, struct events *events,
@@ -183,18 +213,33 @@ void interfaces_link_gone(struct interfaces *interfaces, const struct route_link
 		forget(interfaces, at);
 }
 
+/* Another role for one that is listed, with no moment in between without a program. */
+static int change_role(struct interfaces *interfaces, const struct route_link *link,
+		       struct attached *at, enum attach_role role)
+{
+	int error = datapath_attach(interfaces->datapath, link->ifindex, link->name, role);
+
+	if (error)
+		return error == -ENODEV ? 0 : error;
+	at->role = role;
+	begin_role(interfaces, link, at);
+	return 0;
+}
+
 /* A role that follows routes: never takes the place of one that has a name. */
 static int routed_role(struct interfaces *interfaces, const struct route_link *link,
 		       enum attach_role role)
 {
 	struct attached *at = find(interfaces, link->ifindex);
 
-	if (!strcmp(link->name, "lo") || !strcmp(link->name, SL_NODE_PEER) || (at && at->role != ATTACH_FABRIC) ||
-	    (at && role == ATTACH_FABRIC))
+	if (!strcmp(link->name, "lo") || !strcmp(link->name, SL_NODE_PEER))
 		return 0;
-	if (at)
-		forget(interfaces, at);
-	return give_role(interfaces, link, role);
+	if (!at)
+		return give_role(interfaces, link, role);
+	if (at->role == role || !fits(link, role) ||
+	    (at->role != ATTACH_FABRIC && at->role != ATTACH_FABRIC_L3 && at->role != ATTACH_NONE))
+		return 0;
+	return change_role(interfaces, link, at, role);
 }
 
 int interfaces_default_uplink(struct interfaces *interfaces, const struct route_link *link)
@@ -204,13 +249,16 @@ int interfaces_default_uplink(struct interfaces *interfaces, const struct route_
 
 int interfaces_fabric(struct interfaces *interfaces, const struct route_link *link)
 {
-	return routed_role(interfaces, link, ATTACH_FABRIC);
+	return routed_role(interfaces, link,
+			   route_link_is_bare(link) ? ATTACH_FABRIC_L3 : ATTACH_FABRIC);
 }
 
+/* Also one that is left alone: that has been told. */
 static bool has_uplink(const struct interfaces *interfaces, const char *glob)
 {
 	for (unsigned i = 0; i < interfaces->n; i++)
-		if (interfaces->list[i].role == ATTACH_UPLINK &&
+		if ((interfaces->list[i].role == ATTACH_UPLINK ||
+		     interfaces->list[i].role == ATTACH_NONE) &&
 		    !fnmatch(glob, interfaces->list[i].name, 0))
 			return true;
 	return false;
@@ -257,7 +305,8 @@ static bool is_wanted(void *context, const char *name)
 	const struct interfaces *interfaces = context;
 
 	for (unsigned i = 0; i < interfaces->n; i++)
-		if (!strcmp(interfaces->list[i].name, name))
+		if (interfaces->list[i].role != ATTACH_NONE &&
+		    !strcmp(interfaces->list[i].name, name))
 			return true;
 	return false;
 }

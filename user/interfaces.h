@@ -26,14 +26,16 @@ int interfaces_new(struct datapath *datapath, struct events *events,
 /* Leaves the programs where they are. */
 void interfaces_free(struct interfaces *interfaces);
 
-/* An interface appeared or changed: attaches, renames or leaves alone. 0, or -errno. */
+/* An interface appeared or changed: attaches, renames or leaves alone. 0, or -errno; -EMEDIUMTYPE,
+ * once for each interface: its frames have no Ethernet header, and the role that it should have needs
+ * one. It is left alone then, but may still be a fabric device. */
 int interfaces_link_new(struct interfaces *interfaces, const struct route_link *link);
 void interfaces_link_gone(struct interfaces *interfaces, const struct route_link *link);
 
-/* The default route's interface, where no --uplinks says otherwise; 0: none. 0, or -errno. */
+/* The default route's interface, where no --uplinks says otherwise. 0, or -errno as above. */
 int interfaces_default_uplink(struct interfaces *interfaces, const struct route_link *link);
 
-/* A replica is routed over this device. 0, or -errno. */
+/* A replica is routed over this device. 0, or -errno as above. */
 int interfaces_fabric(struct interfaces *interfaces, const struct route_link *link);
 
 /* The next of the named uplinks that is not there, after *at (NULL: from the first one), which is

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Replica rows: what the model, the routes and the probes say of each. A row is
+ * Replica rows: what the model and the probes say of each. A row is
  * filled before its index entry appears, and its service-port is listed before
  * any flow can come back through it. Called by reconcile.c and the agent.
  */
@@ -85,8 +85,7 @@ void reconcile_set_flags(struct reconcile *r, __u32 row, __u16 flags, const char
 		reconcile_state_event(r, row, evidence);
 }
 
-/* The same for what may take a replica out or bring it back. */
-static void set_flags(struct reconcile *r, __u32 row, __u16 flags, const char *evidence)
+void reconcile_turn_flags(struct reconcile *r, __u32 row, __u16 flags, const char *evidence)
 {
 	char text[512], slow[64];
 	bool begins;
@@ -108,64 +107,7 @@ void reconcile_health(struct reconcile *r, __u32 row, __u16 health, const char *
 	if (row >= r->replicas.n || !r->replicas.row[row].used)
 		return;
 	flags = r->tables->replicas[row].config.flags & ~HEALTH;
-	set_flags(r, row, flags | (health & HEALTH), evidence);
-}
-
-/* ---- the way to it ------------------------------------------------------------------*/
-
-/* Row + 1 of a source address; 0: none given, or no row left (the kernel names the drop). */
-static __u16 source_row(struct reconcile *r, const union sl_addr *addr)
-{
-	struct index_key key = reconcile_key(addr, 0, 0, SL_INDEX_SOURCE);
-	struct sl_source *source;
-	__u32 row;
-
-	if (!addr->d[0] && !addr->d[1])
-		return 0;
-	if (index_find(&r->index, &key, &row) == 0)
-		return row + 1;
-	if (r->n_sources == SL_MAX_SOURCES)
-		return 0;
-	row = r->n_sources;
-	source = &r->tables->sources[row];
-	source->addr = *addr;
-	source->addr_sum = sl_addr_sum(addr);
-	source->used = 1;
-	if (index_add(&r->index, &key, row, reconcile_now_ns()))
-		return 0;
-	r->n_sources++;
-	return row + 1;
-}
-
-static void set_path(struct reconcile *r, __u32 row)
-{
-	struct sl_replica_config *config = &r->tables->replicas[row].config;
-	struct reconcile_path path = {};
-	__u16 flags;
-	__u32 way;
-
-	r->path(r->context, &config->addr, &path);
-	config->out_ifindex = path.ifindex;
-	way = path.local ? path.peer_ifindex : source_row(r, &path.source);
-	flags = config->flags & ~(SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE | SL_REPLICA_FAST);
-	if (path.local)
-		flags |= SL_REPLICA_LOCAL;
-	else if (!path.ifindex)
-		flags |= SL_REPLICA_NO_ROUTE;
-	if (path.fast)
-		flags |= SL_REPLICA_FAST;
-	/* What the word means hangs on a flag: no program may take one for the other. */
-	if ((flags ^ config->flags) & SL_REPLICA_LOCAL)
-		__atomic_store_n(&config->peer_ifindex, 0, __ATOMIC_RELEASE);
-	set_flags(r, row, flags, flags & SL_REPLICA_NO_ROUTE ? "no route to it" : "route changed");
-	__atomic_store_n(&config->peer_ifindex, way, __ATOMIC_RELEASE);
-}
-
-void reconcile_paths(struct reconcile *r)
-{
-	for (__u32 row = 0; row < r->replicas.n; row++)
-		if (r->replicas.row[row].used)
-			set_path(r, row);
+	reconcile_turn_flags(r, row, flags | (health & HEALTH), evidence);
 }
 
 /* ---- which services it belongs to ----------------------------------------------------*/
@@ -296,7 +238,7 @@ static int64_t replica_new(struct reconcile *r, const struct model_replica *repl
 		rows_release(&r->replicas, row);
 		return error;
 	}
-	set_path(r, row);
+	reconcile_route(r, row);
 	say_new(r, row, replica->pod);
 	return row;
 }
@@ -330,7 +272,7 @@ int64_t reconcile_replica(struct reconcile *r, const struct model_replica *repli
 	if (r->replicas.row[row].seen) /* by another service-port that has it */
 		held = config->flags & SL_REPLICA_HELD;
 	r->replicas.row[row].seen = true;
-	set_flags(r, row,
+	reconcile_turn_flags(r, row,
 		  (config->flags & (HEALTH | SL_REPLICA_LOCAL | SL_REPLICA_NO_ROUTE | SL_REPLICA_FAST |
 				    SL_REPLICA_WARMING | SL_REPLICA_HAS_LOAD)) |
 			  model_flags(replica) | held,

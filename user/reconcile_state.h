@@ -98,8 +98,13 @@ void reconcile_retire_replica(struct reconcile *r, __u32 row);
 
 /* Stores new flags; says so, with the evidence, when the state that people see changed. */
 void reconcile_set_flags(struct reconcile *r, __u32 row, __u16 flags, const char *evidence);
+/* The same for flags that may take the replica out or bring it back: slow start goes with them. */
+void reconcile_turn_flags(struct reconcile *r, __u32 row, __u16 flags, const char *evidence);
 /* SL_EVENT_REPLICA_STATE of the state that it is in. */
 void reconcile_state_event(struct reconcile *r, __u32 row, const char *text);
+
+/* reconcile_path.c. Asks for the way to a replica, and stores it. */
+void reconcile_route(struct reconcile *r, __u32 row);
 
 /* reconcile_warmup.c. The rules of a replica, `first` in this model or of one more service that has
  * it: the longest counts. */

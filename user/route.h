@@ -21,12 +21,17 @@ struct route_link {
 	char kind[16]; /* "veth", "vxlan", "" for a plain device */
 	bool up;       /* IFF_UP */
 	bool carrier;  /* IFF_LOWER_UP: of a veth, its other end is up too */
+	unsigned short type; /* ARPHRD_* of linux/if_arp.h: what its frames begin with */
 	unsigned mtu;
 	int master; /* the bridge, bond or VRF that it is a port of; 0: none */
 	int peer;   /* of a veth: ifindex of its other end, in its own namespace; 0: none */
 	int peer_netns; /* how this namespace calls that one, if it is another; -1: it is not */
 };
 
+/* Whether its frames begin with an Ethernet header. */
+bool route_link_has_ethernet(const struct route_link *link);
+/* Whether they begin with the IP header: tunnels, wireguard, tun, ppp. Neither: InfiniBand, say. */
+bool route_link_is_bare(const struct route_link *link);
 /* Whether packets can be redirected to its other end (bpf_redirect_peer()): a veth into another
  * namespace. */
 bool route_link_has_peer(const struct route_link *link);

@@ -9,6 +9,7 @@
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include "route_table.h"
 
 #define LOWER_UP 0x10000u /* IFF_LOWER_UP of linux/if.h, which net/if.h lacks */
+#define TYPE_IP6GRE 823   /* ARPHRD_IP6GRE of linux/if_arp.h, which net/if_arp.h lacks */
 
 void route_table_done(struct route_table *table)
 {
@@ -83,6 +85,7 @@ static bool link_parse(struct nlmsghdr *header, struct route_link *ret)
 	if (message->ifi_family != AF_UNSPEC || !attrs[IFLA_IFNAME])
 		return false;
 	link.ifindex = message->ifi_index;
+	link.type = message->ifi_type;
 	link.up = message->ifi_flags & IFF_UP;
 	link.carrier = message->ifi_flags & LOWER_UP;
 	nla_strlcpy(link.name, attrs[IFLA_IFNAME], sizeof(link.name));
@@ -101,11 +104,33 @@ static bool link_parse(struct nlmsghdr *header, struct route_link *ret)
 	return true;
 }
 
+bool route_link_has_ethernet(const struct route_link *link)
+{
+	return link->type == ARPHRD_ETHER || link->type == ARPHRD_LOOPBACK;
+}
+
+bool route_link_is_bare(const struct route_link *link)
+{
+	switch (link->type) {
+	case ARPHRD_TUNNEL:
+	case ARPHRD_TUNNEL6:
+	case ARPHRD_SIT:
+	case ARPHRD_IPGRE:
+	case TYPE_IP6GRE:
+	case ARPHRD_PPP:
+	case ARPHRD_RAWIP:
+	case ARPHRD_NONE: /* wireguard, tun */
+		return true;
+	default:
+		return false;
+	}
+}
+
 bool route_link_equal(const struct route_link *a, const struct route_link *b)
 {
-	return !strcmp(a->name, b->name) && !strcmp(a->kind, b->kind) && a->up == b->up &&
-	       a->carrier == b->carrier && a->mtu == b->mtu && a->master == b->master &&
-	       a->peer == b->peer && a->peer_netns == b->peer_netns;
+	return !strcmp(a->name, b->name) && !strcmp(a->kind, b->kind) && a->type == b->type &&
+	       a->up == b->up && a->carrier == b->carrier && a->mtu == b->mtu &&
+	       a->master == b->master && a->peer == b->peer && a->peer_netns == b->peer_netns;
 }
 
 bool route_link_has_peer(const struct route_link *link)

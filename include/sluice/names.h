@@ -84,7 +84,8 @@
 	X(SL_EVENT_NO_XDP, "no_xdp", "no XDP at an uplink (why), TC does all (value: 1: --xdp on)") \
 	X(SL_EVENT_ENDPOINTS_DOUBTED, "endpoints_doubted", "many left a list at once, and stay (value: how many)") \
 	X(SL_EVENT_ENDPOINTS_SETTLED, "endpoints_settled", "what became of those that stayed (value: stay still)") \
-	X(SL_EVENT_HAND_BACK, "hand_back", "a service's new flows are left to kube-proxy, or not any more (value: flows left)")
+	X(SL_EVENT_HAND_BACK, "hand_back", "a service's new flows are left to kube-proxy, or not any more (value: flows left)") \
+	X(SL_EVENT_ROUTE_MOVED, "route_moved", "replicas are reached another way (value: how many)")
 
 /* Why a replica is ejected; the names go into the text of events: "5 of 5 ...". */
 #define SL_EJECT_CAUSES(X)                                                                         \

@@ -57,6 +57,45 @@ TEST(both_ends_are_translated_both_ways)
 	fixture_each(both_ways, NULL);
 }
 
+/* The way to the replica has another source address now: a SYN that nobody has answered goes there with
+ * it, an established flow keeps its own. */
+static void moved_route(struct fixture *f)
+{
+	static const struct step syn = {FROM_UPLINK, "client:4000 > vip:80 S seq 7 len 0", REDIRECT,
+					"node:1024 > r1:8000 S seq 7 len 0"};
+	static const struct step after[] = {
+		{FROM_UPLINK, "client:4000 > vip:80 S seq 7 len 0", REDIRECT,
+		 "other:1025 > r1:8000 S seq 7 len 0"},
+		{FROM_FABRIC, "r1:8000 > other:1025 SA seq 100 ack 8 len 0", REDIRECT,
+		 "vip:80 > client:4000 SA seq 100 ack 8 len 0"},
+		{FROM_UPLINK, "client:4000 > vip:80 A seq 8 ack 101 len 5", REDIRECT,
+		 "other:1025 > r1:8000 A seq 8 ack 101 len 5"},
+	};
+	static const struct step kept = {FROM_UPLINK, "client:4000 > vip:80 A seq 13 ack 101 len 5",
+					 REDIRECT, "other:1025 > r1:8000 A seq 13 ack 101 len 5"};
+	__u32 other;
+
+	remote(f, 0, 1);
+	other = fixture_add_source(f, "other");
+	CHECK(fixture_step(f, &syn));
+	fixture_age(f, 1);
+	CHECK(fixture_step(f, &syn)); /* the same way: it stays */
+	fixture_make_remote(f, 0, other);
+	fixture_age(f, 1);
+	STEPS(f, after);
+	fixture_make_remote(f, 0, 0);
+	fixture_age(f, 1);
+	CHECK(fixture_step(f, &kept));
+	CHECK_INT(f->replicas[0].state.inflight, 1);
+	CHECK_INT(fixture_count_snat(f, SL_SNAT_LIVE), 1);
+	CHECK_INT(fixture_count_snat(f, SL_SNAT_QUARANTINE), 1);
+}
+
+TEST(a_half_open_flow_follows_the_route)
+{
+	fixture_each(moved_route, NULL);
+}
+
 /* A pod reaches a remote replica with its own address. */
 static void pod_client(struct fixture *f)
 {

@@ -1,16 +1,20 @@
 #!/usr/bin/env -S python3 -B
 # SPDX-License-Identifier: GPL-2.0-only
 """Every way from a client to a replica where pods hang on a bridge, with the rule that drops INVALID
-packets; and that this rule finds nothing of ours to drop, although it bites."""
+packets; that this rule finds nothing of ours to drop, although it bites; and the same where bridged
+packets bypass netfilter (bridge-nf-call-iptables=0), which `sluice doctor` judges."""
 
 import contextlib
+import json
 import os
 import sys
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
 from bridge import BridgePod  # noqa: E402
-from case import case, check_equal, eventually, main  # noqa: E402
+from case import case, check, check_equal, eventually, main  # noqa: E402
+from process import built  # noqa: E402
+from servers import load  # noqa: E402
 import traffic  # noqa: E402
 
 STRAY = """
@@ -60,6 +64,68 @@ def invalid_packets_are_dropped(shared):
         before = invalid(node)
         shared.client[client].run("python3", "-c", STRAY, shared.lab.pods["local"].ip4)
         eventually(lambda: invalid(node) > before, f"a stray RST from {client} is dropped")
+
+
+def doctor(node):
+    """The row `bridge_nf`."""
+    rows = json.loads(node.run(built("sluice"), "-j", "--bpffs", node.bpffs, "doctor", fail=False))
+    return next(row for row in rows if row["check"] == "bridge_nf")
+
+
+@contextlib.contextmanager
+def bypassed(shared):
+    """Packets between ports of a bridge do not pass netfilter."""
+    def call(value):
+        for node in shared.lab.nodes:
+            node.sysctl(**{"net__bridge__bridge-nf-call-iptables": value,
+                           "net__bridge__bridge-nf-call-ip6tables": value})
+    call(0)
+    try:
+        yield
+    finally:
+        call(1)
+
+
+@contextlib.contextmanager
+def without_the_rule(shared):
+    rule = ("FORWARD", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP")
+    for node in shared.lab.nodes:
+        for tables in ("iptables", "ip6tables"):
+            node.run(tables, "-w", "-D", *rule)
+    try:
+        yield
+    finally:
+        for node in shared.lab.nodes:
+            for tables in ("iptables", "ip6tables"):
+                node.run(tables, "-w", "-A", *rule)
+
+
+@case
+def bridged_packets_past_netfilter(shared):
+    """Every way still, as long as no rule drops what connection tracking saw half of."""
+    check_equal(doctor(shared.lab.node1)["status"], "ok", "bridge_nf, packets pass netfilter")
+    with bypassed(shared), without_the_rule(shared):
+        check_equal(doctor(shared.lab.node1)["status"], "warn", "bridge_nf, no rule")
+        for client in traffic.CLIENTS:
+            for place in traffic.PLACES:
+                for family in traffic.FAMILIES:
+                    traffic.exchange_tcp(shared, client, place, family, count=50)
+                    traffic.exchange_udp(shared, client, place, family)
+
+
+@case
+def past_netfilter_with_the_rule(shared):
+    """Between two pods of one bridge data dies, and doctor says so; every other way is as before."""
+    with bypassed(shared):
+        row = doctor(shared.lab.node1)
+        check_equal(row["status"], "fail", "bridge_nf with the rule")
+        check("connections between its pods open, then stall" in row["found"], row)
+        for client, place in (("pod", "remote"), ("outside", "local"), ("outside", "remote")):
+            traffic.exchange_bodies(shared, place, (client,))
+        result = load(shared.client["pod"], shared.tcp["local"].target(), connections=4, count=4,
+                      timeout_ms=1000)
+        check_equal((result["ok"], result["connect_failed"]), (0, 0), f"stalled: {result}")
+    traffic.exchange_bodies(shared, "local", ("pod",))
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def sound_node(shared):
         check(row["status"] in ("ok", "info", "warn"), f"{row}")
     for name in ("privileges", "bpffs", "pin_directory", "kernel", "bpf_helpers", "bpf_atomics",
                  "jit", "memlock", "ip_forward", "ip6_forward", "rp_filter", "send_redirects",
-                 "mtu", "ports", "bridge_nf", "other_programs", "program_order", "stale_links",
+                 "mtu", "link_types", "ports", "bridge_nf", "other_programs", "program_order", "stale_links",
                  "agent"):
         expect(rows[name], "ok", "")
     expect(rows["own_clients"], "warn", "hostNetwork")  # the fake maps have no sluiced to route for
@@ -126,6 +126,17 @@ def source_checks(shared):
 def port_ranges(shared):
     with fault({"net.ipv4.ip_local_port_range": "20000 60999"}):
         expect(doctor(shared.cli, 1)["ports"], "fail", "20000-60999", "ip_local_port_range")
+
+
+@case
+def uplink_without_ethernet(shared):
+    run("ip", "tuntap", "add", "dev", "tun0", "mode", "tun")
+    run("ip", "link", "set", "tun0", "up")
+    expect(doctor(shared.cli)["link_types"], "ok", "with Ethernet headers")
+    run("ip", "route", "replace", "default", "dev", "tun0")
+    expect(doctor(shared.cli)["link_types"], "warn", "tun0: no Ethernet headers", "--uplinks")
+    run("ip", "route", "replace", "default", "via", "192.0.2.2")
+    run("ip", "link", "del", "tun0")
 
 
 @case

@@ -46,6 +46,7 @@ enum fixture_hook {
 	FROM_FABRIC,
 	XDP_UPLINK, /* verdicts are XDP_* of linux/bpf.h */
 	FROM_NODE,
+	FROM_FABRIC_L3, /* packets go in without their Ethernet headers; CHECKSUM_COMPLETE is left out */
 	FIXTURE_HOOKS,
 };
 

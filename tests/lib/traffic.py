@@ -59,10 +59,13 @@ def settled(shared):
 
 
 def _seen_address(shared, client, place, family):
-    """Whom the replica should see: the client itself, but the node where source NAT applies."""
-    space = shared.client[client]
+    """Whom the replica should see: the client itself, or, where source NAT applies, the address that
+    the node's route to the replica prefers."""
     if client == "outside" and place == "remote":
-        space = shared.lab.node1
+        pod = shared.lab.pods[place]
+        route = shared.lab.node1.run("ip", "-j", "route", "get", pod.ip4 if family == 4 else pod.ip6)
+        return json.loads(route)[0]["prefsrc"]
+    space = shared.client[client]
     return space.ip4 if family == 4 else space.ip6
 
 
@@ -95,7 +98,7 @@ def exchange_udp(shared, client, place, family, sizes=(1, 512, 1400)):
         check_equal(account["clients"], [_seen_address(shared, client, place, family)], what)
 
 
-def exchange_bodies(shared, place, clients=CLIENTS, families=FAMILIES):
+def exchange_bodies(shared, place, clients=CLIENTS, families=FAMILIES, count=50):
     """Small answers, and large bodies either way; shorter than exchange_tcp(), and patient."""
     app = shared.tcp[place]
     for client in clients:
@@ -105,7 +108,7 @@ def exchange_bodies(shared, place, clients=CLIENTS, families=FAMILIES):
                     (HTTP, {"path": "/60k", "pattern": True, "expect_bytes": 60000}),
                     (API, {"post": 60000})):
                 result = load(shared.client[client], app.target(family, port), connections=4,
-                              count=50, timeout_ms=PATIENCE_MS, **options)
+                              count=count, timeout_ms=PATIENCE_MS, **options)
                 check_no_errors(result, f"{client} over IPv{family}, {options}")
                 check_equal(list(result["replicas"]), [place], "who answered")
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env -S python3 -B
 # SPDX-License-Identifier: GPL-2.0-only
-"""Fabrics of other kinds than a plain wire, on kernels that have them: VXLAN and IPIP between the
-nodes, a VLAN on the uplink, and wires that delay, lose, duplicate and reorder."""
+"""Fabrics of other kinds than a plain wire, on kernels that have them: tunnels between the nodes, with
+and without Ethernet headers in them, a VLAN on the uplink, and wires that delay, lose, duplicate and
+reorder. What VXLAN does beyond carrying packets, tests/e2e/fabric_test.py shows on any machine."""
 
 import contextlib
 import json
@@ -11,75 +12,60 @@ import sys
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
 from case import Skip, case, check, main  # noqa: E402
+from tunnels import KINDS, Kind, check_resets, check_retries, join, overlay  # noqa: E402
 import traffic  # noqa: E402
 
-POD_MTU = 1400      # leaves room for every header below
-VXLAN = "link add over0 type vxlan id 42 dstport 4789 local {here} remote {there} dev uplink0"
-IPIP = "link add over0 type ipip local {here} remote {there} dev uplink0"
-VLAN = "link add link uplink0 name over0 type vlan id 7"
+COUNT = 20      # requests of one kind: emulated kernels are slow
+VLAN = Kind("link add link uplink0 name over0 type vlan id 7")
 
 
 @contextlib.contextmanager
 def setup():
     with traffic.roads() as shared:
-        for pod in shared.lab.pods.values():
-            pod.ip(f"link set eth0 mtu {POD_MTU}")
-            pod.node.ip(f"link set {pod.veth} mtu {POD_MTU}")
+        join(shared)
         yield shared
 
 
-def other(lab, node):
-    return lab.node2 if node is lab.node1 else lab.node1
-
-
-@contextlib.contextmanager
-def overlay(lab, kind, families):
-    """Each node reaches the pods of the other one through a device of that kind."""
-    for node in lab.nodes:
-        there = other(lab, node)
-        try:
-            node.ip(kind.format(here=node.ip4, there=there.ip4))
-        except AssertionError as error:
-            raise Skip(f"this kernel cannot make the device: {error}") from None
-        node.ip(f"addr add 10.200.0.{node.number}/24 dev over0",
-                f"addr add fd20::{node.number}/64 dev over0 nodad" if 6 in families else "",
-                "link set over0 up")
-    try:
-        for node in lab.nodes:
-            there = other(lab, node)
-            node.ip(f"route replace {there.pods4} via 10.200.0.{there.number} dev over0")
-            if 6 in families:
-                node.ip(f"route replace {there.pods6} via fd20::{there.number} dev over0")
-        yield
-    finally:
-        for node in lab.nodes:
-            there = other(lab, node)
-            node.ip(f"route replace {there.pods4} via {there.ip4}",
-                    f"route replace {there.pods6} via {there.ip6}",
-                    "link del over0")
-
-
-def check_overlay(shared, kind, families, clients=traffic.CLIENTS):
-    with overlay(shared.lab, kind, families):
-        traffic.exchange_bodies(shared, "remote", clients, families)
+def check_overlay(shared, kind):
+    """Clients in a pod and outside, bodies and datagrams, and the way back to plain routes."""
+    with overlay(shared.lab, kind):
+        traffic.exchange_bodies(shared, "remote", families=kind.families, count=COUNT)
+        for client in traffic.CLIENTS:
+            for family in kind.families:
+                traffic.exchange_udp(shared, client, "remote", family, sizes=(1200,))
         traffic.settled(shared)
-    traffic.exchange_bodies(shared, "remote", families=families)
+    traffic.exchange_bodies(shared, "remote", families=(4,), count=COUNT)
 
 
-@case
-def vxlan_between_nodes(shared):
-    check_overlay(shared, VXLAN, (4, 6))
+def carried_by(name):
+    def run(shared):
+        check_overlay(shared, KINDS[name])
+    run.__name__ = f"{name}_between_nodes"
+    return case(run)
 
 
-@case
-def ipip_between_nodes(shared):
-    """Pods only: source NAT for outside clients does not go over devices without Ethernet."""
-    check_overlay(shared, IPIP, (4,), ("pod",))
+for each in KINDS:
+    carried_by(each)
 
 
 @case
 def vlan_between_nodes(shared):
-    check_overlay(shared, VLAN, (4, 6))
+    check_overlay(shared, VLAN)
+
+
+def fails_behind(name):
+    def run(shared):
+        kind = KINDS[name]
+        with overlay(shared.lab, kind):
+            check_retries(shared, kind.families[:1], count=COUNT)
+            check_resets(shared, kind.families[:1])
+            traffic.settled(shared)
+    run.__name__ = f"what_fails_behind_{name}"
+    return case(run)
+
+
+fails_behind("ipip_nbma")
+fails_behind("wireguard")
 
 
 @contextlib.contextmanager

@@ -61,7 +61,7 @@ static bool has_value(const struct sl_event *event)
 {
 	return event->kind == SL_EVENT_EJECT || event->kind == SL_EVENT_EJECT_SPARED ||
 	       event->kind == SL_EVENT_RETRY || event->kind == SL_EVENT_RESET ||
-	       event->kind == SL_EVENT_HAND_BACK ||
+	       event->kind == SL_EVENT_HAND_BACK || event->kind == SL_EVENT_ROUTE_MOVED ||
 	       event->kind == SL_EVENT_ENDPOINTS_DOUBTED || event->kind == SL_EVENT_ENDPOINTS_SETTLED;
 }
 

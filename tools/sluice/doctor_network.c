@@ -120,6 +120,37 @@ static void check_mtu(struct doctor *doctor)
 			   uplink, smallest, largest);
 }
 
+/* Clients come in with Ethernet headers or not at all; replicas behind a tunnel need none. */
+static void check_link_types(struct doctor *doctor)
+{
+	struct strbuf clients = {}, fabric = {};
+	const struct route_link *link;
+
+	for (size_t i = 0; i < doctor->n_links; i++) {
+		link = &doctor->links[i];
+		if (route_link_has_ethernet(link))
+			continue;
+		if (doctor_is_link(doctor, link, DOCTOR_UPLINK) ||
+		    doctor_is_link(doctor, link, DOCTOR_POD))
+			strbuf_addf(&clients, "%s%s", clients.len ? ", " : "", link->name);
+		else if (doctor_is_link(doctor, link, DOCTOR_FABRIC))
+			strbuf_addf(&fabric, "%s%s", fabric.len ? ", " : "", link->name);
+	}
+	if (clients.len)
+		doctor_row(doctor, "link_types", DOCTOR_WARN,
+			   "let clients come in by an interface with Ethernet headers, and name it "
+			   "with --uplinks or --pod-interfaces",
+			   "%s: no Ethernet headers, so clients behind it are not steered",
+			   clients.data);
+	else
+		doctor_row(doctor, "link_types", DOCTOR_OK, NULL, "%s%s",
+			   fabric.len ? "replicas are served behind " :
+					"clients come in by interfaces with Ethernet headers",
+			   fabric.len ? fabric.data : "");
+	strbuf_done(&clients);
+	strbuf_done(&fabric);
+}
+
 static bool overlap(unsigned a_min, unsigned a_max, unsigned b_min, unsigned b_max)
 {
 	return a_min <= b_max && b_min <= a_max;
@@ -161,5 +192,6 @@ void doctor_check_network(struct doctor *doctor)
 	check_rp_filter(doctor);
 	check_send_redirects(doctor);
 	check_mtu(doctor);
+	check_link_types(doctor);
 	check_ports(doctor);
 }
