@@ -246,8 +246,9 @@ static void close_handle(uv_handle_t *handle, void *context)
 static void unmake(const char *bpffs)
 {
 	char reason[1024] = "";
+	unsigned removed;
 
-	if (datapath_unload(bpffs, reason, sizeof(reason)))
+	if (datapath_unload(bpffs, &removed, reason, sizeof(reason)))
 		log_error("%s", reason);
 	else
 		log_info("nothing of this start is left below %s", bpffs);

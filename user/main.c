@@ -22,6 +22,7 @@
 #include "log.h"
 #include "maps.h"
 #include "node_device.h"
+#include "others.h"
 #include "pin_dir.h"
 
 #define DEFAULT_POD_INTERFACES "veth*,lxc*,cali*,eni*"
@@ -341,26 +342,43 @@ static int print_libbpf(enum libbpf_print_level level, const char *format, va_li
 	return 0;
 }
 
+/* The node's own clients' pair, unless another agent uses it. 1: removed; 0: not; -errno: said why. */
+static int remove_pair(const char *bpffs)
+{
+	char directory[PATH_MAX];
+	int result = others_at(bpffs, SL_NODE_DEVICE, directory);
+
+	if (result > 0) {
+		log_info("interface " SL_NODE_DEVICE " stays: it is of the Sluice whose pins are "
+			 "below %s", directory);
+		return 0;
+	}
+	result = result ?: node_device_remove();
+	if (result < 0)
+		log_error("cannot remove the interface " SL_NODE_DEVICE ": %s%s; by hand: ip link del "
+			  SL_NODE_DEVICE, strerror(-result), pin_dir_hint(result));
+	return result;
+}
+
 static int unload(const char *bpffs)
 {
 	char error[1024];
-	int found = pin_dir_find(bpffs, error, sizeof(error));
+	unsigned removed = 0;
+	int found = pin_dir_find(bpffs, error, sizeof(error)), pair;
 
-	if (!found) {
-		log_info("nothing found below %s: no such directory (--bpffs names another)", bpffs);
-		return EXIT_SUCCESS;
-	}
-	if (found < 0 || datapath_unload(bpffs, error, sizeof(error))) {
+	if (found < 0 || datapath_unload(bpffs, &removed, error, sizeof(error))) {
 		log_error("%s", error);
 		return EXIT_FAILURE;
 	}
-	found = node_device_remove();
-	if (found) {
-		log_error("cannot remove the interface " SL_NODE_DEVICE ": %s; by hand: ip link del "
-			  SL_NODE_DEVICE, strerror(-found));
+	pair = remove_pair(bpffs);
+	if (pair < 0)
 		return EXIT_FAILURE;
-	}
-	log_info("nothing of Sluice is left below %s", bpffs);
+	if (found)
+		log_info("nothing of Sluice is left below %s", bpffs);
+	else if (removed || pair)
+		log_info("%s was gone already; what was left at interfaces is removed", bpffs);
+	else
+		log_info("nothing found below %s: no such directory (--bpffs names another)", bpffs);
 	return EXIT_SUCCESS;
 }
 

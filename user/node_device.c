@@ -166,5 +166,7 @@ int node_device_remove(void)
 	else if (!err)
 		err = -ENOMEM;
 	nl_socket_free(sock);
+	if (!err)
+		return 1;
 	return err == -ENODEV || err == -EEXIST ? 0 : err;
 }

@@ -16,7 +16,7 @@
 int node_device_ensure(int ifindex, int *ret_ifindex, bool *ret_made, char *error,
 		       size_t error_len);
 
-/* Removes the pair, and with it all routes to it. 0 also when there is none of ours; -errno. */
+/* Removes the pair, and with it all routes to it. 1; 0: there is none of ours; -errno. */
 int node_device_remove(void);
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * Owns the walk over our bpffs directory. Trusts the kernel, not the file's
  * place, about what kind of object a pin is. Removes nothing. Called by
- * `sluice bpf` and `sluice doctor`.
+ * `sluice bpf`, `sluice doctor`, and the agent about its links.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -67,7 +67,7 @@ static __u64 object_memory(int fd)
 	return bytes;
 }
 
-static int read_link(int fd, struct pin *pin)
+int pins_read_link(int fd, struct pin *pin)
 {
 	struct bpf_link_info info = {};
 	struct tcx_link_info tcx;
@@ -116,7 +116,7 @@ static int read_pin(const char *path, pins_fn *fn, void *context)
 		close(fd);
 		return 0;
 	}
-	err = pin.kind == PIN_LINK ? read_link(fd, &pin) : read_map_or_program(fd, &pin);
+	err = pin.kind == PIN_LINK ? pins_read_link(fd, &pin) : read_map_or_program(fd, &pin);
 	close(fd);
 	if (!err)
 		fn(context, &pin);

@@ -27,4 +27,7 @@ typedef void pins_fn(void *context, const struct pin *pin);
  * such directory; -EPERM or -EACCES: root is needed; -errno. */
 int pins_list(const char *bpffs, pins_fn *fn, void *context);
 
+/* Fills in what a link's descriptor says: id, program, ifindex, attach_type. 0, or -errno. */
+int pins_read_link(int fd, struct pin *pin);
+
 #endif

@@ -4,6 +4,7 @@
  * somewhere, and whether the agent lives. Called by `sluice doctor`.
  */
 #include <errno.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -252,11 +253,22 @@ static void check_xdp(struct doctor *doctor)
 
 /* ---- our own links ----------------------------------------------------------------- */
 
+/* Whether the link is at the interface that its pin names: INTERFACE-ingress, -egress or -xdp. */
+static bool is_at_its_interface(const struct pin *pin)
+{
+	const char *suffix = strrchr(pin->name, '-');
+	char name[IF_NAMESIZE];
+
+	return pin->ifindex && suffix && if_indextoname(pin->ifindex, name) &&
+	       strlen(name) == (size_t)(suffix - pin->name) &&
+	       !strncmp(pin->name, name, suffix - pin->name);
+}
+
 static void note_stale(void *context, const struct pin *pin)
 {
 	struct strbuf *paths = context;
 
-	if (pin->kind == PIN_LINK && !pin->ifindex)
+	if (pin->kind == PIN_LINK && !is_at_its_interface(pin))
 		strbuf_addf(paths, " %s", pin->path);
 }
 
@@ -271,7 +283,7 @@ static void check_stale(struct doctor *doctor)
 		strbuf_addf(&advice, "sluiced removes them at its start; by hand: rm%s",
 			    paths.data);
 		doctor_row(doctor, "stale_links", DOCTOR_WARN, advice.data,
-			   "links to interfaces that are gone:%s", paths.data);
+			   "links to interfaces that are gone or have another name:%s", paths.data);
 	} else {
 		doctor_row(doctor, "stale_links", DOCTOR_OK, NULL, "none");
 	}
