@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Owns the attachments at TC hooks and XDP and their pins: BPFFS/links/NAME-ingress,
- * NAME-egress and NAME-xdp. Never touches anybody else's program; leaves a qdisc that others
+ * NAME-egress and NAME-xdp (see pins.h). Never touches anybody else's program; leaves a qdisc that others
  * still use. Called by datapath alone.
  */
 #include "attach.h"
@@ -46,7 +46,10 @@ const char *const attach_role_names[ATTACH_ROLES] = {
 static void pin_path(const struct attach *attach, const char *name, const char *hook,
 		     char path[PATH_MAX])
 {
-	snprintf(path, PATH_MAX, "%s/%s-%s", attach->links_dir, name, hook);
+	char pin[PINS_LINK_NAME_LEN];
+
+	pins_link_name(name, hook, pin);
+	snprintf(path, PATH_MAX, "%s/%s", attach->links_dir, pin);
 }
 
 /* Unpinning alone would detach some time later: a new attachment would meet the old one. */
@@ -283,12 +286,8 @@ int attach_prune(const struct attach *attach, attach_wanted_fn *wanted, void *co
 	if (!links)
 		return errno == ENOENT ? 0 : -errno;
 	while ((entry = readdir(links))) {
-		char *suffix = strrchr(entry->d_name, '-');
-
-		if (entry->d_name[0] == '.' || !suffix)
-			continue;
-		snprintf(name, sizeof(name), "%.*s", (int)(suffix - entry->d_name), entry->d_name);
-		if (wanted(context, name))
+		if (entry->d_name[0] == '.' || !pins_link_interface(entry->d_name, name) ||
+		    wanted(context, name))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", attach->links_dir, entry->d_name);
 		error = link_remove(path);

@@ -7,7 +7,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +64,29 @@ static __u64 object_memory(int fd)
 	if (file)
 		fclose(file);
 	return bytes;
+}
+
+static void replace(char *text, char from, char to)
+{
+	for (; (text = strchr(text, from)); text++)
+		*text = to;
+}
+
+void pins_link_name(const char *interface, const char *hook, char ret[PINS_LINK_NAME_LEN])
+{
+	snprintf(ret, PINS_LINK_NAME_LEN, "%s-%s", interface, hook);
+	replace(ret, '.', ':');
+}
+
+bool pins_link_interface(const char *name, char ret[IF_NAMESIZE])
+{
+	const char *suffix = strrchr(name, '-');
+
+	if (!suffix || suffix - name >= IF_NAMESIZE)
+		return false;
+	snprintf(ret, IF_NAMESIZE, "%.*s", (int)(suffix - name), name);
+	replace(ret, ':', '.');
+	return true;
 }
 
 int pins_read_link(int fd, struct pin *pin)

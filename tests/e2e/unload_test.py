@@ -1,7 +1,7 @@
 #!/usr/bin/env -S python3 -B
 # SPDX-License-Identifier: GPL-2.0-only
 """`sluiced --unload` where not all is as an agent left it: pins gone, another directory, a pin that cannot
-be removed; and an agent that finds its links at other interfaces. Over tcx, and over clsact."""
+be removed; and links: at another interface than their pins say, and of names that no pin can have. Over tcx, and over clsact."""
 
 import contextlib
 import os
@@ -139,6 +139,29 @@ def an_interface_that_took_anothers_name(shared):
         check_equal(row["status"], "ok", f"{row}")
     finally:
         node.ip("link del other-a", "link del veth-a")
+
+
+@case
+def an_interface_with_a_dot_in_its_name(shared):
+    """VLANs have one; bpffs takes none."""
+    node = shared.node
+    node.ip("link add up.7 type veth peer name up.8", "link set up.7 up")
+    try:
+        node.start_sluiced("--uplinks", "uplink0,up.7")
+        hooks = node.run(built("tests/e2e/hooks"))
+        if not hooks:
+            raise Skip("this kernel has no tcx (before 6.6)")
+        check("up.7 ingress 1" in hooks and "up.7 egress 1" in hooks, hooks)
+        node.agent.kill()
+        row = next(row for row in node.doctor() if row["check"] == "stale_links")
+        check_equal(row["status"], "ok", f"{row}")
+        node.start_sluiced("--uplinks", "uplink0,up.7")
+        check_equal(node.run(built("tests/e2e/hooks")), hooks, "programs after a restart")
+        node.agent.kill()
+        node.start_sluiced()
+        check("up.7" not in node.run(built("tests/e2e/hooks")), "it is no uplink any more")
+    finally:
+        node.ip("link del up.7")
 
 
 @case

@@ -253,15 +253,13 @@ static void check_xdp(struct doctor *doctor)
 
 /* ---- our own links ----------------------------------------------------------------- */
 
-/* Whether the link is at the interface that its pin names: INTERFACE-ingress, -egress or -xdp. */
+/* Whether the link is at the interface that its pin names. */
 static bool is_at_its_interface(const struct pin *pin)
 {
-	const char *suffix = strrchr(pin->name, '-');
-	char name[IF_NAMESIZE];
+	char wanted[IF_NAMESIZE], actual[IF_NAMESIZE];
 
-	return pin->ifindex && suffix && if_indextoname(pin->ifindex, name) &&
-	       strlen(name) == (size_t)(suffix - pin->name) &&
-	       !strncmp(pin->name, name, suffix - pin->name);
+	return pin->ifindex && pins_link_interface(pin->name, wanted) &&
+	       if_indextoname(pin->ifindex, actual) && !strcmp(wanted, actual);
 }
 
 static void note_stale(void *context, const struct pin *pin)
