@@ -215,11 +215,20 @@ int detach_hook(const struct attach *attach, int ifindex, const char *name, bool
 	return link_remove(path);
 }
 
-/* Whether program `id` is one of ours, of whatever agent's life: by its name. 1, 0, or -errno. */
-static int is_our_program(__u32 id)
+static bool is_our_name(const char *name)
 {
 	static const char *const names[] = {"from_pod", "to_pod", "from_uplink", "to_uplink",
 					    "from_fabric", "from_fabric_l3", "from_node"};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcmp(name, names[i]))
+			return true;
+	return false;
+}
+
+/* Whether program `id` is one of ours, of whatever agent's life: by its name. 1, 0, or -errno. */
+static int is_our_program(__u32 id)
+{
 	struct bpf_prog_info info = {};
 	__u32 len = sizeof(info);
 	int fd = bpf_prog_get_fd_by_id(id), ours = 0;
@@ -227,8 +236,7 @@ static int is_our_program(__u32 id)
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (!bpf_obj_get_info_by_fd(fd, &info, &len))
-		for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-			ours |= !strcmp(info.name, names[i]);
+		ours = is_our_name(info.name);
 	close(fd);
 	return ours;
 }
@@ -276,6 +284,31 @@ static int clsact_clear(struct nl_sock *sock, int ifindex, const struct others *
 	return first ?: error;
 }
 
+struct hidden {
+	const struct others *others;
+	unsigned n;
+};
+
+static void count_hidden(void *context, const struct tc_hook *hook)
+{
+	struct hidden *hidden = context;
+
+	hidden->n += hook->tcx && is_our_name(hook->name) &&
+		     !others_directory(hidden->others, hook->program);
+}
+
+/* Ours at tcx of one interface, once all that we know is gone: by links whose pins are out of sight. */
+static int find_hidden(struct nl_sock *sock, int ifindex, const struct others *others)
+{
+	struct hidden hidden = {.others = others};
+	int error = tc_hooks_list(sock, ifindex, false, count_hidden, &hidden);
+
+	error = error ?: tc_hooks_list(sock, ifindex, true, count_hidden, &hidden);
+	if (error)
+		return error == -ENODEV ? 0 : error;
+	return hidden.n ? -EOWNERDEAD : 0;
+}
+
 int attach_prune(const struct attach *attach, attach_wanted_fn *wanted, void *context)
 {
 	char path[PATH_MAX], name[IF_NAMESIZE];
@@ -313,6 +346,8 @@ int detach_all(const struct attach *attach, const struct others *others, unsigne
 	links = if_nameindex();
 	for (struct if_nameindex *link = links; link && link->if_index; link++) {
 		error = clsact_clear(sock, link->if_index, others, removed);
+		first = first ?: error;
+		error = find_hidden(sock, link->if_index, others);
 		first = first ?: error;
 	}
 	if_freenameindex(links);

@@ -463,6 +463,10 @@ int datapath_unload(const char *bpffs, unsigned *removed, char *error, size_t er
 	code = remove_all(bpffs, removal, removed);
 	others_done(&removal->others);
 	free(removal);
+	if (code == -EOWNERDEAD)
+		return fail(error, error_len, code,
+			    "programs of Sluice are at interfaces, pinned in a bpf file system that is "
+			    "not seen here: repeat this where it is, or unmount what hides it");
 	if (code)
 		return fail(error, error_len, code, "cannot remove all of %s: %s%s", bpffs,
 			    strerror(-code), pin_dir_hint(code));

@@ -1,7 +1,8 @@
 #!/usr/bin/env -S python3 -B
 # SPDX-License-Identifier: GPL-2.0-only
-"""`sluiced --unload` where not all is as an agent left it: pins gone, another directory, a pin that cannot
-be removed; and links: at another interface than their pins say, and of names that no pin can have. Over tcx, and over clsact."""
+"""`sluiced --unload` where not all is as an agent left it: pins gone, or hidden, another directory, a pin
+that cannot be removed; and links at other interfaces than their pins say, or of names that no pin can
+have. Over tcx, and over clsact."""
 
 import contextlib
 import os
@@ -77,6 +78,31 @@ def pins_that_are_gone(shared):
     check("nothing found" not in log, log)
     status, log = unload(node)
     check(status == 0 and "nothing found" in log, f"the second time: {status}: {log}")
+
+
+@case
+def pins_that_are_hidden(shared):
+    """A bpf file system over that of the pins: nobody's word that all is gone."""
+    node, place = shared.node, f"{shared.lab.dir}/bpf"
+    os.mkdir(place)
+    subprocess.run(["mount", "-t", "bpf", "bpf", place], check=True)
+    try:
+        node.start_sluiced("--bpffs", f"{place}/pins")
+        node.agent.kill()
+        if not node.run(built("tests/e2e/hooks")):
+            raise Skip("this kernel has no tcx (before 6.6)")
+        before = node.traces()
+        subprocess.run(["mount", "-t", "bpf", "bpf", place], check=True)
+        try:
+            status, log = unload(node, bpffs=f"{place}/pins")
+            check(status == 1 and "not seen here" in log, f"{status}: {log}")
+            check_equal(node.traces(), before, "what is there")
+        finally:
+            subprocess.run(["umount", place], check=True)
+        status, log = unload(node, bpffs=f"{place}/pins")
+        check_equal((status, node.traces()), (0, []), f"exit status, and what is left: {log}")
+    finally:
+        subprocess.run(["umount", place], check=True)
 
 
 @each_way
