@@ -49,8 +49,8 @@ int attach_prune(const struct attach *attach, attach_wanted_fn *wanted, void *co
 
 /* Detaches and unpins every link below links_dir, then removes our clsact filters from every
  * interface, whatever pins there are but for `others`, and each clsact qdisc that is empty then. Adds
- * the number of filters to *removed. What fails is left, and the rest removed: 0, or the first -errno; -EOWNERDEAD: tcx links are there whose pins are in no
- * bpf file system that is seen. */
+ * the number of filters to *removed. Goes on after one that fails. 0, or the first -errno; -EOWNERDEAD:
+ * tcx links are left whose pins are in no bpf file system that is seen. */
 int detach_all(const struct attach *attach, const struct others *others, unsigned *removed);
 
 /* Whether this kernel has tcx; SLUICE_FORCE_CLSACT=1 in the environment says no (for tests). */
