@@ -113,8 +113,8 @@ __noinline int icmp_find(struct __sk_buff *skb, const struct packet *pkt, __u32 
 	return (ref.slot + 1) | (icmp_is_refusal(pkt, &quote, &ref) ? ICMP_REFUSES : 0);
 }
 
-/* On to the client. To this node's own as its replies go if it comes from the VIP, else as it came:
- * reverse-path filters know a router by the device that leads to it. */
+/* On to the client, as its replies go; but to this node's own as it came, unless it comes from the
+ * VIP: reverse-path filters know a router by the device that leads to it. */
 static __always_inline int icmp_send_to_client(struct __sk_buff *skb, const struct sl_flow *flow,
 					       bool from_vip)
 {
@@ -208,7 +208,7 @@ __noinline int icmp_to_replica(struct __sk_buff *skb, const struct packet *pkt, 
 		return NOT_OURS;
 	row = flow->replica; /* none, while it is parked */
 	replica = bpf_map_lookup_elem(&replicas, &row);
-	if (!replica)
+	if (!replica || addr_equal(&quote.dst, &replica->config.addr)) /* see hairpin.h */
 		return NOT_OURS;
 	quote_ends_init(&to, pkt, &quote);
 	to.src = to.outer_dst = &replica->config.addr;

@@ -19,6 +19,7 @@
 
 #include "flow.h"
 #include "lookup.h"
+#include "mtu.h"
 #include "rewrite.h"
 
 #define FAMILY_INET 2 /* AF_*, of a header that BPF cannot include */
@@ -175,6 +176,18 @@ static __always_inline bool xdp_from_replica(const struct packet *pkt, __u32 rep
 	return true;
 }
 
+/* Whether it is no longer than the least MTU that a route over the device has: else TC answers, for
+ * bpf_fib_lookup() does not look at a route's MTU in general. */
+static __always_inline bool xdp_fits(__u32 ifindex, __u32 length)
+{
+	__u32 *route;
+
+	if (length <= MTU_LEAST)
+		return true;
+	route = bpf_map_lookup_elem(&route_mtus, &ifindex);
+	return !route || length <= *route;
+}
+
 /* Asks the kernel for the way out, as bpf_redirect_neigh() does. True: a neighbour is known, at the
  * device where the packet came in, and it fits through. */
 static __always_inline bool xdp_ask_route(struct xdp_md *ctx, const struct packet *pkt,
@@ -200,7 +213,8 @@ static __always_inline bool xdp_ask_route(struct xdp_md *ctx, const struct packe
 		fib->ipv4_src = way->src.addr->w[3];
 		fib->ipv4_dst = way->dst.addr->w[3];
 	}
-	return bpf_fib_lookup(ctx, fib, sizeof(*fib), BPF_FIB_LOOKUP_OUTPUT) ==
+	return xdp_fits(fib->ifindex, fib->tot_len) &&
+	       bpf_fib_lookup(ctx, fib, sizeof(*fib), BPF_FIB_LOOKUP_OUTPUT) ==
 		       BPF_FIB_LKUP_RET_SUCCESS &&
 	       fib->ifindex == ctx->ingress_ifindex;
 }

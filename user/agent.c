@@ -213,6 +213,7 @@ static int start_modules(struct agent *agent)
 	agent->facts.probes = agent->probes;
 	agent_write_mtus(agent);
 	agent_attach_uplink(agent);
+	reconcile_paths(agent->reconcile); /* of what is adopted: routes, or options, may be others now */
 	interfaces_prune(agent->interfaces);
 	error = discover_file_new(&agent->loop, options->manifests, &agent->policy, agent_on_model,
 				  agent, &agent->discover);

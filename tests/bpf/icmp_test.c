@@ -418,6 +418,41 @@ TEST(the_nodes_own_client)
 	fixture_each(of_the_node, &options);
 }
 
+/* On the fast path they come in where the flow's packets do, and pass the node's stack by. */
+static const struct translated fast_rows[] = {
+	{"from the replica", FROM_POD, "r1 > client type 3 code 10", "r1 > client type 1 code 1",
+	 CLIENT_TCP, 0, REDIRECT, "vip > client", CLIENT_TCP_VIP},
+	{"on the uplink", FROM_UPLINK, "other > client type 3 code 4", "other > client type 2 code 0",
+	 CLIENT_TCP, 0, REDIRECT, "other > client", CLIENT_TCP_VIP},
+	{"at an egress", TO_POD, "other > client type 3 code 4", "other > client type 2 code 0",
+	 CLIENT_TCP, 0, NEXT, NULL, NULL},
+	{"to the replica", FROM_POD, "client > vip type 3 code 4", "client > vip type 2 code 0",
+	 REPLY_TCP, 0, REDIRECT, "client > r1", REPLY_TCP_R1},
+	{"no flow", FROM_POD, "r1 > client type 3 code 10", "r1 > client type 1 code 1",
+	 "client:4001 > r1:8000 A seq 8 ack 101 len 600", 0, NEXT, NULL, NULL},
+};
+
+static void on_fast_path(struct fixture *f)
+{
+	static const struct step syn[] = {
+		{FROM_POD, "client:4000 > vip:80 S seq 7 len 0", REDIRECT,
+		 "client:4000 > r1:8000 S seq 7 len 0"},
+	};
+
+	fixture_simple(f, 0, 1);
+	fixture_make_fast(f, 0, 2);
+	fixture_set_fast_client(f, true);
+	STEPS(f, syn);
+	TRANSLATE(f, fast_rows);
+}
+
+TEST(on_the_fast_path)
+{
+	static const struct fixture_options options = {.fast_path = true};
+
+	fixture_each(on_fast_path, &options);
+}
+
 /* What a client is told when no other replica is left: as the replica, or a router, said it. */
 static void nobody_left(struct fixture *f)
 {

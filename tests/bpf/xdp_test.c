@@ -6,6 +6,8 @@
 #include <linux/bpf.h>
 #include <net/if.h>
 
+#include <bpf/bpf.h>
+
 #include "check.h"
 #include "packet_spec.h"
 #include "xdp.h"
@@ -135,6 +137,40 @@ static void left_to_tc(struct fixture *f)
 TEST(what_is_left_to_tc)
 {
 	fixture_each(left_to_tc, &slow_clock);
+}
+
+/* bpf_fib_lookup() does not look at it. */
+static void route_mtu(struct fixture *f)
+{
+	static const struct twin_row v4[] = {
+		{"client:4000 > vip:80 A seq 8 ack 101 len 1260",
+		 "node:1024 > r1:8000 A seq 8 ack 101 len 1260"},
+		{"client:4000 > vip:80 A seq 8 ack 101 len 1261", NULL},
+		{"r1:8000 > node:1024 A seq 101 ack 8 len 1261", NULL},
+	};
+	static const struct twin_row v6[] = {
+		{"client:4000 > vip:80 A seq 8 ack 101 len 1240",
+		 "node:1024 > r1:8000 A seq 8 ack 101 len 1240"},
+		{"client:4000 > vip:80 A seq 8 ack 101 len 1241", NULL},
+		{"r1:8000 > node:1024 A seq 101 ack 8 len 1241", NULL},
+	};
+	int fd = bpf_map__fd(f->skel->maps.route_mtus);
+	__u32 ifindex, mtu = 1300;
+
+	remote(f, 0, "r1:8000");
+	ifindex = f->ifindex;
+	CHECK_INT(bpf_map_update_elem(fd, &ifindex, &mtu, BPF_ANY), 0);
+	TWINS(f, handshake);
+	if (f->v6)
+		TWINS(f, v6);
+	else
+		TWINS(f, v4);
+	CHECK_INT(bpf_map_delete_elem(fd, &ifindex), 0);
+}
+
+TEST(longer_than_a_route_lets_through_is_tc_s)
+{
+	fixture_each(route_mtu, &slow_clock);
 }
 
 static void headers(struct fixture *f)

@@ -82,6 +82,24 @@ def warm_start(shared):
 
 
 @case
+def routes_that_changed_meanwhile(shared):
+    """What is adopted is asked for anew: a route that went while no agent ran, and came back."""
+    node, there = shared.lab.node1, shared.lab.node2
+    far = shared.app.replicas[1].pod.ip4
+    node.agent.kill()
+    node.ip(f"route del {there.pods4} via {there.ip4}")
+    node.start_sluiced()
+    check_equal(node.replica(far)["state"], "down", "state of a replica to which there is no route")
+    result = load(shared.client, shared.app.target(), connections=4, count=40)
+    check_no_errors(result, "while there is no route")
+    check_equal(list(result["replicas"]), ["web1"], "who answered")
+    node.agent.kill()
+    node.ip(f"route add {there.pods4} via {there.ip4}")
+    node.start_sluiced()
+    eventually(lambda: node.replica(far)["state"] == "ready", "ready again")
+
+
+@case
 def changed_while_the_agent_was_away(shared):
     """What the manifests say at the start is what is in force then."""
     node = shared.lab.node1

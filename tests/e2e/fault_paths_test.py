@@ -18,7 +18,8 @@ sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
 from case import SLOW, Skip, case, check, eventually, main  # noqa: E402
 from faults import black_hole, frozen, killed, rst  # noqa: E402
-from lab import HostNetworkPod, Lab  # noqa: E402
+from hostnet import HostPod  # noqa: E402
+from lab import Lab  # noqa: E402
 from manifest import App, Port  # noqa: E402
 from matrix import (COLUMNS, FAMILIES, PLACES, Cell, caller, choose_cases, paths,  # noqa: E402
                     reason_of, start_agents, unsupported)
@@ -36,7 +37,7 @@ def setup():
         shared = types.SimpleNamespace(lab=lab, replica={}, app={}, server={}, column=None)
         shared.client = {"pod": lab.add_pod(lab.node1, "client"), "outside": lab.outside,
                          "node": lab.node1}
-        pods = {place: HostNetworkPod(node, place) if "host" in place else lab.add_pod(node, place)
+        pods = {place: HostPod(node, place) if "host" in place else lab.add_pod(node, place)
                 for place, node in zip(PLACES, (lab.node1, lab.node2) * 2)}
         for number, (place, pod) in enumerate(pods.items(), 10):
             good = lab.add_pod(lab.node1, f"good-{number}")

@@ -371,6 +371,30 @@ def a_client_that_closed_its_socket_is_heard_of(shared):
 
 
 @case
+def on_the_fast_path(shared):
+    """Packets go past the node's stack, and so must the errors about them: connection tracking has not
+    seen the flows. Into a pod there is no MTU, and no hop is counted."""
+    node = shared.lab.node1
+    node.agent.stop()
+    node.start_sluiced("--fast-path")
+    try:
+        eventually(lambda: all(app.applied(node) for apps in (shared.tcp, shared.udp, shared.closed)
+                               for app in apps.values()), "applied again")
+        for arrangement, direction, ways in (
+                (on_route_to_node2, UP, (("pod", "remote"), ("outside", "remote"))),
+                (at_a_router_to_node2, UP, (("pod", "remote"), ("outside", "remote"))),
+                (on_route_to_outside, DOWN, (("outside", "local"), ("outside", "remote"))),
+                (at_a_router_to_outside, DOWN, (("outside", "local"), ("outside", "remote")))):
+            measured("fast path", arrangement, direction, ways)(shared)
+        for test in (a_closed_port_refuses_datagrams, a_client_that_closed_its_socket_is_heard_of):
+            test(shared)
+        check(node.sluice("status")[0]["counters"]["fast_path"] > 0, "flows take the fast path")
+    finally:
+        node.agent.stop()
+        node.start_sluiced()
+
+
+@case
 def ping_a_vip(shared):
     """Its node answers, for nobody else serves it."""
     for client in CLIENTS:

@@ -87,14 +87,6 @@ class Pod(Space):
         return count
 
 
-class HostNetworkPod(Space):
-    """A pod in the network of its node (hostNetwork: true): it has the node's addresses."""
-
-    def __init__(self, node, name):
-        super().__init__(node.lab, name)
-        self.ns, self.node, self.ip4, self.ip6 = node.ns, node, node.ip4, node.ip6
-
-
 def veth_wire(fabric, space):
     """Gives `space` its device uplink0, the other end of which is in the bridge of `fabric`. A Lab
     takes any function of this form (tests/lib/wires.py has more)."""

@@ -17,7 +17,8 @@ import sys
 import types
 
 from case import CASES, SLOW, check, check_equal, eventually
-from lab import HostNetworkPod, Lab
+from hostnet import HostPod
+from lab import Lab
 from manifest import App, Port
 from process import built
 from servers import Server, load
@@ -91,7 +92,7 @@ def roads(modes=MODES):
                          "node": lab.node1}
         for place, node in zip(PLACES, (lab.node1, lab.node2) * 2):
             host = place.startswith("host")
-            pod = HostNetworkPod(node, place) if host else lab.add_pod(node, place)
+            pod = HostPod(node, place) if host else lab.add_pod(node, place)
             shared.replica[place] = pod
             Server(pod, PORT)
         for number, (mode, place) in enumerate(itertools.product(modes, PLACES), 10):
@@ -176,8 +177,7 @@ def picks(shared, cell):
 
 def ask_tcp(space, target, brief):
     """(answered, asked, {replica: answers}, what went wrong): bodies down and up."""
-    options = {"connections": 4, **({"count": 2, "timeout_ms": 1000} if brief else
-                                    {"count": REQUESTS, "timeout_ms": TIMEOUT_MS})}
+    options = {"connections": 4, "count": 2 if brief else REQUESTS, "timeout_ms": TIMEOUT_MS}
     ways = ({"path": f"/bytes/{BODY}", "pattern": True, "expect_bytes": BODY}, {"post": BODY})
     answered, names, seen = 0, set(), []
     for way in ways:
@@ -238,11 +238,11 @@ def table(results):
     reasons, lines = [], []
     width = 16
     heads = "".join(f"{place:{width}}" for place in PLACES)
-    lines.append(f"{'column':14}{'mode':9}{'client':9}{heads}")
-    lines.append(f"{'':32}" + f"{'t4 u4 t6 u6':{width}}" * len(PLACES))
+    lines.append(f"{'column':16}{'mode':9}{'client':9}{heads}")
+    lines.append(f"{'':34}" + f"{'t4 u4 t6 u6':{width}}" * len(PLACES))
     rows = dict.fromkeys((cell.column, cell.mode, cell.client) for cell in results)
     for column, mode, client in rows:
-        text = f"{column:14}{mode:9}{client:9}"
+        text = f"{column:16}{mode:9}{client:9}"
         for place in PLACES:
             marks = [_mark(results, Cell(column, mode, client, place, family, protocol), reasons)
                      for family in FAMILIES for protocol in PROTOCOLS]

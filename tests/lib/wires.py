@@ -51,12 +51,17 @@ def vlan(fabric, space):
 
 
 def veth_for_xdp(fabric, space):
-    """A veth on which XDP works as on a network card: the other end finishes its checksums, which XDP
-    cannot see to be missing, and has an XDP program itself, without which it loses what XDP sends
-    (GRO alone does not help, on Linux 6.18)."""
+    """A veth that is fit for XDP."""
     veth_wire(fabric, space)
+    fit_for_xdp(fabric, space)
+
+
+def fit_for_xdp(fabric, space):
+    """Makes the veth of `space` one on which XDP works as on a network card: the other end finishes
+    its checksums, which XDP cannot see to be missing, and has an XDP program itself, without which it
+    loses what XDP sends (GRO alone does not help, on Linux 6.18)."""
     fabric.run("ethtool", "-K", space.name, "tx", "off")
-    fabric.run("ip", "link", "set", "dev", space.name, "xdpdrv", "obj",
+    fabric.run("ip", "-force", "link", "set", "dev", space.name, "xdpdrv", "obj",
                built("tests/vm/pass.bpf.o"), "sec", "xdp")
 
 
@@ -73,12 +78,3 @@ def card(driver):
         fabric.ip(f"link set {space.name} master br0 up")
         space.ip("link set uplink0 up")
     return wire
-
-
-def fit_for_xdp(fabric, space):
-    """Makes the plain veth of `space` one on which XDP works as on a network card: its other end
-    finishes the checksums, which XDP cannot see to be missing, and has an XDP program itself, without
-    which it loses what XDP sends."""
-    fabric.run("ethtool", "-K", space.name, "tx", "off")
-    fabric.run("ip", "-force", "link", "set", "dev", space.name, "xdpdrv", "obj",
-               built("tests/vm/pass.bpf.o"), "sec", "xdp")
