@@ -60,6 +60,10 @@ for each_kind in ("vxlan", "tun"):
 def own_client(shared):
     """The node's own client, whose source address is that of the way to the replicas."""
     node = shared.lab.node1
+    for app in (shared.tcp["remote"], shared.behind):
+        for vip, source in ((app.vip4, "10.200.0.1"), (app.vip6, "fd20::1")):
+            eventually(lambda: f"src {source} " in node.run("ip", "route", "get", vip),
+                       f"the route to {vip} prefers the source {source}")
     for family in traffic.FAMILIES:
         for port, options in ((traffic.HTTP, {"path": "/60k", "pattern": True,
                                               "expect_bytes": 60000}),
