@@ -61,6 +61,14 @@ def unload(node, *options, bpffs=None, prefix=()):
     return done.returncode, done.stderr
 
 
+def start_at_tcx(shared, *options):
+    """Starts an agent; a kernel that has no tcx skips the case."""
+    shared.node.start_sluiced(*options)
+    if not shared.node.run(built("tests/e2e/hooks")):
+        settled(shared)
+        raise Skip("this kernel has no tcx (before 6.6)")
+
+
 def check_served(shared, what):
     for space in (shared.client, shared.node):
         check_no_errors(load(space, shared.app.target(), connections=2, count=20), what)
@@ -84,13 +92,13 @@ def pins_that_are_gone(shared):
 def pins_that_are_hidden(shared):
     """A bpf file system over that of the pins: nobody's word that all is gone."""
     node, place = shared.node, f"{shared.lab.dir}/bpf"
+    start_at_tcx(shared)
+    settled(shared)
     os.mkdir(place)
     subprocess.run(["mount", "-t", "bpf", "bpf", place], check=True)
     try:
         node.start_sluiced("--bpffs", f"{place}/pins")
         node.agent.kill()
-        if not node.run(built("tests/e2e/hooks")):
-            raise Skip("this kernel has no tcx (before 6.6)")
         before = node.traces()
         subprocess.run(["mount", "-t", "bpf", "bpf", place], check=True)
         try:
@@ -127,9 +135,7 @@ def another_directory(shared):
 def a_link_that_cannot_be_removed(shared):
     """The others are, and the first failure is reported."""
     node = shared.node
-    node.start_sluiced()
-    if not node.run(built("tests/e2e/hooks")):
-        raise Skip("this kernel has no tcx (before 6.6)")
+    start_at_tcx(shared)
     node.agent.kill()
     obstacle = f"{node.bpffs}/links/none-ingress"
     os.mkdir(obstacle)  # bpffs lists the newest first
@@ -146,10 +152,9 @@ def a_link_that_cannot_be_removed(shared):
 def an_interface_that_took_anothers_name(shared):
     """A link is trusted by where it is, not by its pin's name."""
     node = shared.node
+    start_at_tcx(shared)
     node.ip("link add veth-a type veth peer name peer-a", "link set veth-a up")
-    node.start_sluiced()
-    if not node.run(built("tests/e2e/hooks")):
-        raise Skip("this kernel has no tcx (before 6.6)")
+    eventually(lambda: "veth-a egress 1\n" in node.run(built("tests/e2e/hooks")), "veth-a attached")
     node.agent.kill()
     try:
         node.ip("link set veth-a down", "link set veth-a name other-a",
@@ -171,12 +176,12 @@ def an_interface_that_took_anothers_name(shared):
 def an_interface_with_a_dot_in_its_name(shared):
     """VLANs have one; bpffs takes none."""
     node = shared.node
+    start_at_tcx(shared)
+    node.agent.kill()
     node.ip("link add up.7 type veth peer name up.8", "link set up.7 up")
     try:
         node.start_sluiced("--uplinks", "uplink0,up.7")
         hooks = node.run(built("tests/e2e/hooks"))
-        if not hooks:
-            raise Skip("this kernel has no tcx (before 6.6)")
         check("up.7 ingress 1" in hooks and "up.7 egress 1" in hooks, hooks)
         node.agent.kill()
         row = next(row for row in node.doctor() if row["check"] == "stale_links")
