@@ -201,17 +201,6 @@ void agent_on_model(void *context, struct model *model, const struct verdicts *v
 
 /* ---- links and routes -----------------------------------------------------------------------*/
 
-static const struct route_link *link_by_index(const struct agent *agent, int ifindex)
-{
-	size_t n;
-	const struct route_link *links = route_links(agent->route, &n);
-
-	for (size_t i = 0; i < n; i++)
-		if (links[i].ifindex == ifindex)
-			return &links[i];
-	return NULL;
-}
-
 /* The pod interface behind which an address is that is reached over `link`; NULL: none that packets
  * can be redirected to. */
 static const struct route_link *pod_of(struct agent *agent, const struct route_link *link,
@@ -221,7 +210,7 @@ static const struct route_link *pod_of(struct agent *agent, const struct route_l
 	const struct route_link *links = route_links(agent->route, &n);
 
 	if (!strcmp(link->kind, "bridge"))
-		link = link_by_index(agent, peers_find(agent->peers, links, n, link->ifindex, addr,
+		link = route_link_find(agent->route, peers_find(agent->peers, links, n, link->ifindex, addr,
 						       uv_now(&agent->loop)));
 	return link && route_link_has_peer(link) &&
 	       interfaces_role(agent->interfaces, link->ifindex) == ATTACH_POD ? link : NULL;
@@ -230,7 +219,7 @@ static const struct route_link *pod_of(struct agent *agent, const struct route_l
 /* Whether packets to a replica can bypass the node's stack, and answers be met where they arrive. */
 static void find_fast_path(struct agent *agent, const union sl_addr *to, struct reconcile_path *path)
 {
-	const struct route_link *link = link_by_index(agent, path->ifindex), *pod;
+	const struct route_link *link = route_link_find(agent->route, path->ifindex), *pod;
 	enum attach_role role;
 
 	if (!link)
@@ -273,7 +262,7 @@ static void say_unattached(const struct route_link *link, int error)
 static void attach_one(struct agent *agent, int ifindex,
 		       int (*attach)(struct interfaces *, const struct route_link *))
 {
-	const struct route_link *link = link_by_index(agent, ifindex);
+	const struct route_link *link = route_link_find(agent->route, ifindex);
 
 	if (link)
 		say_unattached(link, attach(agent->interfaces, link));
