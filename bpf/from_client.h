@@ -128,6 +128,8 @@ static __always_inline int client_unreadable(struct __sk_buff *skb, const struct
 		found = icmp_find_reply(skb, pkt);
 		return found > 0 ? icmp_to_replica(skb, pkt, found - 1) : NOT_OURS;
 	}
+	if (is_local_address(&pkt->dst)) /* a VIP for its node ports alone: tunnels have fragments too */
+		return NOT_OURS;
 	return drop(result == PARSE_FRAGMENT ? SL_DROP_FRAGMENT : SL_DROP_TRUNCATED);
 }
 

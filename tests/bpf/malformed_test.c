@@ -46,6 +46,30 @@ TEST(fragments_to_a_vip_are_dropped_by_name)
 	fixture_each(fragments, NULL);
 }
 
+/* An address of the node's own is a VIP's for its node ports: what comes in fragments there may be
+ * anything, a tunnel's packets say. */
+static void node_fragments(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{FROM_UPLINK, "frag client > node proto 17 offset 1480 len 100", NEXT, NULL},
+		{FROM_UPLINK, "client:4000 > node:30080 A seq 7 ack 1 len 24 mf", NEXT, NULL},
+		{FROM_UPLINK, "frag client > vip proto 17 offset 1480 len 100", SHOT, NULL},
+	};
+	__u32 service;
+
+	all_services(f);
+	fixture_add_local(f, "node");
+	service = fixture_add_service(f, 0);
+	fixture_add_vip(f, service, "node:30080");
+	STEPS(f, steps);
+	CHECK_INT(fixture_drops(f, SL_DROP_FRAGMENT), 1);
+}
+
+TEST(fragments_to_the_node_itself_pass)
+{
+	fixture_each(node_fragments, NULL);
+}
+
 /* Cut after every byte: too short for addresses, it is nobody's; too short for its L4 header,
  * dropped; else it is a packet whose payload somebody else will miss. */
 static void cut(struct fixture *f)

@@ -12,9 +12,12 @@ import time
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
 from case import case, check, check_equal, eventually, main  # noqa: E402
+from faults import icmp, rst  # noqa: E402
+from hostnet import HostPod  # noqa: E402
+from manifest import App, Port  # noqa: E402
 from tunnels import (KINDS, check_resets, check_retries, devices, join, overlay, route,  # noqa: E402
                      route_directly)
-from servers import Load, check_no_errors  # noqa: E402
+from servers import Load, Server, check_no_errors, load  # noqa: E402
 import traffic  # noqa: E402
 
 VXLAN = KINDS["vxlan"]
@@ -52,6 +55,48 @@ def behind(name, what):
 for each_kind in ("vxlan", "tun"):
     for each_what in (every_way, what_fails):
         behind(each_kind, each_what)
+
+
+def own_client(shared):
+    """The node's own client, whose source address is that of the way to the replicas."""
+    node = shared.lab.node1
+    for app in (shared.tcp["remote"], shared.behind):
+        for vip, source in ((app.vip4, "10.200.0.1"), (app.vip6, "fd20::1")):
+            eventually(lambda: f"src {source} " in node.run("ip", "route", "get", vip),
+                       f"the route to {vip} prefers the source {source}")
+    for family in traffic.FAMILIES:
+        for port, options in ((traffic.HTTP, {"path": "/60k", "pattern": True,
+                                              "expect_bytes": 60000}),
+                              (traffic.API, {"post": 60000}), (traffic.API, {"end": "mix"})):
+            result = load(node, shared.tcp["remote"].target(family, port), connections=4,
+                          count=50, **options)
+            check_no_errors(result, f"the node itself over IPv{family}, {options}")
+    for fault in (rst, icmp):
+        with fault(shared.server):
+            result = load(node, shared.behind.target(), connections=4, count=40)
+            check_no_errors(result, f"the node itself, {fault.__name__}")
+
+
+def host_replica(shared):
+    """A replica in the network of the other node, at its address on the device."""
+    lab = shared.lab
+    host = HostPod(lab.node2, "host")
+    host.ip4, host.ip6 = "10.200.0.2", "fd20::2"
+    server = Server(host, 9000)
+    app = App(lab, "host", 32, [Port("api", 80, 9000)])
+    app.add(host)
+    app.apply(lab.node1)
+    for space in shared.client.values():
+        for family in traffic.FAMILIES:
+            result = load(space, app.target(family), connections=4, count=50, post=60000)
+            check_no_errors(result, f"hostNetwork replica, {space.name} over IPv{family}")
+    app.remove()
+    eventually(lambda: not lab.node1.live_flows(("TCP",)), "its flows are over")
+    server.kill()
+
+
+for each_what in (own_client, host_replica):
+    behind("tun", each_what)
 
 
 @case
