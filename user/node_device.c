@@ -97,24 +97,30 @@ static int set_up(struct nl_sock *sock, int ifindex, const unsigned char *addres
 	return route_query_request(sock, msg);
 }
 
-/* An end as it was renamed gets its name back. Before Linux 6.2 that takes one that is down. */
+static int send_name(struct nl_sock *sock, int ifindex, const char *name)
+{
+	const struct ifinfomsg info = {.ifi_index = ifindex};
+	struct nl_msg *msg = link_message(RTM_SETLINK, 0, &info);
+
+	if (!msg)
+		return -ENOMEM;
+	nla_put_string(msg, IFLA_IFNAME, name);
+	return route_query_request(sock, msg);
+}
+
+/* An end that was renamed gets its name back. Before Linux 6.2 it must be down for that. */
 static int set_name(struct nl_sock *sock, int ifindex, const char *name)
 {
-	struct ifinfomsg info = {.ifi_index = ifindex};
+	const struct ifinfomsg down = {.ifi_index = ifindex, .ifi_change = IFF_UP};
 	char present[IF_NAMESIZE] = "";
-	struct nl_msg *msg;
-	int err = -EBUSY;
+	int err;
 
 	if (!if_indextoname(ifindex, present) || !strcmp(present, name))
 		return 0;
-	for (int i = 0; i < 2 && err == -EBUSY; i++) {
-		msg = link_message(RTM_SETLINK, 0, &info);
-		if (!msg)
-			return -ENOMEM;
-		nla_put_string(msg, IFLA_IFNAME, name);
-		err = route_query_request(sock, msg);
-		info.ifi_change = IFF_UP;
-	}
+	err = send_name(sock, ifindex, name);
+	if (err == -EBUSY)
+		err = route_query_request(sock, link_message(RTM_SETLINK, 0, &down)) ?:
+			      send_name(sock, ifindex, name);
 	if (!err)
 		log_warn("interface %s had been renamed %s: it is %s again", name, present, name);
 	return err;

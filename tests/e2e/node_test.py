@@ -252,10 +252,10 @@ def what_others_delete_comes_back(shared):
 
 
 def rename(node, device, name):
-    """Before Linux 6.2 only what is down can be renamed."""
-    node.ip(f"link set {device} down")
-    node.ip(f"link set {device} name {name}")
-    node.ip(f"link set {name} up")
+    """Before Linux 6.2 only what is down can be renamed, and an agent at work brings it up again."""
+    command = (f"ip link set {device} down && ip link set {device} name {name} && echo renamed; "
+               f"ip link set {name} up")
+    eventually(lambda: "renamed" in node.run("sh", "-c", command, fail=False), f"{device} is {name}")
 
 
 @case
