@@ -58,19 +58,13 @@ static __always_inline bool reply_is_anothers(const struct flow_ref *ref, const 
 	return true;
 }
 
-static __always_inline bool reply_is_syn_ack(const struct packet *pkt)
-{
-	return pkt->proto == IPPROTO_TCP &&
-	       (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == (TCP_SYN | TCP_ACK);
-}
-
 /* A SYN-ACK without a flow may answer one that has gone to another replica meanwhile. */
 static __always_inline void reply_find_late(const struct packet *pkt, __u32 replica,
 					    enum sl_hook hook, struct flow_ref *ref)
 {
 	int found;
 
-	if (likely(!reply_is_syn_ack(pkt)))
+	if (likely(!packet_is_syn_ack(pkt)))
 		return;
 	found = late_answer(pkt, replica, hook);
 	if (found <= 0)
@@ -131,7 +125,7 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 	ref.flow = table_slot(ref.slot);
 	if (!ref.flow)
 		return NOT_OURS;
-	if (unlikely(!settled && reply_is_syn_ack(pkt) && entry->phase == SL_SNAT_QUARANTINE))
+	if (unlikely(!settled && packet_is_syn_ack(pkt) && entry->phase == SL_SNAT_QUARANTINE))
 		return REPLY_IS_LATE + ref.slot;
 	ref.state = READ_ONCE(ref.flow->state);
 	if (SL_FLOW_PHASE(ref.state) < SL_FLOW_SYN ||
@@ -193,7 +187,7 @@ __noinline int reply_inward(struct __sk_buff *skb, const struct packet *pkt, __u
 		return NOT_OURS;
 	ref = reply_find(pkt, replica_row);
 	if (!ref.flow)
-		return !settled && reply_is_syn_ack(pkt) ? REPLY_IS_LATE : NOT_OURS;
+		return !settled && packet_is_syn_ack(pkt) ? REPLY_IS_LATE : NOT_OURS;
 	if (ref.flow->hook < SL_HOOK_NODE || reply_is_anothers(&ref, pkt) ||
 	    reply_from_vip(ref.flow, replica, &src))
 		return NOT_OURS;
