@@ -47,6 +47,19 @@ static __always_inline bool hook_is_fast(enum sl_hook hook)
 	return fast_path && hook >= SL_HOOK_FAST_POD;
 }
 
+/* Whether what goes back to the flow's client is translated at `hook`; SL_HOOK_NODE: the ingress of a
+ * pod interface. At the egress also that of a fast flow, when it came by a device where no program of
+ * ours was to send it on. */
+static __always_inline bool flow_is_here(const struct sl_flow *flow, __u32 hook)
+{
+	if (likely(flow->hook == hook))
+		return true;
+	if (hook == SL_HOOK_FABRIC || hook == SL_HOOK_NODE)
+		return flow->hook >= SL_HOOK_NODE;
+	return hook_is_fast(flow->hook) &&
+	       flow->hook == (hook == SL_HOOK_POD ? SL_HOOK_FAST_POD : SL_HOOK_FAST_UPLINK);
+}
+
 /* Into the pod behind a pod interface, as if its veth had carried the packet: whoever it was
  * addressed to on a bridge, it is the pod's. */
 static __always_inline int fast_into_pod(struct __sk_buff *skb, __u32 ifindex)

@@ -39,15 +39,6 @@ static __always_inline struct flow_ref reply_find(const struct packet *pkt, __u3
 	return ref;
 }
 
-/* Whether replies of this flow are translated at the egress hook `hook`: also those of the fast path
- * that came by a device where no program of ours was to send them on. */
-static __always_inline bool reply_is_here(const struct sl_flow *flow, enum sl_hook hook)
-{
-	return likely(flow->hook == hook) ||
-	       (hook_is_fast(flow->hook) &&
-		flow->hook == (hook == SL_HOOK_POD ? SL_HOOK_FAST_POD : SL_HOOK_FAST_UPLINK));
-}
-
 /* A SYN-ACK that meets a finished flow answers a connection that its client opened to the replica
  * itself, from the same port: that flow gives way, so that the rest passes untouched too. */
 static __always_inline bool reply_is_anothers(const struct flow_ref *ref, const struct packet *pkt)
@@ -261,7 +252,12 @@ static __always_inline int reply_unreadable(struct __sk_buff *skb, const struct 
 		if (verdict != NOT_OURS)
 			return verdict;
 	}
-	return icmp_to_client(skb, pkt, slot);
+	verdict = icmp_to_client(skb, pkt, slot);
+	if (verdict < ICMP_TOLD)
+		return verdict;
+	if (hook == SL_HOOK_POD || hook == SL_HOOK_UPLINK) /* its egress */
+		return NEXT;
+	return icmp_deliver(skb, slot, verdict - ICMP_TOLD);
 }
 
 /* A packet of a pod's on its way into the node: a reply to the node's own client, or to the pod's; on
@@ -351,7 +347,7 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct packet 
 	ref = reply_find(pkt, row);
 	if (!ref.flow)
 		reply_find_late(pkt, row, hook, &ref);
-	if (!ref.flow || !reply_is_here(ref.flow, hook) || reply_is_anothers(&ref, pkt) ||
+	if (!ref.flow || !flow_is_here(ref.flow, hook) || reply_is_anothers(&ref, pkt) ||
 	    reply_from_vip(ref.flow, replica, &src))
 		return NOT_OURS;
 	if (unlikely(retry_is_refusal(&ref, pkt))) {

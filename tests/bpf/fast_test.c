@@ -452,8 +452,16 @@ static void unreachable_remote(struct fixture *f)
 	unreachable(f, FROM_UPLINK);
 }
 
+/* By a device where no program of ours is. */
+static void unreachable_elsewhere(struct fixture *f)
+{
+	begin(f, 0, 2);
+	unreachable(f, TO_POD);
+}
+
 TEST(an_icmp_error_is_a_refusal_too)
 {
+	fixture_each(unreachable_elsewhere, &on);
 	fixture_each(unreachable_local, &on);
 	fixture_each(unreachable_remote, &on);
 }
