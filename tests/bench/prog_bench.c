@@ -183,9 +183,9 @@ static void open_bench(struct bench *bench, bool v6, __u32 flow_sets, bool fast)
 	if (err)
 		bench_die("load", err);
 	f->v6 = v6;
-	fixture_set_fast_client(f, true);
 	if (!twin_node(f))
 		f->ifindex = 0; /* no veth: XDP has no way out */
+	fixture_set_fast_client(f, f->ifindex ? f->ifindex : FIXTURE_IFINDEX);
 	fixture_add_source(f, "node");
 	service = fixture_add_service(f, 0);
 	fixture_add_vip(f, service, "vip:80");

@@ -30,7 +30,7 @@ static __u32 begin(struct fixture *f, __u32 flags, unsigned n)
 		f->replicas[i].config.weight = 4000 / (i + 1);
 		fixture_make_fast(f, i, PEER + i);
 	}
-	fixture_set_fast_client(f, true);
+	fixture_set_fast_client(f, FIXTURE_IFINDEX);
 	return service;
 }
 
@@ -137,7 +137,7 @@ static void udp(struct fixture *f)
 
 	fixture_add_vip(f, service, "udp vip:53");
 	fixture_make_fast(f, fixture_add_replica(f, service, "udp r1:53", 100), PEER);
-	fixture_set_fast_client(f, true);
+	fixture_set_fast_client(f, FIXTURE_IFINDEX);
 	STEPS(f, steps);
 	if (!f->v6)
 		CHECK(fixture_step(f, &nosum));
@@ -250,8 +250,10 @@ static void declined(struct fixture *f)
 	config->flags &= ~SL_REPLICA_FAST;
 	check_default_path(f, "the agent says no");
 	config->flags |= SL_REPLICA_FAST;
-	fixture_set_fast_client(f, false);
+	fixture_set_fast_client(f, 0);
 	check_default_path(f, "the client's interface takes no redirects");
+	fixture_set_fast_client(f, 99);
+	check_default_path(f, "routes look for the client somewhere else");
 }
 
 TEST(where_it_cannot_be_the_nodes_stack_does)
@@ -535,6 +537,26 @@ static void late_from_the_stack(struct fixture *f)
 	STEPS(f, late);
 	check_client(f, SL_HOOK_FAST_POD);
 	check_inflight(f, (const __u32[]){1, 0}, 2, 0);
+}
+
+/* Whose address is not where his SYN came in has no late answer that way either. */
+static void late_to_another(struct fixture *f)
+{
+	static const struct step late[] = {
+		{FROM_POD, ANSWER_OF("r1"), NEXT, NULL},
+		{TO_POD, ANSWER_OF("r1"), NEXT, ANSWER},
+	};
+
+	begin(f, 0, 2);
+	fixture_set_fast_client(f, 99);
+	move(f, NEXT, NEXT);
+	STEPS(f, late);
+	CHECK_INT(fixture_flow(f)->hook, SL_HOOK_POD);
+}
+
+TEST(a_late_answer_is_not_redirected_to_a_foreign_address)
+{
+	fixture_each(late_to_another, &on);
 }
 
 TEST(the_first_answer_wins_and_the_next_is_refused)

@@ -141,8 +141,9 @@ void fixture_add_local(struct fixture *fixture, const char *addr);
 void fixture_set_cap(struct fixture *fixture, __u32 replica, __u32 cap);
 /* Puts a replica on the fast path; one of this node behind the pod interface `ifindex`. */
 void fixture_make_fast(struct fixture *fixture, __u32 replica, __u32 ifindex);
-/* The client's interface, as test runs have it, takes redirects, or not any more. */
-void fixture_set_fast_client(struct fixture *fixture, bool fast);
+/* The loopback, where packets come in, takes redirects for clients whom routes look for at device `home`,
+ * or, with 0, for nobody any more. The loopback is home to whom no route leads. */
+void fixture_set_fast_client(struct fixture *fixture, __u32 home);
 /* Moves a replica to another node: outside clients reach it with this source address. */
 void fixture_make_remote(struct fixture *fixture, __u32 replica, __u32 source);
 /* Builds the alias table anew after weights were changed. */

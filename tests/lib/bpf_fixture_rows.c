@@ -5,6 +5,7 @@
  * they are tested together; and the names that lines may use for addresses.
  */
 #include <errno.h>
+#include <sched.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -185,12 +186,24 @@ void fixture_make_fast(struct fixture *fixture, __u32 replica, __u32 ifindex)
 		config->peer_ifindex = ifindex;
 }
 
-void fixture_set_fast_client(struct fixture *fixture, bool fast)
+/* No route of this machine's shall lead to a client of the tables. */
+static void leave_routes(void)
 {
-	__u32 ifindex = FIXTURE_IFINDEX, one = 1;
+	static bool alone;
+
+	if (!alone && unshare(CLONE_NEWNET))
+		fixture_die("a network namespace", errno);
+	alone = true;
+}
+
+void fixture_set_fast_client(struct fixture *fixture, __u32 home)
+{
+	__u32 ifindex = FIXTURE_IFINDEX;
 	int fd = bpf_map__fd(fixture->skel->maps.fast_devices);
 
-	if (fast ? bpf_map_update_elem(fd, &ifindex, &one, BPF_ANY) :
+	if (!fixture->ifindex)
+		leave_routes();
+	if (home ? bpf_map_update_elem(fd, &ifindex, &home, BPF_ANY) :
 		   bpf_map_delete_elem(fd, &ifindex))
 		fixture_die("fast_devices", errno);
 }
