@@ -17,7 +17,7 @@
 #define ANSWER "vip:80 > client:4000 SA seq 100 ack 8 len 0 opts 20"
 #define RETRIED TRIMMED
 
-#define PEER 2 /* the pod interface of r1 is PEER, that of r2 PEER + 1, ... */
+#define PEER FIXTURE_PEER /* the pod interface of r1 is PEER, that of r2 PEER + 1, ... */
 
 static const struct fixture_options on = {.fast_path = true};
 
@@ -211,6 +211,43 @@ static void foreign(struct fixture *f)
 TEST(what_is_not_ours_stays_with_the_stack)
 {
 	fixture_each(foreign, &on);
+}
+
+/* ---- who only says that he is the replica ----*/
+
+static void of_another_pod(struct fixture *f)
+{
+	static const struct step syn = {FROM_POD, SYN, REDIRECT, SYN_TO("r1")};
+	static const struct step answer = {FROM_POD, ANSWER_OF("r1"), NEXT, NULL};
+	static const struct step by_uplink = {FROM_UPLINK, ANSWER_OF("r1"), NEXT, NULL};
+	static const struct step right = {FROM_POD, ANSWER_OF("r1"), REDIRECT, ANSWER};
+
+	begin(f, 0, 1);
+	CHECK(fixture_step(f, &syn));
+	f->ifindex = PEER + 1;
+	CHECK(fixture_step(f, &answer));
+	CHECK(fixture_step(f, &by_uplink));
+	f->ifindex = 0;
+	CHECK(fixture_step(f, &right));
+}
+
+static void of_another_node(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{FROM_POD, SYN, REDIRECT, SYN_TO("r1")},
+		{FROM_POD, ANSWER_OF("r1"), NEXT, NULL},
+		{FROM_FABRIC, ANSWER_OF("r1"), REDIRECT, ANSWER},
+	};
+
+	begin(f, 0, 1);
+	fixture_make_remote(f, 0, fixture_add_source(f, "node"));
+	STEPS(f, steps);
+}
+
+TEST(only_the_replicas_own_interface_answers_for_it)
+{
+	fixture_each(of_another_pod, &on);
+	fixture_each(of_another_node, &on);
 }
 
 /* ---- who does not take it ------------------------------------------------------------------*/

@@ -442,7 +442,7 @@ static void on_fast_path(struct fixture *f)
 	};
 
 	fixture_simple(f, 0, 1);
-	fixture_make_fast(f, 0, 2);
+	fixture_make_fast(f, 0, FIXTURE_PEER);
 	fixture_set_fast_client(f, FIXTURE_IFINDEX);
 	STEPS(f, syn);
 	TRANSLATE(f, fast_rows);

@@ -34,6 +34,7 @@
 
 #define FIXTURE_HZ 250
 #define FIXTURE_IFINDEX 1 /* where packets of a test run come in: the loopback */
+#define FIXTURE_PEER 1002 /* pod interfaces of replicas on the fast path: this one and the next three */
 #define FIXTURE_EVENTS 64 /* rows of the ring */
 #define FIXTURE_SEED 0x5eed0123456789abull
 
@@ -53,7 +54,8 @@ enum fixture_hook {
 struct fixture {
 	bool v6;
 	bool complete; /* packets come with CHECKSUM_COMPLETE */
-	int ifindex;   /* where packets come in; 0: the loopback */
+	int ifindex;   /* where packets come in; 0: the loopback, and from a replica on the fast path that
+			* is of this node its pod interface */
 	struct sluice_bpf *skel;
 	struct sl_control *control;
 	struct sl_kernel *kernel;
