@@ -36,7 +36,7 @@ __noinline int bare_is_nodes(const struct packet *pkt, __u32 replica)
 	ref = reply_find(pkt, replica);
 	if (ref.flow)
 		return ref.flow->hook == SL_HOOK_NODE;
-	return reply_is_syn_ack(pkt) && late_answer(pkt, replica, SL_HOOK_NODE) > 0;
+	return packet_is_syn_ack(pkt) && late_answer(pkt, replica, SL_HOOK_NODE) > 0;
 }
 
 /* Whether to_client() is to have the packet. A global function for its stack: icmp_find() is

@@ -6,6 +6,9 @@
  * which device it then goes. Who may take it is decided at the pick (client_route()), from what the
  * agent says of the replica (SL_REPLICA_FAST) and of the client's interface (the map fast_devices).
  *
+ * Replies go where the SYN came in, whatever source address it had: so only a client whose address
+ * the node's routes look for there may take it (fast_is_at_home()).
+ *
  * What leaves by a neighbour is compared with the MTU (mtu.h); a pod takes what a veth hands it. The
  * TTL stays as it is.
  */
@@ -21,7 +24,42 @@
 #include "config.h"
 #include "count.h"
 #include "maps.h"
+#include "parse.h"
 #include "verifier.h"
+
+#define FAST_AF_INET 2 /* AF_*, of a header that BPF cannot include */
+#define FAST_AF_INET6 10
+#define LOOPBACK 1 /* its ifindex */
+
+/* Whether the node itself would send an answer to this packet's sender to the interface where the packet
+ * came in, or to the bridge that this is a port of: else it may have any address for its source. Only
+ * the device of the answer matters, not whether a neighbour is known there; without a route it stays
+ * the loopback. A global function for its stack. */
+__noinline int fast_is_at_home(struct __sk_buff *skb, const struct packet *pkt)
+{
+	struct bpf_fib_lookup fib = {.ifindex = LOOPBACK};
+	__u32 key = skb->ifindex, *home;
+
+	if (!pkt)
+		return 0;
+	home = bpf_map_lookup_elem(&fast_devices, &key);
+	if (!home)
+		return 0;
+	fib.l4_protocol = pkt->proto;
+	fib.sport = pkt->dport;
+	fib.dport = pkt->sport;
+	if (pkt->v6) {
+		fib.family = FAST_AF_INET6;
+		__builtin_memcpy(fib.ipv6_src, &pkt->dst, sizeof(fib.ipv6_src));
+		__builtin_memcpy(fib.ipv6_dst, &pkt->src, sizeof(fib.ipv6_dst));
+	} else {
+		fib.family = FAST_AF_INET;
+		fib.ipv4_src = pkt->dst.w[3];
+		fib.ipv4_dst = pkt->src.w[3];
+	}
+	bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	return fib.ifindex == *home;
+}
 
 /* The hook that translates replies of a flow whose client comes in at `hook`, to this replica, by
  * the interface `ifindex`: that of the fast path, or 0 where the node's stack must do. */
@@ -45,6 +83,19 @@ static __always_inline enum sl_hook fast_hook(const struct sl_replica *replica, 
 static __always_inline bool hook_is_fast(enum sl_hook hook)
 {
 	return fast_path && hook >= SL_HOOK_FAST_POD;
+}
+
+/* Whether what goes back to the flow's client is translated at `hook`; SL_HOOK_NODE: the ingress of a
+ * pod interface. At the egress also that of a fast flow, when it came by a device where no program of
+ * ours was to send it on. */
+static __always_inline bool flow_is_here(const struct sl_flow *flow, __u32 hook)
+{
+	if (likely(flow->hook == hook))
+		return true;
+	if (hook == SL_HOOK_FABRIC || hook == SL_HOOK_NODE)
+		return flow->hook >= SL_HOOK_NODE;
+	return hook_is_fast(flow->hook) &&
+	       flow->hook == (hook == SL_HOOK_POD ? SL_HOOK_FAST_POD : SL_HOOK_FAST_UPLINK);
 }
 
 /* Into the pod behind a pod interface, as if its veth had carried the packet: whoever it was

@@ -166,7 +166,7 @@ enum client_wish {
 
 /* The flow is offered to a replica for the first time: its SYN is kept, to be offered again. */
 static __always_inline void client_keep_syn(struct __sk_buff *skb, const struct packet *pkt,
-					    const struct flow_ref *ref)
+					    const struct flow_ref *ref, bool at_home)
 {
 	count(SL_COUNT_PICKS);
 	if (pkt->proto != IPPROTO_TCP || ref->state & SL_FLOW_SPILLED)
@@ -174,7 +174,7 @@ static __always_inline void client_keep_syn(struct __sk_buff *skb, const struct 
 	if (unlikely(pkt->l4_length != pkt->l4_header))
 		flow_advance(ref->slot, ref->state, SL_FLOW_SYN_DATA, 0);
 	else
-		pending_open(skb, pkt, ref->slot, SL_FLOW_GENERATION(ref->state));
+		pending_open(skb, pkt, ref->slot, SL_FLOW_GENERATION(ref->state), at_home);
 }
 
 /* Says that a replica's connects go elsewhere: an event a second and service, and how many there were
@@ -281,7 +281,7 @@ static __always_inline int client_park(struct __sk_buff *skb, const struct packe
 	if (result != OPEN_OK)
 		return refuse(skb, pkt, o->reason);
 	if (pkt->l4_length == pkt->l4_header &&
-	    pending_open(skb, pkt, o->slot, SL_FLOW_GENERATION(state)))
+	    pending_open(skb, pkt, o->slot, SL_FLOW_GENERATION(state), o->at_home))
 		return drop(SL_DROP_PARKED);
 	park_end(o->slot, state); /* it could not be sent again */
 	return refuse(skb, pkt, o->reason);
@@ -326,6 +326,8 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 	o->body.flags = sniff_flag(service, pkt->proto);
 	if (wish == CLIENT_GOES_ON || (wish == CLIENT_OPENS && !vip_takes_new(vip)))
 		return client_unknown(skb, pkt, o->replace);
+	if (fast_path_new && hook != SL_HOOK_NODE)
+		o->at_home = fast_is_at_home(skb, pkt);
 	if (client_queues(o, service, wish) || (from == SL_NO_REPLICA && !o->body.pending))
 		result = OPEN_REFUSED;
 	else
@@ -362,7 +364,7 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 	if (wish == CLIENT_MOVES)
 		client_moved(ref->slot, SL_FLOW_GENERATION(ref->state), from, now);
 	else
-		client_keep_syn(skb, pkt, ref);
+		client_keep_syn(skb, pkt, ref, o->at_home);
 	return NEXT;
 }
 

@@ -89,7 +89,7 @@ __noinline int hairpin_answer(struct __sk_buff *skb, struct packet *pkt, __u32 r
 	ref = flow_of_source(pkt, pkt->dport, replica);
 	vip = ref.flow ? hairpin_vip(&ref) : NULL;
 	if (vip ? !addr_equal(&vip->addr, &pkt->dst) :
-		  !(pkt->tcp_flags & TCP_SYN) || is_local_address(&pkt->dst))
+		  !packet_is_syn_ack(pkt) || is_local_address(&pkt->dst))
 		return NOT_OURS;
 	dst.addr = &pkt->src;
 	dst.sum_old = sl_addr_sum(&pkt->dst);

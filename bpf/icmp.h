@@ -67,15 +67,6 @@ static __always_inline void icmp_find_client(const struct quote *quote, __u32 re
 	}
 }
 
-/* Whether `hook` is where the flow's replies are translated; SL_HOOK_NODE: the ingress of a pod
- * interface. */
-static __always_inline bool icmp_is_hook(const struct sl_flow *flow, __u32 hook)
-{
-	if (flow->hook >= SL_HOOK_NODE)
-		return hook == SL_HOOK_FABRIC || hook == SL_HOOK_NODE;
-	return flow->hook == hook;
-}
-
 /* Whether the error says that the flow's SYN did not arrive. */
 static __always_inline bool icmp_is_refusal(const struct packet *pkt, const struct quote *quote,
 					    const struct flow_ref *ref)
@@ -108,34 +99,17 @@ __noinline int icmp_find(struct __sk_buff *skb, const struct packet *pkt, __u32 
 		icmp_find_snat(&quote, replica, &ref);
 	if (!ref.flow)
 		icmp_find_client(&quote, replica, &ref);
-	if (!ref.flow || !icmp_is_hook(ref.flow, hook))
+	if (!ref.flow || !flow_is_here(ref.flow, hook))
 		return 0;
 	return (ref.slot + 1) | (icmp_is_refusal(pkt, &quote, &ref) ? ICMP_REFUSES : 0);
 }
 
-/* On to the client, as its replies go; but to this node's own as it came, unless it comes from the
- * VIP: reverse-path filters know a router by the device that leads to it. */
-static __always_inline int icmp_send_to_client(struct __sk_buff *skb, const struct sl_flow *flow,
-					       bool from_vip)
-{
-	union sl_snat_key key = flow_snat_key(flow);
-	struct sl_snat *entry;
+/* What icmp_to_client() returns of an error that is to go on; + 1: it comes from the VIP. */
+#define ICMP_TOLD 0x1000000
 
-	if (hook_is_fast(flow->hook))
-		return fast_to_client(skb, flow);
-	if (flow->hook == SL_HOOK_NODE && from_vip)
-		return node_address(skb) ? drop(SL_DROP_CHECKSUM) :
-					   bpf_redirect(node_ifindex, BPF_F_INGRESS);
-	if (flow->hook != SL_HOOK_FABRIC)
-		return NEXT;
-	entry = snat_find(&key, SL_SNAT_LIVE);
-	return entry ? bpf_redirect_neigh(entry->client_ifindex, NULL, 0, 0) :
-		       drop(SL_DROP_SNAT_NO_SOURCE);
-}
-
-/* Tells the client of the flow in `slot`, at the hook that translates its replies: the error speaks of
- * the VIP, comes from it where it came from the replica, and goes to the client where it came to an
- * address of ours. A verdict. A global function: verified by itself. */
+/* The error, about a packet of the client's of the flow in `slot`, speaks of the VIP from now on, comes
+ * from it where it came from the replica, and goes to the client where it came to an address of ours.
+ * A verdict, or ICMP_TOLD. A global function: verified by itself. */
 __noinline int icmp_to_client(struct __sk_buff *skb, const struct packet *pkt, __u32 slot)
 {
 	struct sl_flow *flow = table_slot(slot);
@@ -162,7 +136,31 @@ __noinline int icmp_to_client(struct __sk_buff *skb, const struct packet *pkt, _
 	if (quote_rewrite(skb, pkt, &quote, &to))
 		return drop(SL_DROP_CHECKSUM);
 	count(SL_COUNT_ICMP_ERRORS);
-	return icmp_send_to_client(skb, flow, from_vip);
+	return ICMP_TOLD + from_vip;
+}
+
+/* On to the client of the flow in `slot`, from an ingress, as its replies go; but to this node's own as
+ * it came, unless it comes from the VIP: reverse-path filters know a router by the device that leads to
+ * it. A global function: the stack of icmp_to_client() is full. */
+__noinline int icmp_deliver(struct __sk_buff *skb, __u32 slot, __u32 from_vip)
+{
+	struct sl_flow *flow = table_slot(slot);
+	union sl_snat_key key;
+	struct sl_snat *entry;
+
+	if (!flow)
+		return NEXT;
+	if (hook_is_fast(flow->hook))
+		return fast_to_client(skb, flow);
+	if (flow->hook == SL_HOOK_NODE && from_vip)
+		return node_address(skb) ? drop(SL_DROP_CHECKSUM) :
+					   bpf_redirect(node_ifindex, BPF_F_INGRESS);
+	if (flow->hook != SL_HOOK_FABRIC)
+		return NEXT;
+	key = flow_snat_key(flow);
+	entry = snat_find(&key, SL_SNAT_LIVE);
+	return entry ? bpf_redirect_neigh(entry->client_ifindex, NULL, 0, 0) :
+		       drop(SL_DROP_SNAT_NO_SOURCE);
 }
 
 /* ---- about a reply of the VIP's -----------------------------------------------------------*/

@@ -83,7 +83,7 @@ static __always_inline bool late_road_fast(struct late_road *road, const struct 
 	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &row);
 	struct sl_pending *p = pending_of(ref);
 
-	if (!p || !replica)
+	if (!p || !replica || !(READ_ONCE(p->waiting) & SL_PENDING_AT_HOME))
 		return false;
 	road->ifindex = p->ifindex;
 	road->hook = fast_hook(replica, late_is_pods(ref->flow->hook) ? SL_HOOK_POD : SL_HOOK_UPLINK,

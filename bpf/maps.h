@@ -157,7 +157,8 @@ struct {
 } counters SEC(".maps");
 
 /* Devices of clients that packets can be redirected to: pod interfaces whose other end is in another
- * namespace, and uplinks. ifindex -> 1. Agent / programs, at picks. */
+ * namespace, and uplinks. ifindex -> the device that routes to such clients lead to: the bridge that it
+ * is a port of, or itself. Agent / programs, at picks. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, SL_MAX_FAST_DEVICES);

@@ -39,14 +39,14 @@ static __always_inline bool client_route_fast(struct sl_flow *body,
 
 /* Where replies will be translated, and with which source the flow leaves. */
 static __always_inline bool client_route(struct sl_flow *body, const struct sl_replica *replica,
-					 enum sl_hook hook, __u32 ifindex)
+					 enum sl_hook hook, __u32 ifindex, bool at_home)
 {
 	body->hook = hook;
 	body->snat_port = 0;
 	if (hook != SL_HOOK_UPLINK || replica->config.flags & SL_REPLICA_LOCAL) {
 		if (fast_path_new && hook != SL_HOOK_NODE)
-			count(client_route_fast(body, replica, ifindex) ? SL_COUNT_FAST_PATH :
-									  SL_COUNT_FAST_DECLINED);
+			count(at_home && client_route_fast(body, replica, ifindex) ?
+				      SL_COUNT_FAST_PATH : SL_COUNT_FAST_DECLINED);
 		return true;
 	}
 	if (!replica->config.source)
@@ -57,7 +57,8 @@ static __always_inline bool client_route(struct sl_flow *body, const struct sl_r
 }
 
 /* A flow to be opened: in: body (key, vip, isn, last_seen; for a flow that is to move to another
- * replica also its state, and pending), where its packet came in, whether nobody else serves it; out: where it went, or why it went nowhere. */
+ * replica also its state, and pending), where its packet came in, whether nobody else serves it, whether
+ * its client may take the fast path; out: where it went, or why it went nowhere. */
 struct opening {
 	struct sl_flow body;
 	__u32 ifindex;
@@ -65,6 +66,7 @@ struct opening {
 	__u8 replace; /* bool */
 	__u16 reason; /* enum sl_drop_reason */
 	__u32 slot;
+	__u32 at_home; /* bool: fast_is_at_home() */
 };
 
 enum open_result {
@@ -205,7 +207,7 @@ static __always_inline enum insert_result client_try(struct opening *o, __u32 av
 	if (!replica)
 		return INSERT_NOTHING;
 	o->reason = SL_DROP_SNAT_NO_SOURCE;
-	if (!client_route(body, replica, o->hook, o->ifindex))
+	if (!client_route(body, replica, o->hook, o->ifindex, o->at_home))
 		return INSERT_NO_SNAT;
 	o->reason = SL_DROP_NO_WAY_BACK;
 	if (!hairpin_allows(body, row))

@@ -185,7 +185,7 @@ __noinline int park_renew(__u32 slot)
 	fresh->n_tried = 0;
 	fresh->resends = 0;
 	fresh->full = 0;
-	fresh->waiting = 0;
+	fresh->waiting &= SL_PENDING_AT_HOME;
 	return ref;
 }
 

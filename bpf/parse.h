@@ -59,6 +59,12 @@ struct packet {
 	__be32 seq, ack; /* TCP only */
 };
 
+static __always_inline bool packet_is_syn_ack(const struct packet *pkt)
+{
+	return pkt->proto == IPPROTO_TCP &&
+	       (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == (TCP_SYN | TCP_ACK);
+}
+
 static __always_inline void addr_set_v4(union sl_addr *addr, __be32 v4)
 {
 	addr->d[0] = 0;

@@ -130,7 +130,7 @@ static __always_inline bool pending_copy(struct sl_pending *p, struct __sk_buff 
 /* Keeps the SYN of a flow just opened, or parked: then it joins the waiting line. A SYN with data (RFC 7413) is not kept: its data may reach
  * one replica only. A global function: verified by itself. */
 __noinline int pending_open(struct __sk_buff *skb, const struct packet *pkt, __u32 slot,
-			    __u32 generation)
+			    __u32 generation, __u32 at_home)
 {
 	struct sl_flow *flow = table_slot(slot);
 	__u32 ref, row, service_row;
@@ -163,7 +163,7 @@ __noinline int pending_open(struct __sk_buff *skb, const struct packet *pkt, __u
 	p->n_tried = 0;
 	p->resends = 0;
 	p->full = 0;
-	p->waiting = 0;
+	p->waiting = at_home ? SL_PENDING_AT_HOME : 0;
 	p->ticket = 0;
 	p->heard = p->begun;
 	if (!pending_copy(p, skb, pkt) ||

@@ -39,15 +39,6 @@ static __always_inline struct flow_ref reply_find(const struct packet *pkt, __u3
 	return ref;
 }
 
-/* Whether replies of this flow are translated at the egress hook `hook`: also those of the fast path
- * that came by a device where no program of ours was to send them on. */
-static __always_inline bool reply_is_here(const struct sl_flow *flow, enum sl_hook hook)
-{
-	return likely(flow->hook == hook) ||
-	       (hook_is_fast(flow->hook) &&
-		flow->hook == (hook == SL_HOOK_POD ? SL_HOOK_FAST_POD : SL_HOOK_FAST_UPLINK));
-}
-
 /* A SYN-ACK that meets a finished flow answers a connection that its client opened to the replica
  * itself, from the same port: that flow gives way, so that the rest passes untouched too. */
 static __always_inline bool reply_is_anothers(const struct flow_ref *ref, const struct packet *pkt)
@@ -58,19 +49,13 @@ static __always_inline bool reply_is_anothers(const struct flow_ref *ref, const 
 	return true;
 }
 
-static __always_inline bool reply_is_syn_ack(const struct packet *pkt)
-{
-	return pkt->proto == IPPROTO_TCP &&
-	       (pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == (TCP_SYN | TCP_ACK);
-}
-
 /* A SYN-ACK without a flow may answer one that has gone to another replica meanwhile. */
 static __always_inline void reply_find_late(const struct packet *pkt, __u32 replica,
 					    enum sl_hook hook, struct flow_ref *ref)
 {
 	int found;
 
-	if (likely(!reply_is_syn_ack(pkt)))
+	if (likely(!packet_is_syn_ack(pkt)))
 		return;
 	found = late_answer(pkt, replica, hook);
 	if (found <= 0)
@@ -100,6 +85,8 @@ static __always_inline int reply_from_vip(const struct sl_flow *flow, struct sl_
 #define REPLY_REFUSES 0x1000000 /* a refusal */
 #define REPLY_IS_LATE 0x2000000 /* a SYN-ACK to a port that its flow has left */
 #define REPLY_TOO_BIG 0x4000000 /* + the MTU that it exceeds */
+
+#define REPLY_AT_POD 0x8000000 /* beside what is settled: it comes in by a pod interface */
 
 /* A reply that came to an address of ours since we had put it there: source NAT undone. `settled`: of
  * REPLY_*, those that the caller has dealt with. A global function for its stack: older kernels
@@ -131,7 +118,7 @@ __noinline int reply_undo_snat(struct __sk_buff *skb, const struct packet *pkt, 
 	ref.flow = table_slot(ref.slot);
 	if (!ref.flow)
 		return NOT_OURS;
-	if (unlikely(!settled && reply_is_syn_ack(pkt) && entry->phase == SL_SNAT_QUARANTINE))
+	if (unlikely(!settled && packet_is_syn_ack(pkt) && entry->phase == SL_SNAT_QUARANTINE))
 		return REPLY_IS_LATE + ref.slot;
 	ref.state = READ_ONCE(ref.flow->state);
 	if (SL_FLOW_PHASE(ref.state) < SL_FLOW_SYN ||
@@ -178,6 +165,24 @@ static __always_inline int reply_deliver(struct __sk_buff *skb, const struct sl_
 				   bpf_redirect(node_ifindex, BPF_F_INGRESS);
 }
 
+/* Whether a packet with the replica's address can be the replica's, coming in by this interface: past the
+ * stack no reverse-path filter looks. One on a bridge is known by its port, if at all; of one whose way
+ * is not known yet, nothing is said. */
+static __always_inline bool reply_is_from(const struct sl_replica *replica, __u32 ifindex,
+					  bool at_pod)
+{
+	__u32 key = ifindex, *home;
+
+	if (!(replica->config.flags & SL_REPLICA_LOCAL))
+		return !at_pod;
+	if (replica->config.peer_ifindex)
+		return replica->config.peer_ifindex == ifindex;
+	if (likely(replica->config.out_ifindex == ifindex) || !replica->config.out_ifindex)
+		return true;
+	home = bpf_map_lookup_elem(&fast_devices, &key);
+	return !home || *home == replica->config.out_ifindex;
+}
+
 /* A reply at the ingress of the device on which it arrives: to the node's own client, which has an
  * address of this node, or on the fast path. `settled` as above; a late SYN-ACK is told without a
  * slot. A global function: verified by itself. */
@@ -189,11 +194,13 @@ __noinline int reply_inward(struct __sk_buff *skb, const struct packet *pkt, __u
 	struct new_end src;
 	__u32 mtu;
 
-	if (!pkt || !replica || (!fast_path && !is_local_address(&pkt->dst)))
+	if (!pkt || !replica || (!fast_path && !is_local_address(&pkt->dst)) ||
+	    !reply_is_from(replica, skb->ifindex, settled & REPLY_AT_POD))
 		return NOT_OURS;
 	ref = reply_find(pkt, replica_row);
 	if (!ref.flow)
-		return !settled && reply_is_syn_ack(pkt) ? REPLY_IS_LATE : NOT_OURS;
+		return !(settled & REPLY_IS_LATE) && packet_is_syn_ack(pkt) ? REPLY_IS_LATE :
+									      NOT_OURS;
 	if (ref.flow->hook < SL_HOOK_NODE || reply_is_anothers(&ref, pkt) ||
 	    reply_from_vip(ref.flow, replica, &src))
 		return NOT_OURS;
@@ -225,27 +232,28 @@ static __always_inline int reply_late_inward(struct __sk_buff *skb, const struct
 							 REPLY_IS_LATE;
 }
 
-/* At the ingress of the device on which a reply arrives that shall not see the node's stack. */
+/* At the ingress of the device on which a reply arrives that shall not see the node's stack. `where`:
+ * REPLY_AT_POD, or 0. */
 static __always_inline int reply_at_ingress(struct __sk_buff *skb, const struct packet *pkt,
-					    __u32 replica_row)
+					    __u32 replica_row, __u32 where)
 {
 	int verdict;
 
 	if (!node_ifindex && !fast_path)
 		return NOT_OURS;
-	verdict = reply_inward(skb, pkt, replica_row, 0);
+	verdict = reply_inward(skb, pkt, replica_row, where);
 	if (unlikely(verdict == REPLY_IS_LATE)) {
 		verdict = reply_late_inward(skb, pkt, replica_row);
 		if (verdict != REPLY_IS_LATE)
 			return verdict;
-		verdict = reply_inward(skb, pkt, replica_row, REPLY_IS_LATE);
+		verdict = reply_inward(skb, pkt, replica_row, where | REPLY_IS_LATE);
 	}
 	if (likely(verdict < REPLY_REFUSES))
 		return verdict;
 	if (verdict >= REPLY_TOO_BIG)
 		return mtu_answer(skb, pkt, verdict - REPLY_TOO_BIG);
 	verdict = retry(skb, pkt, verdict - REPLY_REFUSES);
-	return verdict == NOT_OURS ? reply_inward(skb, pkt, replica_row, REPLY_REFUSES) : verdict;
+	return verdict == NOT_OURS ? reply_inward(skb, pkt, replica_row, where | REPLY_REFUSES) : verdict;
 }
 
 /* A packet without ports: an ICMP error may be about a packet of ours, and refuse it if that is a
@@ -267,7 +275,12 @@ static __always_inline int reply_unreadable(struct __sk_buff *skb, const struct 
 		if (verdict != NOT_OURS)
 			return verdict;
 	}
-	return icmp_to_client(skb, pkt, slot);
+	verdict = icmp_to_client(skb, pkt, slot);
+	if (verdict < ICMP_TOLD)
+		return verdict;
+	if (hook == SL_HOOK_POD || hook == SL_HOOK_UPLINK) /* its egress */
+		return NEXT;
+	return icmp_deliver(skb, slot, verdict - ICMP_TOLD);
 }
 
 /* A packet of a pod's on its way into the node: a reply to the node's own client, or to the pod's; on
@@ -285,7 +298,7 @@ static __always_inline int to_client_from_pod(struct __sk_buff *skb, struct pack
 	found = replica_find(&pkt->src, pkt->sport, pkt->proto);
 	if (found < 0)
 		return NOT_OURS;
-	verdict = reply_at_ingress(skb, pkt, found);
+	verdict = reply_at_ingress(skb, pkt, found, REPLY_AT_POD);
 	return verdict == NOT_OURS ? hairpin_answer(skb, pkt, found) : verdict;
 }
 
@@ -303,7 +316,7 @@ static __always_inline int to_client_from_node(struct __sk_buff *skb, struct pac
 	if (found < 0)
 		return NOT_OURS;
 	verdict = hairpin_answer(skb, pkt, found);
-	return verdict == NEXT ? reply_at_ingress(skb, pkt, found) : verdict;
+	return verdict == NEXT ? reply_at_ingress(skb, pkt, found, 0) : verdict;
 }
 
 static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct packet *pkt,
@@ -323,7 +336,7 @@ static __always_inline int reply_from_fabric(struct __sk_buff *skb, const struct
 		verdict = reply_undo_snat(skb, pkt, replica_row, REPLY_IS_LATE);
 	}
 	if (verdict == NOT_OURS)
-		verdict = reply_at_ingress(skb, pkt, replica_row);
+		verdict = reply_at_ingress(skb, pkt, replica_row, 0);
 	if (unlikely(verdict == NOT_OURS && pkt->tcp_flags & TCP_RST))
 		reply_note_full(skb, pkt, replica_row);
 	if (likely(verdict < REPLY_REFUSES))
@@ -357,7 +370,7 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct packet 
 	ref = reply_find(pkt, row);
 	if (!ref.flow)
 		reply_find_late(pkt, row, hook, &ref);
-	if (!ref.flow || !reply_is_here(ref.flow, hook) || reply_is_anothers(&ref, pkt) ||
+	if (!ref.flow || !flow_is_here(ref.flow, hook) || reply_is_anothers(&ref, pkt) ||
 	    reply_from_vip(ref.flow, replica, &src))
 		return NOT_OURS;
 	if (unlikely(retry_is_refusal(&ref, pkt))) {

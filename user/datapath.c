@@ -339,13 +339,13 @@ bool datapath_has_fast_path(const struct datapath *datapath)
 
 /* ---- interfaces -------------------------------------------------------------------------*/
 
-int datapath_set_fast_device(struct datapath *datapath, int ifindex, bool fast)
+int datapath_set_fast_device(struct datapath *datapath, int ifindex, int home)
 {
 	int fd = bpf_map__fd(datapath->skeleton->maps.fast_devices);
-	__u32 key = ifindex, one = 1;
+	__u32 key = ifindex, value = home;
 
-	if (fast)
-		return bpf_map_update_elem(fd, &key, &one, BPF_ANY) ? -errno : 0;
+	if (home)
+		return bpf_map_update_elem(fd, &key, &value, BPF_ANY) ? -errno : 0;
 	return bpf_map_delete_elem(fd, &key) && errno != ENOENT ? -errno : 0;
 }
 

@@ -47,8 +47,9 @@ bool datapath_is_adopted(const struct datapath *datapath);
 /* Whether flows of the fast path may be there: new ones, or those of an earlier agent, which go on. */
 bool datapath_has_fast_path(const struct datapath *datapath);
 
-/* Whether packets can be redirected to this device of clients. 0, or -errno. */
-int datapath_set_fast_device(struct datapath *datapath, int ifindex, bool fast);
+/* Packets can be redirected to this device of clients, whom routes look for at device `home` (the bridge
+ * that it is a port of, or itself); 0: they cannot. 0, or -errno. */
+int datapath_set_fast_device(struct datapath *datapath, int ifindex, int home);
 
 /* Puts the programs of `role` at the interface's hooks, or renews them in place. 0, or -errno. */
 int datapath_attach(struct datapath *datapath, int ifindex, const char *name,

@@ -77,8 +77,9 @@ static bool takes_redirects(const struct route_link *link, enum attach_role role
 static void note_redirects(struct interfaces *interfaces, const struct route_link *link,
 			   enum attach_role role)
 {
-	bool fast = takes_redirects(link, role);
-	int error = datapath_set_fast_device(interfaces->datapath, link->ifindex, fast);
+	int home = link->master ? link->master : link->ifindex;
+	int error = datapath_set_fast_device(interfaces->datapath, link->ifindex,
+					     takes_redirects(link, role) ? home : 0);
 
 	if (error)
 		log_error("cannot note whether %s takes redirects, so flows from there do not take "
@@ -106,7 +107,7 @@ static void accelerate(struct interfaces *interfaces, const struct route_link *l
 static void forget(struct interfaces *interfaces, struct attached *at)
 {
 	if (at->role != ATTACH_NONE) {
-		datapath_set_fast_device(interfaces->datapath, at->ifindex, false);
+		datapath_set_fast_device(interfaces->datapath, at->ifindex, 0);
 		datapath_detach(interfaces->datapath, at->ifindex, at->name);
 		say(interfaces, SL_EVENT_DETACH, at);
 	}

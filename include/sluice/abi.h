@@ -426,6 +426,7 @@ enum sl_pending_phase {
 #define SL_PENDING_TRIED 0xffffu
 #define SL_PENDING_ANSWERED 0x10000u /* some replica has answered */
 #define SL_PENDING_REPEATED 0x20000u /* a SYN went to one replica twice: no answer tells a round trip */
+#define SL_PENDING_AT_HOME 0x40000u /* where the SYN came in is where its sender lives: see bpf/fast.h */
 
 struct sl_pending {
 	__u32 phase;      /* enum sl_pending_phase */

@@ -183,9 +183,9 @@ static void open_bench(struct bench *bench, bool v6, __u32 flow_sets, bool fast)
 	if (err)
 		bench_die("load", err);
 	f->v6 = v6;
-	fixture_set_fast_client(f, true);
 	if (!twin_node(f))
 		f->ifindex = 0; /* no veth: XDP has no way out */
+	fixture_set_fast_client(f, f->ifindex ? f->ifindex : FIXTURE_IFINDEX);
 	fixture_add_source(f, "node");
 	service = fixture_add_service(f, 0);
 	fixture_add_vip(f, service, "vip:80");
@@ -242,12 +242,24 @@ static void send_row(struct bench *bench, const struct row *row, unsigned flows)
 
 /* Opens `flows` of them: SYN from the client, SYN-ACK from its replica. `data`: the client's next packet,
  * whose ACK opens the flow. */
+/* The replicas of this node are behind that interface, where their replies then come in. */
+static void put_behind(struct bench *bench, __u32 ifindex)
+{
+	struct sl_replica *replicas = bench->fixture.replicas;
+
+	for (__u32 i = 0; i < bench->fixture.n_replicas; i++)
+		if (replicas[i].config.flags & SL_REPLICA_LOCAL)
+			replicas[i].config.peer_ifindex = ifindex;
+}
+
 static void open_flows(struct bench *bench, const struct row *syn, const struct row *answer,
 		       const struct row *data, unsigned flows)
 {
 	clear_flows(bench);
+	put_behind(bench, PEER);
 	send_row(bench, syn, flows);
 	learn_replicas(bench);
+	put_behind(bench, FIXTURE_IFINDEX);
 	send_row(bench, answer, flows);
 	send_row(bench, data, flows);
 }
@@ -445,6 +457,7 @@ static void bench_fast(struct bench *bench, bool v6)
 		measure(bench, &fast_data, flows[i]);
 		measure(bench, &fast_reply, flows[i]);
 	}
+	put_behind(bench, PEER);
 	measure_new(bench, &fast_syn);
 	clear_flows(bench);
 	measure(bench, &foreign, 0);

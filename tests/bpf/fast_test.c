@@ -17,7 +17,7 @@
 #define ANSWER "vip:80 > client:4000 SA seq 100 ack 8 len 0 opts 20"
 #define RETRIED TRIMMED
 
-#define PEER 2 /* the pod interface of r1 is PEER, that of r2 PEER + 1, ... */
+#define PEER FIXTURE_PEER /* the pod interface of r1 is PEER, that of r2 PEER + 1, ... */
 
 static const struct fixture_options on = {.fast_path = true};
 
@@ -30,7 +30,7 @@ static __u32 begin(struct fixture *f, __u32 flags, unsigned n)
 		f->replicas[i].config.weight = 4000 / (i + 1);
 		fixture_make_fast(f, i, PEER + i);
 	}
-	fixture_set_fast_client(f, true);
+	fixture_set_fast_client(f, FIXTURE_IFINDEX);
 	return service;
 }
 
@@ -137,7 +137,7 @@ static void udp(struct fixture *f)
 
 	fixture_add_vip(f, service, "udp vip:53");
 	fixture_make_fast(f, fixture_add_replica(f, service, "udp r1:53", 100), PEER);
-	fixture_set_fast_client(f, true);
+	fixture_set_fast_client(f, FIXTURE_IFINDEX);
 	STEPS(f, steps);
 	if (!f->v6)
 		CHECK(fixture_step(f, &nosum));
@@ -213,6 +213,43 @@ TEST(what_is_not_ours_stays_with_the_stack)
 	fixture_each(foreign, &on);
 }
 
+/* ---- who only says that he is the replica ----*/
+
+static void of_another_pod(struct fixture *f)
+{
+	static const struct step syn = {FROM_POD, SYN, REDIRECT, SYN_TO("r1")};
+	static const struct step answer = {FROM_POD, ANSWER_OF("r1"), NEXT, NULL};
+	static const struct step by_uplink = {FROM_UPLINK, ANSWER_OF("r1"), NEXT, NULL};
+	static const struct step right = {FROM_POD, ANSWER_OF("r1"), REDIRECT, ANSWER};
+
+	begin(f, 0, 1);
+	CHECK(fixture_step(f, &syn));
+	f->ifindex = PEER + 1;
+	CHECK(fixture_step(f, &answer));
+	CHECK(fixture_step(f, &by_uplink));
+	f->ifindex = 0;
+	CHECK(fixture_step(f, &right));
+}
+
+static void of_another_node(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{FROM_POD, SYN, REDIRECT, SYN_TO("r1")},
+		{FROM_POD, ANSWER_OF("r1"), NEXT, NULL},
+		{FROM_FABRIC, ANSWER_OF("r1"), REDIRECT, ANSWER},
+	};
+
+	begin(f, 0, 1);
+	fixture_make_remote(f, 0, fixture_add_source(f, "node"));
+	STEPS(f, steps);
+}
+
+TEST(only_the_replicas_own_interface_answers_for_it)
+{
+	fixture_each(of_another_pod, &on);
+	fixture_each(of_another_node, &on);
+}
+
 /* ---- who does not take it ------------------------------------------------------------------*/
 
 /* One new connection of the pod client's takes the node's stack. */
@@ -250,8 +287,10 @@ static void declined(struct fixture *f)
 	config->flags &= ~SL_REPLICA_FAST;
 	check_default_path(f, "the agent says no");
 	config->flags |= SL_REPLICA_FAST;
-	fixture_set_fast_client(f, false);
+	fixture_set_fast_client(f, 0);
 	check_default_path(f, "the client's interface takes no redirects");
+	fixture_set_fast_client(f, 99);
+	check_default_path(f, "routes look for the client somewhere else");
 }
 
 TEST(where_it_cannot_be_the_nodes_stack_does)
@@ -452,8 +491,16 @@ static void unreachable_remote(struct fixture *f)
 	unreachable(f, FROM_UPLINK);
 }
 
+/* By a device where no program of ours is. */
+static void unreachable_elsewhere(struct fixture *f)
+{
+	begin(f, 0, 2);
+	unreachable(f, TO_POD);
+}
+
 TEST(an_icmp_error_is_a_refusal_too)
 {
+	fixture_each(unreachable_elsewhere, &on);
 	fixture_each(unreachable_local, &on);
 	fixture_each(unreachable_remote, &on);
 }
@@ -527,6 +574,26 @@ static void late_from_the_stack(struct fixture *f)
 	STEPS(f, late);
 	check_client(f, SL_HOOK_FAST_POD);
 	check_inflight(f, (const __u32[]){1, 0}, 2, 0);
+}
+
+/* Whose address is not where his SYN came in has no late answer that way either. */
+static void late_to_another(struct fixture *f)
+{
+	static const struct step late[] = {
+		{FROM_POD, ANSWER_OF("r1"), NEXT, NULL},
+		{TO_POD, ANSWER_OF("r1"), NEXT, ANSWER},
+	};
+
+	begin(f, 0, 2);
+	fixture_set_fast_client(f, 99);
+	move(f, NEXT, NEXT);
+	STEPS(f, late);
+	CHECK_INT(fixture_flow(f)->hook, SL_HOOK_POD);
+}
+
+TEST(a_late_answer_is_not_redirected_to_a_foreign_address)
+{
+	fixture_each(late_to_another, &on);
 }
 
 TEST(the_first_answer_wins_and_the_next_is_refused)

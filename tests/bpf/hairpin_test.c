@@ -95,6 +95,9 @@ static void others(struct fixture *f)
 		{FROM_POD, "client:8000 > vip2:4000 A seq 7 ack 9 len 0", NEXT, NULL},
 		{FROM_POD, "client:8000 > node:4000 SA seq 7 ack 9 len 0", NEXT, NULL},
 		{FROM_POD, "client:8000 > node:4000 A seq 7 ack 9 len 0", NEXT, NULL},
+		/* a client on the replica's port, to a port of the VIP's address that is none of the VIP's */
+		{FROM_POD, "client:8000 > vip:4001 S seq 7 len 0", NEXT, NULL},
+		{FROM_POD, "client:8000 > vip:4001 SAR seq 7 ack 9 len 0", NEXT, NULL},
 	};
 	__u32 service = begin(f);
 

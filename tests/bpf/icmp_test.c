@@ -424,8 +424,10 @@ static const struct translated fast_rows[] = {
 	 CLIENT_TCP, 0, REDIRECT, "vip > client", CLIENT_TCP_VIP},
 	{"on the uplink", FROM_UPLINK, "other > client type 3 code 4", "other > client type 2 code 0",
 	 CLIENT_TCP, 0, REDIRECT, "other > client", CLIENT_TCP_VIP},
-	{"at an egress", TO_POD, "other > client type 3 code 4", "other > client type 2 code 0",
-	 CLIENT_TCP, 0, NEXT, NULL, NULL},
+	{"at an egress, by a device without programs", TO_POD, "other > client type 3 code 4",
+	 "other > client type 2 code 0", CLIENT_TCP, 0, NEXT, "other > client", CLIENT_TCP_VIP},
+	{"at another egress", TO_UPLINK, "other > client type 3 code 4",
+	 "other > client type 2 code 0", CLIENT_TCP, 0, NEXT, NULL, NULL},
 	{"to the replica", FROM_POD, "client > vip type 3 code 4", "client > vip type 2 code 0",
 	 REPLY_TCP, 0, REDIRECT, "client > r1", REPLY_TCP_R1},
 	{"no flow", FROM_POD, "r1 > client type 3 code 10", "r1 > client type 1 code 1",
@@ -440,8 +442,8 @@ static void on_fast_path(struct fixture *f)
 	};
 
 	fixture_simple(f, 0, 1);
-	fixture_make_fast(f, 0, 2);
-	fixture_set_fast_client(f, true);
+	fixture_make_fast(f, 0, FIXTURE_PEER);
+	fixture_set_fast_client(f, FIXTURE_IFINDEX);
 	STEPS(f, syn);
 	TRANSLATE(f, fast_rows);
 }

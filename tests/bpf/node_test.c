@@ -56,6 +56,31 @@ TEST(the_nodes_own_client_is_translated_both_ways)
 	fixture_each(both_ways, &with_device);
 }
 
+/* By routes alone: r1 is behind the pod interface to which its route leads, or on that bridge. */
+static void of_another_pod(struct fixture *f)
+{
+	static const struct step syn = {FROM_NODE, "node:4000 > vip:80 S seq 7 len 0", REDIRECT,
+					"node:4000 > r1:8000 S seq 7 len 0"};
+	static const struct step foreign = {FROM_POD, "r1:8000 > node:4000 SA seq 100 ack 8 len 0", NEXT,
+					    NULL};
+	static const struct step right = {FROM_POD, "r1:8000 > node:4000 SA seq 100 ack 8 len 0",
+					  REDIRECT,
+					  "vip:80 > node:4000 SA seq 100 ack 8 len 0 tonode"};
+
+	begin(f, 1);
+	f->replicas[0].config.out_ifindex = FIXTURE_PEER;
+	CHECK(fixture_step(f, &syn));
+	fixture_set_fast_client(f, FIXTURE_IFINDEX);
+	CHECK(fixture_step(f, &foreign));
+	fixture_set_fast_client(f, FIXTURE_PEER);
+	CHECK(fixture_step(f, &right));
+}
+
+TEST(only_the_replicas_own_interface_answers_for_it)
+{
+	fixture_each(of_another_pod, &with_device);
+}
+
 static void datagrams(struct fixture *f)
 {
 	static const struct step steps[] = {

@@ -208,6 +208,43 @@ def a_replica_of_the_nodes_own_takes_the_stack(shared):
     app.remove()
 
 
+# argv: source address, VIP, port. Sends a SYN with that source.
+SYN_FROM = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+with socket.socket(family, socket.SOCK_STREAM) as sock:
+    sock.bind((sys.argv[1], 0))
+    sock.setblocking(False)
+    sock.connect_ex((sys.argv[2], int(sys.argv[3])))
+    sock.setblocking(True)
+    sock.settimeout(0.5)
+    try:
+        sock.recv(1)
+        print("answered")
+    except socket.timeout:
+        print("silence")
+    except OSError as error:
+        print(error.strerror)
+"""
+
+
+@case
+def an_address_of_somebody_elses_takes_the_stack(shared):
+    """Answers go to whom the node's routes know by it, not to where the SYN came from."""
+    node, client, victim = shared.lab.node1, shared.client["pod"], shared.servers[0].pod
+    vips = {4: shared.many.vip4, 6: shared.many.vip6}
+    for family, address in ((4, f"{victim.ip4}/32"), (6, f"{victim.ip6}/128")):
+        fast, declined = counter(node, "fast_path"), counter(node, "fast_path_declined")
+        nodad = "" if family == 4 else " nodad"
+        client.ip(f"addr add {address} dev lo{nodad}")
+        try:
+            client.run("python3", "-c", SYN_FROM, address.split("/")[0], vips[family], "80")
+        finally:
+            client.ip(f"addr del {address} dev lo")
+        check_equal(counter(node, "fast_path"), fast, f"flows on the fast path, IPv{family}")
+        check(counter(node, "fast_path_declined") > declined, f"none declined, IPv{family}")
+
+
 @contextlib.contextmanager
 def smaller_mtu(shared, mtu):
     """On the ways out of node1: to the outside client, and to the other node's pods."""

@@ -34,6 +34,7 @@
 
 #define FIXTURE_HZ 250
 #define FIXTURE_IFINDEX 1 /* where packets of a test run come in: the loopback */
+#define FIXTURE_PEER 1002 /* pod interfaces of replicas on the fast path: this one and the next three */
 #define FIXTURE_EVENTS 64 /* rows of the ring */
 #define FIXTURE_SEED 0x5eed0123456789abull
 
@@ -53,7 +54,8 @@ enum fixture_hook {
 struct fixture {
 	bool v6;
 	bool complete; /* packets come with CHECKSUM_COMPLETE */
-	int ifindex;   /* where packets come in; 0: the loopback */
+	int ifindex;   /* where packets come in; 0: the loopback, and from a replica on the fast path that
+			* is of this node its pod interface */
 	struct sluice_bpf *skel;
 	struct sl_control *control;
 	struct sl_kernel *kernel;
@@ -141,8 +143,9 @@ void fixture_add_local(struct fixture *fixture, const char *addr);
 void fixture_set_cap(struct fixture *fixture, __u32 replica, __u32 cap);
 /* Puts a replica on the fast path; one of this node behind the pod interface `ifindex`. */
 void fixture_make_fast(struct fixture *fixture, __u32 replica, __u32 ifindex);
-/* The client's interface, as test runs have it, takes redirects, or not any more. */
-void fixture_set_fast_client(struct fixture *fixture, bool fast);
+/* The loopback, where packets come in, takes redirects for clients whom routes look for at device `home`,
+ * or, with 0, for nobody any more. The loopback is home to whom no route leads. */
+void fixture_set_fast_client(struct fixture *fixture, __u32 home);
 /* Moves a replica to another node: outside clients reach it with this source address. */
 void fixture_make_remote(struct fixture *fixture, __u32 replica, __u32 source);
 /* Builds the alias table anew after weights were changed. */

@@ -5,8 +5,10 @@
  * they are tested together; and the names that lines may use for addresses.
  */
 #include <errno.h>
+#include <sched.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <bpf/bpf.h>
@@ -176,21 +178,36 @@ void fixture_make_remote(struct fixture *fixture, __u32 replica, __u32 source)
 	fixture->replicas[replica].config.source = source + 1;
 }
 
+/* No route of this machine's shall lead to a client of the tables, and replicas need pod interfaces. */
+static void leave_routes(const struct fixture *fixture)
+{
+	static const char *const script =
+		"for i in 1002 1003 1004 1005; do "
+		"ip link add pod$i index $i type veth peer name far$i || exit; done";
+	static bool alone;
+
+	if (!alone && !fixture->ifindex && (unshare(CLONE_NEWNET) || system(script)))
+		fixture_die("a network namespace", errno);
+	alone = true;
+}
+
 void fixture_make_fast(struct fixture *fixture, __u32 replica, __u32 ifindex)
 {
 	struct sl_replica_config *config = &fixture->replicas[replica].config;
 
+	leave_routes(fixture);
 	config->flags |= SL_REPLICA_FAST;
 	if (config->flags & SL_REPLICA_LOCAL)
 		config->peer_ifindex = ifindex;
 }
 
-void fixture_set_fast_client(struct fixture *fixture, bool fast)
+void fixture_set_fast_client(struct fixture *fixture, __u32 home)
 {
-	__u32 ifindex = FIXTURE_IFINDEX, one = 1;
+	__u32 ifindex = FIXTURE_IFINDEX;
 	int fd = bpf_map__fd(fixture->skel->maps.fast_devices);
 
-	if (fast ? bpf_map_update_elem(fd, &ifindex, &one, BPF_ANY) :
+	leave_routes(fixture);
+	if (home ? bpf_map_update_elem(fd, &ifindex, &home, BPF_ANY) :
 		   bpf_map_delete_elem(fd, &ifindex))
 		fixture_die("fast_devices", errno);
 }

@@ -42,21 +42,39 @@ static void complete_frame(struct fixture_result *ret)
 	ret->out.len += ETH_HLEN;
 }
 
+/* Where a packet comes in. */
+static int comes_in_at(const struct fixture *fixture, enum fixture_hook at,
+		       const struct packet *packet)
+{
+	const unsigned char *source = packet->data + ETH_HLEN + (fixture->v6 ? 8 : 12);
+	size_t len = fixture->v6 ? 16 : 4;
+
+	for (__u32 i = 0; !fixture->ifindex && at == FROM_POD && i < fixture->n_replicas; i++) {
+		const struct sl_replica_config *config = &fixture->replicas[i].config;
+
+		if (config->flags & SL_REPLICA_LOCAL && config->peer_ifindex >= FIXTURE_PEER &&
+		    !memcmp(config->addr.b + 16 - len, source, len))
+			return config->peer_ifindex;
+	}
+	return fixture->ifindex;
+}
+
 /* A test run takes the first 14 bytes for the Ethernet header and then shows the program all of
  * them: a packet that begins with its IP header is seen as on a device without Ethernet. */
 void fixture_send_built(struct fixture *fixture, enum fixture_hook at, struct fixture_result *ret)
 {
 	size_t skip = at == FROM_FABRIC_L3 ? ETH_HLEN : 0;
 	bool xdp = at == XDP_UPLINK;
-	struct xdp_md frame = {.data_end = ret->in.len, .ingress_ifindex = fixture->ifindex};
-	struct __sk_buff skb = {.ifindex = fixture->ifindex};
+	int ifindex = comes_in_at(fixture, at, &ret->in);
+	struct xdp_md frame = {.data_end = ret->in.len, .ingress_ifindex = ifindex};
+	struct __sk_buff skb = {.ifindex = ifindex};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = ret->in.data + skip,
 		    .data_size_in = ret->in.len - skip, .data_out = ret->out.data,
 		    .data_size_out = sizeof(ret->out.data) - skip, .repeat = 1,
 		    .flags = fixture->complete && !xdp && !skip ? FIXTURE_FLAG_COMPLETE : 0);
 	int err;
 
-	if (fixture->ifindex) {
+	if (ifindex) {
 		opts.ctx_in = xdp ? (void *)&frame : (void *)&skb;
 		opts.ctx_size_in = xdp ? sizeof(frame) : sizeof(skb);
 	}
