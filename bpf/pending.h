@@ -15,7 +15,7 @@
 #include "parse.h"
 #include "table.h"
 
-#define PENDING_TRIES 8 /* rows looked at for a free one */
+#define PENDING_TRIES 32 /* rows looked at for a free one: where half are held, one SYN in 2^32 finds none */
 
 static __always_inline struct sl_pending *pending_row(__u32 row)
 {

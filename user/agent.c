@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -63,6 +64,8 @@ static void on_heartbeat(uv_timer_t *handle)
 	__atomic_store_n(&tables->control->doubt, agent->facts.in_doubt, __ATOMIC_RELAXED);
 	__atomic_store_n(&tables->control->heartbeat_ns, now_ns, __ATOMIC_RELEASE);
 	note_freeze(agent, tables);
+	if (agent_attach_again(agent)) /* what is routed there may go another way now */
+		agent_on_route(agent, ROUTE_ROUTES, NULL);
 }
 
 static void on_follow(uv_timer_t *handle)
@@ -246,8 +249,9 @@ static void close_handle(uv_handle_t *handle, void *context)
 static void unmake(const char *bpffs)
 {
 	char reason[1024] = "";
+	unsigned removed;
 
-	if (datapath_unload(bpffs, reason, sizeof(reason)))
+	if (datapath_unload(bpffs, &removed, reason, sizeof(reason)))
 		log_error("%s", reason);
 	else
 		log_info("nothing of this start is left below %s", bpffs);
@@ -284,6 +288,8 @@ static void stop(struct agent *agent, bool failed)
 		unmake(agent->options->datapath.bpffs);
 	if (made_device)
 		node_device_remove();
+	free(agent->port_clash);
+	free(agent->unattached);
 	model_free(agent->model);
 	verdicts_done(&agent->ignored);
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -13,6 +14,7 @@
 
 #include "agent_state.h"
 #include "log.h"
+#include "port_range.h"
 
 /* ---- models ------------------------------------------------------------------------------*/
 
@@ -83,6 +85,30 @@ static void say_fast_path(struct agent *agent)
 	agent->fast = tally;
 }
 
+/* Once for each change: which of the node's own ports source NAT may take for itself. */
+static void say_port_clash(struct agent *agent)
+{
+	const struct tables *tables = datapath_tables(agent->datapath);
+	struct port_range range = {tables->control->snat_port_min, tables->control->snat_port_max};
+	struct strbuf names = {};
+	const union sl_addr *own;
+	size_t n;
+
+	own = route_addresses(agent->route, &n);
+	port_range_name_vips(range, tables->vips, SL_MAX_VIPS, own, n, &names);
+	if (strbuf_failed(&names) || !strcmp(names.data ?: "", agent->port_clash ?: "")) {
+		strbuf_done(&names);
+		return;
+	}
+	if (names.data)
+		log_warn("node ports %s lie among the source ports of Sluice (--snat-ports %u-%u): "
+			 "answers of replicas on other nodes to such a port are taken for calls of its "
+			 "Service, and lost; give sluiced another range, or the Services other "
+			 "nodePorts", names.data, range.min, range.max);
+	free(agent->port_clash);
+	agent->port_clash = names.data;
+}
+
 int agent_apply(struct agent *agent, struct diag *diag)
 {
 	const union sl_addr *addresses;
@@ -96,6 +122,7 @@ int agent_apply(struct agent *agent, struct diag *diag)
 	if (error)
 		return error;
 	say_fast_path(agent);
+	say_port_clash(agent);
 	node_sync(agent->node);
 	if (agent_sync_probes(agent))
 		log_error("out of memory: some replicas are not probed; restart sluiced");
@@ -201,17 +228,6 @@ void agent_on_model(void *context, struct model *model, const struct verdicts *v
 
 /* ---- links and routes -----------------------------------------------------------------------*/
 
-static const struct route_link *link_by_index(const struct agent *agent, int ifindex)
-{
-	size_t n;
-	const struct route_link *links = route_links(agent->route, &n);
-
-	for (size_t i = 0; i < n; i++)
-		if (links[i].ifindex == ifindex)
-			return &links[i];
-	return NULL;
-}
-
 /* The pod interface behind which an address is that is reached over `link`; NULL: none that packets
  * can be redirected to. */
 static const struct route_link *pod_of(struct agent *agent, const struct route_link *link,
@@ -221,7 +237,7 @@ static const struct route_link *pod_of(struct agent *agent, const struct route_l
 	const struct route_link *links = route_links(agent->route, &n);
 
 	if (!strcmp(link->kind, "bridge"))
-		link = link_by_index(agent, peers_find(agent->peers, links, n, link->ifindex, addr,
+		link = route_link_find(agent->route, peers_find(agent->peers, links, n, link->ifindex, addr,
 						       uv_now(&agent->loop)));
 	return link && route_link_has_peer(link) &&
 	       interfaces_role(agent->interfaces, link->ifindex) == ATTACH_POD ? link : NULL;
@@ -230,7 +246,7 @@ static const struct route_link *pod_of(struct agent *agent, const struct route_l
 /* Whether packets to a replica can bypass the node's stack, and answers be met where they arrive. */
 static void find_fast_path(struct agent *agent, const union sl_addr *to, struct reconcile_path *path)
 {
-	const struct route_link *link = link_by_index(agent, path->ifindex), *pod;
+	const struct route_link *link = route_link_find(agent->route, path->ifindex), *pod;
 	enum attach_role role;
 
 	if (!link)
@@ -260,30 +276,6 @@ static bool leads_to_pods(const struct agent *agent, __u32 ifindex)
 	return false;
 }
 
-static void say_unattached(const struct route_link *link, int error)
-{
-	if (error == -EMEDIUMTYPE)
-		log_warn("%s carries no Ethernet headers (its hardware type is %u), so Sluice cannot "
-			 "serve clients behind it; replicas behind a tunnel are served", link->name,
-			 link->type);
-	else if (error)
-		log_error("cannot attach to %s: %s", link->name, strerror(-error));
-}
-
-static void attach_one(struct agent *agent, int ifindex,
-		       int (*attach)(struct interfaces *, const struct route_link *))
-{
-	const struct route_link *link = link_by_index(agent, ifindex);
-
-	if (link)
-		say_unattached(link, attach(agent->interfaces, link));
-}
-
-void agent_attach_uplink(struct agent *agent)
-{
-	attach_one(agent, route_default_ifindex(agent->route), interfaces_default_uplink);
-}
-
 /* The programs are at the device before anything is sent to it: a reply that met none would go up to
  * the node's own stack, which refuses it. */
 void agent_path(void *context, const union sl_addr *to, struct reconcile_path *ret)
@@ -298,7 +290,7 @@ void agent_path(void *context, const union sl_addr *to, struct reconcile_path *r
 	ret->local = path.local || leads_to_pods(agent, path.ifindex);
 	if (!ret->local && path.ifindex &&
 	    interfaces_role(agent->interfaces, path.ifindex) == ATTACH_NONE)
-		attach_one(agent, path.ifindex, interfaces_fabric);
+		agent_attach(agent, path.ifindex, interfaces_fabric);
 	if (agent->peers && !path.local)
 		find_fast_path(agent, to, ret);
 }
@@ -343,13 +335,14 @@ void agent_on_route(void *context, enum route_change change, const struct route_
 	switch (change) {
 	case ROUTE_LINK_NEW:
 		peers_forget(agent->peers);
-		say_unattached(link, interfaces_link_new(agent->interfaces, link));
+		agent_attach_named(agent, link);
 		if (!link->up || !link->carrier)
 			failures_link_gone(agent->failures, link, "is down");
 		break;
 	case ROUTE_LINK_GONE:
 		peers_forget(agent->peers);
 		interfaces_link_gone(agent->interfaces, link);
+		agent_attach_forget(agent, link->ifindex);
 		failures_link_gone(agent->failures, link, "is gone");
 		break;
 	case ROUTE_ADDRESSES:

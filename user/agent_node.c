@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <bpf/bpf.h>
+
 #include "addr.h"
 #include "agent_state.h"
 #include "log.h"
@@ -27,6 +29,11 @@ struct leaving {
 	bool met; /* a live flow needs it */
 };
 
+struct unrouted {
+	union sl_addr to;
+	int error; /* -EEXIST: somebody else's route is there */
+};
+
 struct node {
 	struct agent *agent;
 	struct nl_sock *sock;
@@ -35,8 +42,8 @@ struct node {
 	struct leaving *leaving; /* routes that wait for their last flow */
 	size_t n_leaving;
 	__u32 slice;             /* of the flow table, to be looked at next */
-	union sl_addr *taken;    /* of which it was said that somebody else's route is there */
-	size_t n_taken;
+	struct unrouted *unrouted; /* of which was said why they have no route of ours */
+	size_t n_unrouted;
 	int said;                /* the last error of the device that was said */
 };
 
@@ -45,15 +52,11 @@ struct node {
 static __u32 mtu_of(void *context, __u32 ifindex)
 {
 	const struct node *node = context;
+	const struct route_link *link = route_link_find(node->agent->route, ifindex);
 	size_t n;
-	const struct route_link *links = route_links(node->agent->route, &n);
-	const struct route_mtu *routes;
-	__u32 mtu = 0;
+	const struct route_mtu *routes = route_mtus(node->agent->route, &n);
+	__u32 mtu = link ? link->mtu : 0;
 
-	for (size_t i = 0; i < n; i++)
-		if (links[i].ifindex == (int)ifindex)
-			mtu = links[i].mtu;
-	routes = route_mtus(node->agent->route, &n);
 	for (size_t i = 0; i < n; i++)
 		if (routes[i].ifindex == ifindex && routes[i].mtu < mtu)
 			mtu = routes[i].mtu;
@@ -78,6 +81,18 @@ static void say_once(struct node *node, int error, const char *reason)
 	node->said = error;
 }
 
+/* Whether both ends are up and have their names. */
+static bool pair_is_sound(const struct node *node)
+{
+	const struct route *route = node->agent->route;
+	const struct route_link *link = route_link_find(route, node->ifindex), *peer;
+
+	if (!link || !link->up || !link->carrier || strcmp(link->name, SL_NODE_DEVICE))
+		return false;
+	peer = route_link_find(route, link->peer);
+	return !peer || link->peer_netns >= 0 || !strcmp(peer->name, SL_NODE_PEER);
+}
+
 /* Whether the pair is as it must be and our program is at it. Otherwise mends it: the events of that
  * lead here again. */
 static bool device_is_ready(struct node *node)
@@ -85,13 +100,8 @@ static bool device_is_ready(struct node *node)
 	char reason[256] = "";
 	bool made;
 	int ifindex = node->ifindex, error;
-	size_t n;
-	const struct route_link *links = route_links(node->agent->route, &n), *link = NULL;
 
-	for (size_t i = 0; i < n; i++)
-		if (links[i].ifindex == node->ifindex)
-			link = &links[i];
-	if (link && link->up && link->carrier)
+	if (pair_is_sound(node))
 		return interfaces_role(node->agent->interfaces, node->ifindex) == ATTACH_NODE;
 	error = node_device_ensure(node->ifindex, &ifindex, &made, reason, sizeof(reason));
 	if (!error && ifindex != node->ifindex) {
@@ -107,29 +117,63 @@ static bool device_is_ready(struct node *node)
 
 /* ---- routes ----------------------------------------------------------------------------------*/
 
-/* Says of each address once that its route is somebody else's. */
-static void say_taken(struct node *node, const union sl_addr *to)
+static void say_unrouted(const union sl_addr *to, int error)
 {
 	char text[ADDR_STR_LEN];
-	union sl_addr *grown;
 
-	for (size_t i = 0; i < node->n_taken; i++)
-		if (addr_equal(&node->taken[i], to))
-			return;
-	log_warn("VIP %s: this node has a route to it that is not Sluice's: it is left alone, and the "
-		 "node's own clients follow it", addr_format(to, text));
-	grown = reallocarray(node->taken, node->n_taken + 1, sizeof(*grown));
-	if (!grown)
-		return;
-	node->taken = grown;
-	node->taken[node->n_taken++] = *to;
+	addr_format(to, text);
+	if (error == -EEXIST)
+		log_warn("VIP %s: this node has a route to it that is not Sluice's: it is left "
+			 "alone, and the node's own clients follow it", text);
+	else if ((error == -EPERM || error == -EACCES) && !addr_is_v4(to))
+		log_error("cannot route %s to " SL_NODE_DEVICE ": %s; IPv6 is likely off there: "
+			  "sysctl -w net.ipv6.conf." SL_NODE_DEVICE ".disable_ipv6=0, or take the "
+			  "address off the Service", text, strerror(-error));
+	else
+		log_error("cannot route %s to " SL_NODE_DEVICE ": %s; the node's own clients do not "
+			  "reach it, and each change of routes tries again", text,
+			  strerror(-error));
 }
 
-static void forget_taken(struct node *node, const union sl_addr *to)
+/* Says it once, until the address has a route or another error. */
+static void note_unrouted(struct node *node, const union sl_addr *to, int error)
 {
-	for (size_t i = 0; i < node->n_taken; i++)
-		if (addr_equal(&node->taken[i], to))
-			node->taken[i--] = node->taken[--node->n_taken];
+	struct unrouted *grown, *one = node->unrouted, *end = one + node->n_unrouted;
+
+	while (one != end && !addr_equal(&one->to, to))
+		one++;
+	if (one != end && one->error == error)
+		return;
+	say_unrouted(to, error);
+	if (one != end) {
+		one->error = error;
+		return;
+	}
+	grown = reallocarray(node->unrouted, node->n_unrouted + 1, sizeof(*grown));
+	if (!grown)
+		return;
+	node->unrouted = grown;
+	node->unrouted[node->n_unrouted++] = (struct unrouted){.to = *to, .error = error};
+}
+
+static void forget_unrouted(struct node *node, const union sl_addr *to)
+{
+	for (size_t i = 0; i < node->n_unrouted; i++)
+		if (addr_equal(&node->unrouted[i].to, to))
+			node->unrouted[i--] = node->unrouted[--node->n_unrouted];
+}
+
+static int compare_to(const void *addr, const void *route)
+{
+	return memcmp(addr, &((const struct node_route *)route)->to, sizeof(union sl_addr));
+}
+
+/* Forgets the addresses that nobody wants a route to any more. */
+static void forget_unwanted(struct node *node, const struct node_route *wanted, size_t n)
+{
+	for (size_t i = 0; i < node->n_unrouted; i++)
+		if (!n || !bsearch(&node->unrouted[i].to, wanted, n, sizeof(*wanted), compare_to))
+			node->unrouted[i--] = node->unrouted[--node->n_unrouted];
 }
 
 static void leave(struct node *node, const struct node_route *route)
@@ -145,7 +189,6 @@ static void leave(struct node *node, const struct node_route *route)
 static void take_step(void *context, enum node_step step, const struct node_route *route)
 {
 	struct node *node = context;
-	char text[ADDR_STR_LEN];
 	int error;
 
 	if (step == NODE_STEP_LEAVE) {
@@ -156,13 +199,10 @@ static void take_step(void *context, enum node_step step, const struct node_rout
 	if (error > 0)
 		error = -EEXIST;
 	error = error ?: node_route_add(node->sock, node->ifindex, route, step == NODE_STEP_CHANGE);
-	if (error == -EEXIST)
-		say_taken(node, &route->to);
-	else if (error)
-		log_error("cannot route %s to " SL_NODE_DEVICE ": %s", addr_format(&route->to, text),
-			  strerror(-error));
+	if (error)
+		note_unrouted(node, &route->to, error);
 	else
-		forget_taken(node, &route->to);
+		forget_unrouted(node, &route->to);
 }
 
 static int sync_routes(struct node *node)
@@ -177,6 +217,7 @@ static int sync_routes(struct node *node)
 	error = error ?: node_route_list(node->sock, node->ifindex, &present, &n_present);
 	if (!error) {
 		node->n_leaving = 0;
+		forget_unwanted(node, wanted, n_wanted);
 		node_plan_compare(wanted, n_wanted, present, n_present, take_step, node);
 	}
 	free(wanted);
@@ -208,11 +249,13 @@ void node_sync(struct node *node)
 static void meet_flow(struct node *node, const struct tables *tables, const struct sl_flow *flow)
 {
 	__u64 state = __atomic_load_n(&flow->state, __ATOMIC_ACQUIRE);
+	const __u64 over = SL_FLOW_CLIENT_RST | SL_FLOW_REPLICA_RST | SL_FLOW_SPILLED;
 	__u32 phase = SL_FLOW_PHASE(state);
 
-	/* One that ended by FINs may have its last packets under way, for as long as it lingers. */
+	/* One that ended by FINs may have its last packets under way, for as long as it lingers; in the
+	 * spill table it stays until another one takes its place. */
 	if (flow->hook != SL_HOOK_NODE || phase < SL_FLOW_CLAIMED || flow->vip >= SL_MAX_VIPS ||
-	    (phase == SL_FLOW_DONE && state & (SL_FLOW_CLIENT_RST | SL_FLOW_REPLICA_RST)))
+	    (phase == SL_FLOW_DONE && state & over))
 		return;
 	for (size_t i = 0; i < node->n_leaving; i++)
 		if (addr_equal(&node->leaving[i].route.to, &tables->vips[flow->vip].addr))
@@ -233,7 +276,24 @@ static int meet_slice(struct node *node, __u32 slice)
 	return 0;
 }
 
-/* A slice; after the last one, deletes the routes that no flow was met for. */
+/* A walk that changes cut short has not seen all. 0, or -errno. */
+static int meet_spilled(struct node *node)
+{
+	const struct tables *tables = datapath_tables(node->agent->datapath);
+	struct sl_flow_key key, *previous = NULL;
+	struct sl_flow flow;
+
+	for (unsigned step = 0; step < 2 * SL_MAX_SPILL; step++) {
+		if (bpf_map_get_next_key(tables->spill_fd, previous, &key))
+			return errno == ENOENT ? 0 : -errno;
+		if (!bpf_map_lookup_elem(tables->spill_fd, &key, &flow))
+			meet_flow(node, tables, &flow);
+		previous = &key;
+	}
+	return -EAGAIN; /* a key that the LRU gave up meanwhile begins the walk anew */
+}
+
+/* A slice; after the last one and the spill table, deletes the routes that no flow was met for. */
 static void on_linger(uv_timer_t *timer)
 {
 	struct node *node = timer->data;
@@ -246,6 +306,8 @@ static void on_linger(uv_timer_t *timer)
 	if (++node->slice < SLICES)
 		return;
 	node->slice = 0;
+	if (meet_spilled(node))
+		return;
 	for (size_t i = 0; i < node->n_leaving; i++) {
 		struct leaving *one = &node->leaving[i];
 
@@ -286,6 +348,6 @@ void node_free(struct node *node)
 		return;
 	nl_socket_free(node->sock);
 	free(node->leaving);
-	free(node->taken);
+	free(node->unrouted);
 	free(node);
 }

@@ -2,8 +2,9 @@
 /*
  * Inside the agent: its state, on agent_run()'s stack, and what its files
  * share. agent.c starts, stops and keeps time; agent_input.c takes in models,
- * links and routes; agent_node.c is the way of the node's own clients; agent_hold.c keeps replicas whose absence from a list is
- * doubted; agent_health.c deals with probes, health and panic.
+ * links and routes; agent_attach.c brings programs to devices; agent_node.c is
+ * the way of the node's own clients; agent_hold.c keeps replicas whose absence
+ * from a list is doubted; agent_health.c deals with probes, health and panic.
  */
 #ifndef SLUICE_AGENT_STATE_H
 #define SLUICE_AGENT_STATE_H
@@ -53,6 +54,9 @@ struct agent {
 	struct diag last_refused;
 	bool frozen;                /* as last said in the log */
 	struct fast_tally fast;     /* likewise */
+	char *port_clash;           /* likewise: see port_range_name_vips(); NULL: none */
+	struct unattached *unattached; /* devices that could not be attached to */
+	size_t n_unattached;
 	bool panic[SL_MAX_SERVICES]; /* as last said in an event */
 };
 
@@ -61,8 +65,20 @@ void agent_on_model(void *context, struct model *model, const struct verdicts *v
 		    const struct diag *diag);
 void agent_on_route(void *context, enum route_change change, const struct route_link *link);
 void agent_path(void *context, const union sl_addr *to, struct reconcile_path *ret);
-/* Attaches the default route's interface, unless --uplinks names others. */
+
+/* agent_attach.c: each of these says once why it fails */
+/* interfaces_default_uplink(), interfaces_fabric(), interfaces_link_new() */
+typedef int attach_fn(struct interfaces *interfaces, const struct route_link *link);
+/* Unless it failed before: then agent_attach_again() tries. */
+void agent_attach(struct agent *agent, int ifindex, attach_fn *attach);
+/* The default route's interface, unless --uplinks names others. */
 void agent_attach_uplink(struct agent *agent);
+/* An interface that may have a role by its name. */
+void agent_attach_named(struct agent *agent, const struct route_link *link);
+/* It is gone. */
+void agent_attach_forget(struct agent *agent, int ifindex);
+/* Tries what failed a second ago or longer. Whether some of it succeeded. */
+bool agent_attach_again(struct agent *agent);
 
 /* Brings the MTUs of routes into the kernel. */
 void agent_write_mtus(struct agent *agent);

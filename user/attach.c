@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Owns the attachments at TC hooks and XDP and their pins: BPFFS/links/NAME-ingress,
- * NAME-egress and NAME-xdp. Never touches anybody else's program; leaves a qdisc that others
+ * NAME-egress and NAME-xdp (see pins.h). Never touches anybody else's program; leaves a qdisc that others
  * still use. Called by datapath alone.
  */
 #include "attach.h"
@@ -21,6 +21,7 @@
 #include <bpf/libbpf.h>
 #include <netlink/socket.h>
 
+#include "pins.h"
 #include "route_query.h"
 #include "tc_hooks.h"
 
@@ -45,23 +46,37 @@ const char *const attach_role_names[ATTACH_ROLES] = {
 static void pin_path(const struct attach *attach, const char *name, const char *hook,
 		     char path[PATH_MAX])
 {
-	snprintf(path, PATH_MAX, "%s/%s-%s", attach->links_dir, name, hook);
+	char pin[PINS_LINK_NAME_LEN];
+
+	pins_link_name(name, hook, pin);
+	snprintf(path, PATH_MAX, "%s/%s", attach->links_dir, pin);
 }
 
-/* A pinned link that still hangs on its interface; -ENOENT: none. A dead one is unpinned. */
-static int link_open(const char *path)
+/* Unpinning alone would detach some time later: a new attachment would meet the old one. */
+static int link_remove(const char *path)
 {
-	struct bpf_link_info info = {};
-	__u32 len = sizeof(info);
+	int fd = bpf_obj_get(path);
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	bpf_link_detach(fd);
+	close(fd);
+	return unlink(path) ? -errno : 0;
+}
+
+/* The pinned link if it hangs on this interface; -ENOENT: none does. One that leads nowhere, or to
+ * an interface that had the name before, goes. */
+static int link_open(const char *path, int ifindex)
+{
+	struct pin pin = {};
 	int fd = bpf_obj_get(path);
 
 	if (fd < 0)
 		return -errno;
-	if (bpf_obj_get_info_by_fd(fd, &info, &len) == 0)
+	if (!pins_read_link(fd, &pin) && pin.ifindex == ifindex)
 		return fd;
 	close(fd);
-	unlink(path);
-	return -ENOENT;
+	return link_remove(path) ?: -ENOENT;
 }
 
 /* Makes a link of program `fd`, and returns its descriptor, or -errno. */
@@ -98,7 +113,7 @@ static int xdp_create(int ifindex, int prog_fd)
 /* The link pinned at `path` gets this program, in place; without one, a new link is pinned there. */
 static int link_attach(const char *path, int ifindex, int prog_fd, link_create_fn *create)
 {
-	int fd = link_open(path), error = 0;
+	int fd = link_open(path, ifindex), error = 0;
 
 	if (fd >= 0) {
 		error = bpf_link_update(fd, prog_fd, NULL) ? -errno : 0;
@@ -116,18 +131,6 @@ static int link_attach(const char *path, int ifindex, int prog_fd, link_create_f
 	}
 	close(fd);
 	return error;
-}
-
-/* Unpinning alone would detach some time later: a new attachment would meet the old one. */
-static int link_remove(const char *path)
-{
-	int fd = bpf_obj_get(path);
-
-	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno;
-	bpf_link_detach(fd);
-	close(fd);
-	return unlink(path) ? -errno : 0;
 }
 
 static void clsact_hook(int ifindex, bool egress, struct bpf_tc_hook *hook,
@@ -212,21 +215,28 @@ int detach_hook(const struct attach *attach, int ifindex, const char *name, bool
 	return link_remove(path);
 }
 
-/* Whether program `id` is one of ours, of whatever agent's life: by its name. */
-static bool is_our_program(__u32 id)
+static bool is_our_name(const char *name)
 {
 	static const char *const names[] = {"from_pod", "to_pod", "from_uplink", "to_uplink",
 					    "from_fabric", "from_fabric_l3", "from_node"};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcmp(name, names[i]))
+			return true;
+	return false;
+}
+
+/* Whether program `id` is one of ours, of whatever agent's life: by its name. 1, 0, or -errno. */
+static int is_our_program(__u32 id)
+{
 	struct bpf_prog_info info = {};
 	__u32 len = sizeof(info);
-	int fd = bpf_prog_get_fd_by_id(id);
-	bool ours = false;
+	int fd = bpf_prog_get_fd_by_id(id), ours = 0;
 
 	if (fd < 0)
-		return false;
+		return errno == ENOENT ? 0 : -errno;
 	if (!bpf_obj_get_info_by_fd(fd, &info, &len))
-		for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-			ours |= !strcmp(info.name, names[i]);
+		ours = is_our_name(info.name);
 	close(fd);
 	return ours;
 }
@@ -236,32 +246,67 @@ static void count_clsact(void *context, const struct tc_hook *hook)
 	*(unsigned *)context += !hook->tcx;
 }
 
-/* Our filters on one interface, then its clsact if nobody else uses it. */
-static int clsact_clear(struct nl_sock *sock, int ifindex)
+/* 1: ours was there, and is gone; 0: none, or another agent's; -errno. */
+static int clsact_clear_hook(int ifindex, bool egress, const struct others *others)
 {
-	unsigned others = 0;
+	__u32 id = clsact_query(ifindex, egress);
+	int ours = id && !others_directory(others, id) ? is_our_program(id) : 0;
+
+	if (ours <= 0)
+		return ours;
+	return clsact_detach(ifindex, egress) ?: 1;
+}
+
+/* Our filters on one interface, then its clsact if nobody else uses it. */
+static int clsact_clear(struct nl_sock *sock, int ifindex, const struct others *others,
+			unsigned *removed)
+{
+	unsigned n = 0, strangers = 0;
 	struct bpf_tc_hook hook;
 	struct bpf_tc_opts opts;
-	bool ours = false;
-	int error;
+	int error, first = 0;
 
 	for (int egress = 0; egress < 2; egress++) {
-		__u32 id = clsact_query(ifindex, egress);
-
-		if (!id || !is_our_program(id))
-			continue;
-		ours = true;
-		error = clsact_detach(ifindex, egress);
-		if (error)
-			return error;
+		error = clsact_clear_hook(ifindex, egress, others);
+		if (error < 0)
+			first = first ?: error;
+		else
+			n += error;
 	}
-	if (!ours || tc_hooks_list(sock, ifindex, false, count_clsact, &others) ||
-	    tc_hooks_list(sock, ifindex, true, count_clsact, &others) || others)
-		return 0;
+	*removed += n;
+	if (!n || tc_hooks_list(sock, ifindex, false, count_clsact, &strangers) ||
+	    tc_hooks_list(sock, ifindex, true, count_clsact, &strangers) || strangers)
+		return first;
 	clsact_hook(ifindex, false, &hook, &opts);
 	hook.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS;
 	error = bpf_tc_hook_destroy(&hook);
-	return error == -ENOENT || error == -EINVAL ? 0 : error;
+	error = error == -ENOENT || error == -EINVAL ? 0 : error;
+	return first ?: error;
+}
+
+struct hidden {
+	const struct others *others;
+	unsigned n;
+};
+
+static void count_hidden(void *context, const struct tc_hook *hook)
+{
+	struct hidden *hidden = context;
+
+	hidden->n += hook->tcx && is_our_name(hook->name) &&
+		     !others_directory(hidden->others, hook->program);
+}
+
+/* Ours at tcx of one interface, once all that we know is gone: by links whose pins are out of sight. */
+static int find_hidden(struct nl_sock *sock, int ifindex, const struct others *others)
+{
+	struct hidden hidden = {.others = others};
+	int error = tc_hooks_list(sock, ifindex, false, count_hidden, &hidden);
+
+	error = error ?: tc_hooks_list(sock, ifindex, true, count_hidden, &hidden);
+	if (error)
+		return error == -ENODEV ? 0 : error;
+	return hidden.n ? -EOWNERDEAD : 0;
 }
 
 int attach_prune(const struct attach *attach, attach_wanted_fn *wanted, void *context)
@@ -269,23 +314,20 @@ int attach_prune(const struct attach *attach, attach_wanted_fn *wanted, void *co
 	char path[PATH_MAX], name[IF_NAMESIZE];
 	struct dirent *entry;
 	DIR *links = opendir(attach->links_dir);
-	int error = 0;
+	int error, first = 0;
 
 	if (!links)
 		return errno == ENOENT ? 0 : -errno;
-	while (!error && (entry = readdir(links))) {
-		char *suffix = strrchr(entry->d_name, '-');
-
-		if (entry->d_name[0] == '.' || !suffix)
-			continue;
-		snprintf(name, sizeof(name), "%.*s", (int)(suffix - entry->d_name), entry->d_name);
-		if (wanted(context, name))
+	while ((entry = readdir(links))) {
+		if (entry->d_name[0] == '.' || !pins_link_interface(entry->d_name, name) ||
+		    wanted(context, name))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", attach->links_dir, entry->d_name);
 		error = link_remove(path);
+		first = first ?: error;
 	}
 	closedir(links);
-	return error;
+	return first;
 }
 
 static bool nobody_wants(void *context, const char *name)
@@ -293,23 +335,24 @@ static bool nobody_wants(void *context, const char *name)
 	return false;
 }
 
-int detach_all(const struct attach *attach)
+int detach_all(const struct attach *attach, const struct others *others, unsigned *removed)
 {
 	struct if_nameindex *links;
 	struct nl_sock *sock;
-	int error = attach_prune(attach, nobody_wants, NULL);
+	int first = attach_prune(attach, nobody_wants, NULL), error = route_query_open(&sock);
 
 	if (error)
-		return error;
-	error = route_query_open(&sock);
-	if (error)
-		return error;
+		return first ?: error;
 	links = if_nameindex();
-	for (struct if_nameindex *link = links; !error && link && link->if_index; link++)
-		error = clsact_clear(sock, link->if_index);
+	for (struct if_nameindex *link = links; link && link->if_index; link++) {
+		error = clsact_clear(sock, link->if_index, others, removed);
+		first = first ?: error;
+		error = find_hidden(sock, link->if_index, others);
+		first = first ?: error;
+	}
 	if_freenameindex(links);
 	nl_socket_free(sock);
-	return error;
+	return first;
 }
 
 bool attach_has_tcx(void)

@@ -10,6 +10,8 @@
 
 #include <stdbool.h>
 
+#include "others.h"
+
 enum attach_role {
 	ATTACH_NONE,
 	ATTACH_POD,    /* host side of a pod's interface: both hooks */
@@ -41,13 +43,15 @@ int attach_xdp(const struct attach *attach, int ifindex, const char *name, int f
 int detach_xdp(const struct attach *attach, const char *name);
 
 /* Detaches and unpins the links of interfaces that nobody wants any more: left by an earlier agent,
- * or of interfaces that went while none ran. 0, or -errno. */
+ * or of interfaces that went while none ran. Goes on after one that fails. 0, or the first -errno. */
 typedef bool attach_wanted_fn(void *context, const char *name);
 int attach_prune(const struct attach *attach, attach_wanted_fn *wanted, void *context);
 
 /* Detaches and unpins every link below links_dir, then removes our clsact filters from every
- * interface, and each clsact qdisc that is empty then. */
-int detach_all(const struct attach *attach);
+ * interface, whatever pins there are but for `others`, and each clsact qdisc that is empty then. Adds
+ * the number of filters to *removed. Goes on after one that fails. 0, or the first -errno; -EOWNERDEAD:
+ * tcx links are left whose pins are in no bpf file system that is seen. */
+int detach_all(const struct attach *attach, const struct others *others, unsigned *removed);
 
 /* Whether this kernel has tcx; SLUICE_FORCE_CLSACT=1 in the environment says no (for tests). */
 bool attach_has_tcx(void);

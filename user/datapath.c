@@ -22,6 +22,7 @@
 #include <bpf/libbpf.h>
 
 #include "fast.h"
+#include "others.h"
 #include "pin_dir.h"
 #include "pins.h"
 #include "sluice.skel.h"
@@ -228,15 +229,16 @@ static int claim(struct datapath *datapath, const char *bpffs, bool fast_path,
 			    "another sluiced (pid %u) runs on %s: stop it first, or give this one "
 			    "a directory of its own with --bpffs", ret->agent_pid, bpffs);
 	if (datapath->lock_fd < 0)
-		return fail(error, len, datapath->lock_fd, "cannot lock %s: %s", bpffs,
-			    strerror(-datapath->lock_fd));
+		return fail(error, len, datapath->lock_fd, "cannot lock %s: %s%s", bpffs,
+			    strerror(-datapath->lock_fd), pin_dir_hint(datapath->lock_fd));
 	if (code == -EPROTO)
 		return fail(error, len, code,
 			    "the maps pinned below %s have another layout (of another version of "
 			    "Sluice): run `sluiced --unload --bpffs %s` first; open flows are lost",
 			    bpffs, bpffs);
 	if (code && code != -ENOENT)
-		return fail(error, len, code, "cannot read %s/control: %s", bpffs, strerror(-code));
+		return fail(error, len, code, "cannot read %s/control: %s%s", bpffs, strerror(-code),
+			    pin_dir_hint(code));
 	datapath->adopted = code == 0 && ret->layout == SL_LAYOUT_VERSION;
 	if (!datapath->adopted && getrandom(&ret->seed, sizeof(ret->seed), 0) != sizeof(ret->seed))
 		ret->seed = (uintptr_t)datapath ^ time(NULL);
@@ -260,7 +262,7 @@ static int fill(struct datapath *datapath, const struct datapath_options *option
 		return fail(error, len, code,
 			    "the kernel refused the programs or maps: %s%s; `sluice doctor` says "
 			    "what it lacks", strerror(-code),
-			    code == -EPERM ? " (root is needed)" : "");
+			    pin_dir_hint(code));
 	code = map_tables(datapath);
 	code = code ?: pin_programs(datapath, options->bpffs);
 	if (code)
@@ -280,6 +282,7 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret,
 	struct datapath *datapath = calloc(1, sizeof(*datapath));
 	struct sl_control control = {};
 	char ignored[256];
+	unsigned removed;
 	bool fresh;
 	int code;
 
@@ -303,7 +306,7 @@ int datapath_open(const struct datapath_options *options, struct datapath **ret,
 	fresh = !datapath->adopted;
 	datapath_close(datapath);
 	if (fresh) /* `error` keeps the first reason */
-		datapath_unload(options->bpffs, ignored, sizeof(ignored));
+		datapath_unload(options->bpffs, &removed, ignored, sizeof(ignored));
 	return code;
 }
 
@@ -412,25 +415,44 @@ int datapath_prune(struct datapath *datapath, attach_wanted_fn *wanted, void *co
 
 struct removal {
 	char paths[PINS_MAX][PATH_MAX];
-	unsigned n_paths;
+	unsigned n_paths, n_links;
+	struct others others;
 };
 
 static void removal_note(void *context, const struct pin *pin)
 {
 	struct removal *removal = context;
 
+	removal->n_links += pin->kind == PIN_LINK;
 	if (pin->kind == PIN_LINK || removal->n_paths == PINS_MAX)
 		return;
 	snprintf(removal->paths[removal->n_paths++], PATH_MAX, "%s", pin->path);
 }
 
-int datapath_unload(const char *bpffs, char *error, size_t error_len)
+/* Programs at hooks first: they go whether or not there are pins. */
+static int remove_all(const char *bpffs, struct removal *removal, unsigned *removed)
 {
-	struct removal *removal;
 	char links_dir[PATH_MAX];
 	struct attach attach = {.links_dir = links_dir};
+	int code = pins_list(bpffs, removal_note, removal);
+
+	snprintf(links_dir, sizeof(links_dir), "%s/links", bpffs);
+	if (code == -ENOENT)
+		code = 0;
+	code = code ?: others_find(bpffs, &removal->others);
+	code = code ?: detach_all(&attach, &removal->others, removed);
+	for (unsigned i = 0; !code && i < removal->n_paths; i++)
+		code = unlink(removal->paths[i]) ? -errno : 0;
+	*removed += removal->n_links + removal->n_paths;
+	return code ?: pin_dir_remove(bpffs);
+}
+
+int datapath_unload(const char *bpffs, unsigned *removed, char *error, size_t error_len)
+{
+	struct removal *removal;
 	int code, lock_fd = pin_dir_lock(bpffs);
 
+	*removed = 0;
 	if (lock_fd == -EBUSY)
 		return fail(error, error_len, lock_fd, "sluiced runs on %s: stop it first", bpffs);
 	if (lock_fd >= 0)
@@ -438,19 +460,15 @@ int datapath_unload(const char *bpffs, char *error, size_t error_len)
 	removal = calloc(1, sizeof(*removal));
 	if (!removal)
 		return fail(error, error_len, -ENOMEM, "out of memory");
-	snprintf(links_dir, sizeof(links_dir), "%s/links", bpffs);
-	code = pins_list(bpffs, removal_note, removal);
-	if (code == -ENOENT) {
-		free(removal);
-		return 0;
-	}
-	code = code ?: detach_all(&attach);
-	for (unsigned i = 0; !code && i < removal->n_paths; i++)
-		code = unlink(removal->paths[i]) ? -errno : 0;
-	code = code ?: pin_dir_remove(bpffs);
+	code = remove_all(bpffs, removal, removed);
+	others_done(&removal->others);
 	free(removal);
+	if (code == -EOWNERDEAD)
+		return fail(error, error_len, code,
+			    "programs of Sluice are at interfaces, pinned in a bpf file system that is "
+			    "not seen here: repeat this where it is, or unmount what hides it");
 	if (code)
 		return fail(error, error_len, code, "cannot remove all of %s: %s%s", bpffs,
-			    strerror(-code), code == -EPERM ? " (root is needed)" : "");
+			    strerror(-code), pin_dir_hint(code));
 	return 0;
 }

@@ -64,8 +64,9 @@ int datapath_detach(struct datapath *datapath, int ifindex, const char *name);
 /* See attach_prune(). */
 int datapath_prune(struct datapath *datapath, attach_wanted_fn *wanted, void *context);
 
-/* Removes every program, link, filter, empty qdisc, map and pin below `bpffs`. 0 also when there is
- * nothing; -errno with `error` set. */
-int datapath_unload(const char *bpffs, char *error, size_t error_len);
+/* Removes every map and pin below `bpffs`, and every program, link, filter and empty qdisc but for those
+ * of another agent: see others.h. 0 also when there is nothing; -errno with `error` set. *removed: how
+ * many pins and filters there were. */
+int datapath_unload(const char *bpffs, unsigned *removed, char *error, size_t error_len);
 
 #endif

@@ -22,14 +22,12 @@
 #include "log.h"
 #include "maps.h"
 #include "node_device.h"
+#include "others.h"
 #include "pin_dir.h"
+#include "port_range.h"
 
 #define DEFAULT_POD_INTERFACES "veth*,lxc*,cali*,eni*"
 #define DEFAULT_LISTEN "127.0.0.1:9911"
-#define SNAT_PORT_MIN 1024
-#define SNAT_PORT_MAX 29999
-#define NODE_PORT_MIN 30000 /* kube-apiserver --service-node-port-range */
-#define NODE_PORT_MAX 32767
 #define ENDPOINT_HOLD_S 60
 #define ENDPOINT_HOLD_MAX_S 86400
 #define EXIT_USAGE 2
@@ -281,11 +279,6 @@ static int parse_options(int argc, char **argv, struct settings *s)
 	return 0;
 }
 
-static bool overlap(unsigned a_min, unsigned a_max, unsigned b_min, unsigned b_max)
-{
-	return a_min <= b_max && b_min <= a_max;
-}
-
 /* Before anything is made: a start that cannot end well leaves no trace. */
 static int check_rights(void)
 {
@@ -308,22 +301,18 @@ static int check_rights(void)
 /* Source-NAT ports that the node itself might use would mix up two connections. */
 static int check_ports(const struct datapath_options *options)
 {
-	static const char path[] = "/proc/sys/net/ipv4/ip_local_port_range";
-	unsigned min = options->snat_port_min, max = options->snat_port_max, low = 0, high = 0;
-	FILE *file = fopen(path, "re");
+	const struct port_range node = PORT_RANGE_NODE_PORTS, local = port_range_local();
+	const struct port_range snat = {options->snat_port_min, options->snat_port_max};
 
-	if (!file || fscanf(file, "%u %u", &low, &high) != 2)
-		low = high = 0;
-	if (file)
-		fclose(file);
-	if (high && overlap(min, max, low, high)) {
+	if (port_range_overlap(snat, local)) {
 		log_error("--snat-ports %u-%u overlaps the node's own ports %u-%u (%s): choose "
-			  "another range, or change that one", min, max, low, high, path);
+			  "another range, or change that one", snat.min, snat.max, local.min,
+			  local.max, PORT_RANGE_LOCAL_PATH);
 		return -EINVAL;
 	}
-	if (overlap(min, max, NODE_PORT_MIN, NODE_PORT_MAX)) {
+	if (port_range_overlap(snat, node)) {
 		log_error("--snat-ports %u-%u overlaps Kubernetes' node ports %u-%u: choose another "
-			  "range", min, max, NODE_PORT_MIN, NODE_PORT_MAX);
+			  "range", snat.min, snat.max, node.min, node.max);
 		return -EINVAL;
 	}
 	return 0;
@@ -341,26 +330,43 @@ static int print_libbpf(enum libbpf_print_level level, const char *format, va_li
 	return 0;
 }
 
+/* The node's own clients' pair, unless another agent uses it. 1: removed; 0: not; -errno: said why. */
+static int remove_pair(const char *bpffs)
+{
+	char directory[PATH_MAX];
+	int result = others_at(bpffs, SL_NODE_DEVICE, directory);
+
+	if (result > 0) {
+		log_info("interface " SL_NODE_DEVICE " stays: it is of the Sluice whose pins are "
+			 "below %s", directory);
+		return 0;
+	}
+	result = result ?: node_device_remove();
+	if (result < 0)
+		log_error("cannot remove the interface " SL_NODE_DEVICE ": %s%s; by hand: ip link del "
+			  SL_NODE_DEVICE, strerror(-result), pin_dir_hint(result));
+	return result;
+}
+
 static int unload(const char *bpffs)
 {
 	char error[1024];
-	int found = pin_dir_find(bpffs, error, sizeof(error));
+	unsigned removed = 0;
+	int found = pin_dir_find(bpffs, error, sizeof(error)), pair;
 
-	if (!found) {
-		log_info("nothing found below %s: no such directory (--bpffs names another)", bpffs);
-		return EXIT_SUCCESS;
-	}
-	if (found < 0 || datapath_unload(bpffs, error, sizeof(error))) {
+	if (found < 0 || datapath_unload(bpffs, &removed, error, sizeof(error))) {
 		log_error("%s", error);
 		return EXIT_FAILURE;
 	}
-	found = node_device_remove();
-	if (found) {
-		log_error("cannot remove the interface " SL_NODE_DEVICE ": %s; by hand: ip link del "
-			  SL_NODE_DEVICE, strerror(-found));
+	pair = remove_pair(bpffs);
+	if (pair < 0)
 		return EXIT_FAILURE;
-	}
-	log_info("nothing of Sluice is left below %s", bpffs);
+	if (found)
+		log_info("nothing of Sluice is left below %s", bpffs);
+	else if (removed || pair)
+		log_info("%s was gone already; what was left at interfaces is removed", bpffs);
+	else
+		log_info("nothing found below %s: no such directory (--bpffs names another)", bpffs);
 	return EXIT_SUCCESS;
 }
 
@@ -378,8 +384,8 @@ int main(int argc, char **argv)
 		.agent = {.listen = DEFAULT_LISTEN,
 			  .hold_s = ENDPOINT_HOLD_S,
 			  .datapath = {.bpffs = MAPS_DEFAULT_BPFFS,
-				       .snat_port_min = SNAT_PORT_MIN,
-				       .snat_port_max = SNAT_PORT_MAX},
+				       .snat_port_min = PORT_RANGE_SNAT.min,
+				       .snat_port_max = PORT_RANGE_SNAT.max},
 			  .interfaces = {.pod_globs = DEFAULT_POD_INTERFACES}},
 		.level = LOG_LEVEL_INFO,
 	};

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Owns the pair's making, mending and end, over rtnetlink. A pair is ours if both names are. Knows
- * nothing of routes or programs. Called by the agent and by `sluiced --unload`.
+ * Owns the pair's making, mending and end, over rtnetlink. A pair is ours if both names are, or, since
+ * anybody may rename an interface, if its first end has our MAC address and one thing more is right: a
+ * name, or the number by which the agent knows it. Knows nothing of routes or programs. Called by the
+ * agent and by `sluiced --unload`.
  */
 #include "node_device.h"
 
@@ -10,6 +12,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
+#include <netlink/addr.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
 #include <netlink/route/link.h>
@@ -20,6 +23,7 @@
 
 #include <sluice/abi.h>
 
+#include "log.h"
 #include "route_query.h"
 
 #define MTU 65535 /* the most that a veth takes; routes have their own */
@@ -93,34 +97,121 @@ static int set_up(struct nl_sock *sock, int ifindex, const unsigned char *addres
 	return route_query_request(sock, msg);
 }
 
-/* The interface indices of a pair that is there. 0; -ENODEV: none; -EEXIST: not ours; -errno. */
-static int find(struct nl_sock *sock, int *ret_device, int *ret_peer)
+static int send_name(struct nl_sock *sock, int ifindex, const char *name)
 {
-	char name[IF_NAMESIZE] = "";
+	const struct ifinfomsg info = {.ifi_index = ifindex};
+	struct nl_msg *msg = link_message(RTM_SETLINK, 0, &info);
+
+	if (!msg)
+		return -ENOMEM;
+	nla_put_string(msg, IFLA_IFNAME, name);
+	return route_query_request(sock, msg);
+}
+
+/* An end that was renamed gets its name back. Before Linux 6.2 it must be down for that. */
+static int set_name(struct nl_sock *sock, int ifindex, const char *name)
+{
+	const struct ifinfomsg down = {.ifi_index = ifindex, .ifi_change = IFF_UP};
+	char present[IF_NAMESIZE] = "";
+	int err;
+
+	if (!if_indextoname(ifindex, present) || !strcmp(present, name))
+		return 0;
+	err = send_name(sock, ifindex, name);
+	if (err == -EBUSY)
+		err = route_query_request(sock, link_message(RTM_SETLINK, 0, &down)) ?:
+			      send_name(sock, ifindex, name);
+	if (!err)
+		log_warn("interface %s had been renamed %s: it is %s again", name, present, name);
+	return err;
+}
+
+/* ---- which pair is ours -----------------------------------------------------------------*/
+
+/* A veth by number (0: by name) whose other end is here too; NULL: there is none. */
+static struct rtnl_link *get_veth(struct nl_sock *sock, int ifindex, const char *name)
+{
 	struct rtnl_link *link;
 	const char *kind;
-	int err = rtnl_link_get_kernel(sock, 0, SL_NODE_DEVICE, &link);
+	int32_t netns;
 
-	if (err)
-		return route_query_errno(err) == -ENOENT ? -ENODEV : route_query_errno(err);
+	if (rtnl_link_get_kernel(sock, ifindex, ifindex ? NULL : name, &link))
+		return NULL;
 	kind = rtnl_link_get_type(link);
-	*ret_device = rtnl_link_get_ifindex(link);
-	*ret_peer = rtnl_link_get_link(link);
-	if (!kind || strcmp(kind, "veth") || !if_indextoname(*ret_peer, name) ||
-	    strcmp(name, SL_NODE_PEER))
-		err = -EEXIST;
+	if (kind && !strcmp(kind, "veth") && rtnl_link_get_link_netnsid(link, &netns))
+		return link;
 	rtnl_link_put(link);
-	return err;
+	return NULL;
+}
+
+static bool has_our_mac(struct rtnl_link *link)
+{
+	struct nl_addr *addr = rtnl_link_get_addr(link);
+
+	return addr && nl_addr_get_len(addr) == sizeof(mac) &&
+	       !memcmp(nl_addr_get_binary_addr(addr), mac, sizeof(mac));
+}
+
+/* Takes the numbers of both ends out of the first one, and frees it; false: it is not ours. */
+static bool take_pair(struct rtnl_link *link, bool ours, int *ret_device, int *ret_peer)
+{
+	if (link && ours) {
+		*ret_device = rtnl_link_get_ifindex(link);
+		*ret_peer = rtnl_link_get_link(link);
+	}
+	rtnl_link_put(link);
+	return link && ours;
+}
+
+/* By the number that it had. */
+static bool find_by_number(struct nl_sock *sock, int ifindex, int *ret_device, int *ret_peer)
+{
+	struct rtnl_link *link = ifindex ? get_veth(sock, ifindex, NULL) : NULL;
+
+	return take_pair(link, link && has_our_mac(link), ret_device, ret_peer);
+}
+
+static bool find_by_device(struct nl_sock *sock, int *ret_device, int *ret_peer)
+{
+	struct rtnl_link *link = get_veth(sock, 0, SL_NODE_DEVICE);
+	char peer[IF_NAMESIZE] = "";
+	bool ours = link && (has_our_mac(link) ||
+			     (if_indextoname(rtnl_link_get_link(link), peer) &&
+			      !strcmp(peer, SL_NODE_PEER)));
+
+	return take_pair(link, ours, ret_device, ret_peer);
+}
+
+static bool find_by_peer(struct nl_sock *sock, int *ret_device, int *ret_peer)
+{
+	struct rtnl_link *peer = get_veth(sock, 0, SL_NODE_PEER), *link = NULL;
+
+	if (peer && rtnl_link_get_link(peer))
+		link = get_veth(sock, rtnl_link_get_link(peer), NULL);
+	rtnl_link_put(peer);
+	return take_pair(link, link && has_our_mac(link), ret_device, ret_peer);
+}
+
+/* The interface indices of a pair that is there, under whatever names; `ifindex`: the first one's as
+ * it was, 0: not known. 0; -ENODEV: none; -EEXIST: not ours. */
+static int find(struct nl_sock *sock, int ifindex, int *ret_device, int *ret_peer)
+{
+	if (find_by_number(sock, ifindex, ret_device, ret_peer) ||
+	    find_by_device(sock, ret_device, ret_peer) || find_by_peer(sock, ret_device, ret_peer))
+		return 0;
+	return if_nametoindex(SL_NODE_DEVICE) || if_nametoindex(SL_NODE_PEER) ? -EEXIST : -ENODEV;
 }
 
 /* Makes it, or finds it, and brings both ends up. */
 static int ensure(struct nl_sock *sock, int ifindex, int *ret_ifindex, bool *ret_made)
 {
-	int device = 0, peer = 0, err = find(sock, &device, &peer);
+	int device = 0, peer = 0, err = find(sock, ifindex, &device, &peer);
 
 	*ret_made = err == -ENODEV;
 	if (*ret_made)
-		err = create(sock, ifindex) ?: find(sock, &device, &peer);
+		err = create(sock, ifindex) ?: find(sock, ifindex, &device, &peer);
+	err = err ?: set_name(sock, device, SL_NODE_DEVICE);
+	err = err ?: set_name(sock, peer, SL_NODE_PEER);
 	err = err ?: set_no_addresses(sock, device);
 	err = err ?: set_no_addresses(sock, peer);
 	err = err ?: set_up(sock, peer, NULL);
@@ -159,12 +250,14 @@ int node_device_remove(void)
 
 	if (err)
 		return err;
-	err = find(sock, &info.ifi_index, &peer);
+	err = find(sock, 0, &info.ifi_index, &peer);
 	msg = err ? NULL : link_message(RTM_DELLINK, 0, &info);
 	if (msg)
 		err = route_query_request(sock, msg);
 	else if (!err)
 		err = -ENOMEM;
 	nl_socket_free(sock);
+	if (!err)
+		return 1;
 	return err == -ENODEV || err == -EEXIST ? 0 : err;
 }

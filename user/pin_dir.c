@@ -29,8 +29,8 @@ int pin_dir_check(const char *path, char *error, size_t error_len)
 
 	if (fd < 0 || fstat(fd, &st)) {
 		code = -errno;
-		snprintf(error, error_len, "cannot open the directory %s: %s", path,
-			 strerror(-code));
+		snprintf(error, error_len, "cannot open the directory %s: %s%s", path,
+			 strerror(-code), pin_dir_hint(code));
 		if (fd >= 0)
 			close(fd);
 		return code;
@@ -45,6 +45,11 @@ int pin_dir_check(const char *path, char *error, size_t error_len)
 	return -EPERM;
 }
 
+const char *pin_dir_hint(int code)
+{
+	return code == -EPERM || code == -EACCES ? " (root is needed)" : "";
+}
+
 static int refuse_mkdir(const char *path, int code, char *error, size_t error_len)
 {
 	const char *slash = strrchr(path, '/');
@@ -53,6 +58,12 @@ static int refuse_mkdir(const char *path, int code, char *error, size_t error_le
 	if (code == -ENOENT && parent)
 		snprintf(error, error_len, "cannot make %s: %.*s is missing: make it first, or name "
 			 "another directory with --bpffs", path, parent, path);
+	else if (code == -EPERM && strchr(slash ? slash : path, '.'))
+		snprintf(error, error_len, "cannot make %s: a bpf file system takes no dots in names: "
+			 "name another directory with --bpffs", path);
+	else if (code == -EACCES)
+		snprintf(error, error_len, "cannot make %s: %s%s", path, strerror(-code),
+			 pin_dir_hint(code));
 	else
 		snprintf(error, error_len, "cannot make %s: %s (is a bpffs mounted there? mount -t "
 			 "bpf bpf /sys/fs/bpf)", path, strerror(-code));
@@ -105,7 +116,8 @@ int pin_dir_find(const char *path, char *error, size_t error_len)
 	if (code == -ENOENT)
 		return 0;
 	if (code)
-		snprintf(error, error_len, "cannot look at %s: %s", path, strerror(-code));
+		snprintf(error, error_len, "cannot look at %s: %s%s", path, strerror(-code),
+			 pin_dir_hint(code));
 	else if (fs.f_type != BPF_FS_MAGIC)
 		code = refuse_file_system(path, error, error_len);
 	return code ?: 1;

@@ -21,6 +21,9 @@ int pin_dir_check(const char *path, char *error, size_t error_len);
  * not in a bpf file system, whatever is there is not ours; -errno; with `error` as above. */
 int pin_dir_find(const char *path, char *error, size_t error_len);
 
+/* " (root is needed)" where that is why, or "". */
+const char *pin_dir_hint(int code);
+
 /* One agent a directory: two would write the same rows. The kernel drops the lock with its holder.
  * The descriptor that holds it, or -EBUSY, -errno. */
 int pin_dir_lock(const char *path);

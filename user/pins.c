@@ -2,12 +2,11 @@
 /*
  * Owns the walk over our bpffs directory. Trusts the kernel, not the file's
  * place, about what kind of object a pin is. Removes nothing. Called by
- * `sluice bpf` and `sluice doctor`.
+ * `sluice bpf`, `sluice doctor`, and the agent about its links.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,7 +66,30 @@ static __u64 object_memory(int fd)
 	return bytes;
 }
 
-static int read_link(int fd, struct pin *pin)
+static void replace(char *text, char from, char to)
+{
+	for (; (text = strchr(text, from)); text++)
+		*text = to;
+}
+
+void pins_link_name(const char *interface, const char *hook, char ret[PINS_LINK_NAME_LEN])
+{
+	snprintf(ret, PINS_LINK_NAME_LEN, "%s-%s", interface, hook);
+	replace(ret, '.', ':');
+}
+
+bool pins_link_interface(const char *name, char ret[IF_NAMESIZE])
+{
+	const char *suffix = strrchr(name, '-');
+
+	if (!suffix || suffix - name >= IF_NAMESIZE)
+		return false;
+	snprintf(ret, IF_NAMESIZE, "%.*s", (int)(suffix - name), name);
+	replace(ret, ':', '.');
+	return true;
+}
+
+int pins_read_link(int fd, struct pin *pin)
 {
 	struct bpf_link_info info = {};
 	struct tcx_link_info tcx;
@@ -116,7 +138,7 @@ static int read_pin(const char *path, pins_fn *fn, void *context)
 		close(fd);
 		return 0;
 	}
-	err = pin.kind == PIN_LINK ? read_link(fd, &pin) : read_map_or_program(fd, &pin);
+	err = pin.kind == PIN_LINK ? pins_read_link(fd, &pin) : read_map_or_program(fd, &pin);
 	close(fd);
 	if (!err)
 		fn(context, &pin);

@@ -7,6 +7,8 @@
 #define SLUICE_PINS_H
 
 #include <linux/types.h>
+#include <net/if.h>
+#include <stdbool.h>
 
 enum pin_kind { PIN_MAP, PIN_PROGRAM, PIN_LINK };
 
@@ -26,5 +28,16 @@ typedef void pins_fn(void *context, const struct pin *pin);
 /* Calls `fn` for each pinned object: maps, programs, links, each by name. 0; -ENOENT: there is no
  * such directory; -EPERM or -EACCES: root is needed; -errno. */
 int pins_list(const char *bpffs, pins_fn *fn, void *context);
+
+/* The name of a link's pin, INTERFACE-HOOK. bpffs takes no dots, and interfaces no colons: eth0.7 is
+ * eth0:7 there. */
+#define PINS_LINK_NAME_LEN 32
+void pins_link_name(const char *interface, const char *hook, char ret[PINS_LINK_NAME_LEN]);
+
+/* The interface that a link's pin names; false: that is no link's name. */
+bool pins_link_interface(const char *name, char ret[IF_NAMESIZE]);
+
+/* Fills in what a link's descriptor says: id, program, ifindex, attach_type. 0, or -errno. */
+int pins_read_link(int fd, struct pin *pin);
 
 #endif

@@ -85,5 +85,5 @@ void reconcile_end_hand_back(struct reconcile *r, __u32 service)
 		__atomic_store_n(&vip->admin, 0, __ATOMIC_RELEASE);
 	}
 	if (ended && r->events)
-		events_add(r->events, &event, "its label changed: its new flows are Sluice's again");
+		events_add(r->events, &event, "ended by a change of its mode: its new flows are Sluice's again");
 }

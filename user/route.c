@@ -370,6 +370,11 @@ const struct route_link *route_links(const struct route *route, size_t *ret_n)
 	return route->table.links;
 }
 
+const struct route_link *route_link_find(const struct route *route, int ifindex)
+{
+	return route_table_find(&route->table, ifindex);
+}
+
 const union sl_addr *route_addresses(const struct route *route, size_t *ret_n)
 {
 	*ret_n = route->table.n_own;

@@ -71,8 +71,11 @@ void route_ignore(struct route *route, __u32 port);
 /* Asks the kernel (RTM_GETROUTE). 0 also when there is no route (ifindex 0); -errno. */
 int route_lookup(struct route *route, const union sl_addr *to, struct route_path *ret);
 
-/* The links known now. The array is valid until the loop turns. */
+/* The links known now, by ifindex. The array is valid until the loop turns. */
 const struct route_link *route_links(const struct route *route, size_t *ret_n);
+
+/* One of them, at the cost of a binary search; NULL: none. */
+const struct route_link *route_link_find(const struct route *route, int ifindex);
 
 /* Global-scope unicast addresses of all links that are up, loopback and link-local left out.
  * The array is valid until the loop turns. */

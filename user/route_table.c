@@ -47,17 +47,45 @@ static int reserve(void *array, size_t *capacity, size_t n, size_t size)
 
 /* ---- links ----------------------------------------------------------------- */
 
+/* How many have a lower ifindex. */
+static size_t link_place(const struct route_table *table, int ifindex)
+{
+	size_t low = 0, high = table->n_links, middle;
+
+	while (low < high) {
+		middle = low + (high - low) / 2;
+		if (table->links[middle].ifindex < ifindex)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 static struct route_link *link_find(const struct route_table *table, int ifindex)
 {
-	for (size_t i = 0; i < table->n_links; i++)
-		if (table->links[i].ifindex == ifindex)
-			return &table->links[i];
-	return NULL;
+	size_t place = link_place(table, ifindex);
+
+	return place < table->n_links && table->links[place].ifindex == ifindex ?
+		       &table->links[place] : NULL;
 }
 
 const struct route_link *route_table_find(const struct route_table *table, int ifindex)
 {
 	return link_find(table, ifindex);
+}
+
+/* Room for one that is not listed yet; NULL: no memory. */
+static struct route_link *link_insert(struct route_table *table, int ifindex)
+{
+	size_t place = link_place(table, ifindex);
+
+	if (reserve(&table->links, &table->link_capacity, table->n_links + 1,
+		    sizeof(table->links[0])))
+		return NULL;
+	memmove(&table->links[place + 1], &table->links[place],
+		(table->n_links++ - place) * sizeof(table->links[0]));
+	return &table->links[place];
 }
 
 /* Its addresses go with it, in case their own messages were lost. */
@@ -66,7 +94,7 @@ static void link_remove(struct route_table *table, struct route_link *link)
 	int ifindex = link->ifindex;
 	size_t kept = 0;
 
-	*link = table->links[--table->n_links];
+	memmove(link, link + 1, (&table->links[--table->n_links] - link) * sizeof(*link));
 	for (size_t i = 0; i < table->n_addresses; i++)
 		if (table->addresses[i].ifindex != ifindex)
 			table->addresses[kept++] = table->addresses[i];
@@ -155,11 +183,9 @@ int route_table_link(struct route_table *table, struct nlmsghdr *header,
 	}
 	if (known && route_link_equal(known, &link))
 		return ROUTE_TABLE_SAME;
-	if (!known && reserve(&table->links, &table->link_capacity, table->n_links + 1,
-			      sizeof(table->links[0])))
-		return -ENOMEM;
+	known = known ?: link_insert(table, link.ifindex);
 	if (!known)
-		known = &table->links[table->n_links++];
+		return -ENOMEM;
 	*known = link;
 	*ret_link = link;
 	return ROUTE_TABLE_LINK_NEW;

@@ -110,6 +110,8 @@ def services_show_their_policy(shared):
 def services_text_says_who_is_not_steered(shared):
     text = shared.cli.text("service", "show", "default/llm")
     check("overlay: the node's own clients" in text, text)
+    heads, row = text.splitlines()[:2]
+    check_equal(dict(zip(heads.split(), row.split()))["NODE"], "no", f"NODE in {text}")
     check("replace:" not in text, text)
     check("replace: the node's own clients" in shared.cli.text("service", "show", "embed"), text)
 

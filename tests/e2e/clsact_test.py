@@ -9,7 +9,8 @@ import sys
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
-from case import Skip, case, check, check_equal, main  # noqa: E402
+from case import Skip, case, check, check_equal, eventually, main  # noqa: E402
+from neighbour import Neighbours  # noqa: E402
 from process import built  # noqa: E402
 import traffic  # noqa: E402
 
@@ -36,6 +37,50 @@ def clsact_carries_all_traffic(shared):
     check_equal(clsact_devices(node), hooked, "devices with clsact")
     check_equal(tcx_devices(node), set(), "devices with tcx")
     traffic.exchange_everything(shared)
+
+
+@case
+def a_device_that_cannot_be_attached_is_said_once(shared):
+    """One where somebody else's filter for IPv4 alone holds our priority. Two replicas are routed there
+    and routes change, which asks for it each time: one line; and once the place is free, attached
+    without any further change."""
+    node = shared.lab.node1
+    vip = shared.tcp["local"].vip4
+    remote = shared.lab.pods["remote"]
+
+    def said():
+        return [line for line in node.agent.log().splitlines() if "cannot attach to odd0" in line]
+
+    def routed():
+        return vip in node.run("ip", "route", "show", "proto", "115")
+
+    others = Neighbours(shared.lab)
+    _, program = others.load(node, "neighbour_next")
+    node.ip("link add odd0 type veth peer name odd1")
+    node.run("tc", "qdisc", "add", "dev", "odd0", "clsact")
+    node.run("tc", "filter", "add", "dev", "odd0", "ingress", "protocol", "ip", "prio", "1", "handle", "1",
+             "bpf", "da", "object-pinned", program)
+    node.ip("link set odd0 up")
+    node.ip("link set odd1 up")
+    try:
+        for address in (remote.ip4, remote.ip6):
+            node.ip(f"route add {address} dev odd0")
+        eventually(said, "it is said")
+        for _ in range(3):
+            node.ip(f"route del {vip}/32")
+            eventually(routed, "routes were looked at anew")
+        check_equal(len(said()), 1, f"lines: {said()}")
+        check("sluice doctor" in said()[0], "no advice")
+        node.run("tc", "filter", "del", "dev", "odd0", "ingress")
+        eventually(lambda: "attach: odd0 as fabric" in node.agent.log(), "it is attached")
+        check_equal(len(said()), 1, f"lines: {said()}")
+    finally:
+        node.ip("link del odd0")
+        others.close()
+    for address in (remote.ip4, remote.ip6):
+        eventually(lambda: node.replica(address, 8080)["state"] == "ready", f"{address} is back")
+    for client in traffic.CLIENTS:
+        traffic.exchange_tcp(shared, client, "remote", 4, 50)
 
 
 @case

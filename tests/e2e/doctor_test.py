@@ -5,8 +5,10 @@ gives its row, its mending takes the row away."""
 
 import contextlib
 import ctypes
+import glob
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -74,6 +76,16 @@ def expect(row, status, found, advice=None):
 
 
 # ---- doctor ----------------------------------------------------------------------------
+@case
+def the_man_page_names_every_check(shared):
+    there, root = set(), f"{os.path.dirname(os.path.abspath(__file__))}/../.."
+    for path in glob.glob(f"{root}/tools/sluice/doctor_*.c"):
+        with open(path, encoding="utf-8") as file:
+            there |= set(re.findall(r"doctor_row(?:_needs_root)?\(\s*doctor, \"(\w+)\"", file.read()))
+    check(len(there) >= 28 and there >= doctor(shared.cli).keys(), f"the sources name only {there}")
+    with open(f"{root}/man/sluice.8", encoding="utf-8") as file:
+        page = file.read().split(".It Nm Cm doctor\n")[1].split("\n.El\n")[0]
+    check_equal(set(re.findall(r"^\.It Sy (\w+)$", page, re.M)), there, "checks in the man page")
 
 
 @case

@@ -21,8 +21,8 @@ from faults import black_hole, frozen, killed, rst  # noqa: E402
 from hostnet import HostPod  # noqa: E402
 from lab import Lab  # noqa: E402
 from manifest import App, Port  # noqa: E402
-from matrix import (COLUMNS, FAMILIES, PLACES, Cell, caller, choose_cases, paths,  # noqa: E402
-                    reason_of, start_agents, unsupported)
+from matrix import (COLUMNS, FAMILIES, PLACES, Cell, add_column, caller, choose_cases,  # noqa: E402
+                    entry_node, reason_of, start_agents)
 from servers import Load, Server, check_no_errors  # noqa: E402
 
 PORT, BLIND = 8080, 8081
@@ -71,15 +71,28 @@ def start(shared, path, family, port=0, **options):
                 ids=True, **options)
 
 
+def hits(shared, path, family):
+    """How many connects the replica's node of entry has seen fail, or sent on to another one."""
+    client, place = path
+    node = entry_node(shared, types.SimpleNamespace(client=client, place=place))
+    pod = shared.replica[place]
+    address = pod.ip4 if family == 4 else pod.ip6
+    return sum(row["retries"] + row["connect_failures"]
+               for row in node.replicas(shared.app["replace", place].service)
+               if (row["address"], row["port"]) == (address, BLIND))
+
+
 def check_hidden(shared, path, fault):
-    """At the port that no probe looks at."""
+    """At the port that no probe looks at. The client notices nothing of a fault that it did meet."""
     with fault(shared.server[path[1], BLIND]):
         for family in FAMILIES:
             what = f"{fault.__name__}, IPv{family}"
+            before = hits(shared, path, family)
             result = start(shared, path, family, 1, count=COUNT).result()
             check_no_errors(result, what)
             check(path[1] not in result["replicas"], f"{what}: {result['replicas']} answered")
             check(result["connect_us"]["p99"] < 900000 * SLOW, f"{what}: {result['connect_us']}")
+            check(hits(shared, path, family) > before, f"{what}: no connect met it")
 
 
 def check_hurt(shared, path, fault, kinds):
@@ -109,7 +122,7 @@ def all_faults(shared, column, path):
     check_hurt(shared, path, frozen, ("timeout", "short", "reset"))
 
 
-def add_path(column, path):
+def add_path(column, *path):
     def run(shared):
         if shared.column != column:
             start_agents(shared, column)
@@ -121,22 +134,8 @@ def add_path(column, path):
     case(run)
 
 
-def add_column(column):
-    why = unsupported(column)
-    if not why:
-        for path in paths(CLIENTS):
-            add_path(column, path)
-        return
-
-    def no_column(_):
-        raise Skip(why)
-
-    no_column.__name__ = f"{column}_column"
-    case(no_column)
-
-
 for each_column in COLUMNS:
-    add_column(each_column)
+    add_column(each_column, add_path, CLIENTS)
 
 if __name__ == "__main__":
     choose_cases()

@@ -10,6 +10,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
@@ -18,6 +19,7 @@ from cli import setup  # noqa: E402
 
 ADMIN_WORD = slice(2 * 28, 2 * 32)  # sl_vip.admin in a row of `pinned vips`
 LLM_VIPS = {1, 2}                   # rows of default/llm's two variants
+JOINED = 15                         # of the VIP that `pinned join` adds
 LLM_FLOWS = 3                       # of pinned.h: open, half-open, spilled
 
 
@@ -92,6 +94,73 @@ def ctrl_c_ends_the_waiting_alone(shared):
         check_equal(handed_back(shared), LLM_VIPS, "rows of vips")
 
 
+@contextlib.contextmanager
+def waiting(shared):
+    """default/llm is handed back, by a command that waits for its flows."""
+    process = shared.cli.start("hand-back", "default/llm", "--timeout", "1h",
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: said(shared)[-1][2].startswith("new flows"), "handed back")
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+
+
+def join(shared, *word):
+    """A VIP more with that word, as an agent leaves it that had begun to apply a change before; without
+    a word it is gone again."""
+    shared.cli.pinned("join" if word else "leave", *word)
+    shared.before = shared.cli.pinned("vips").split()
+
+
+@case
+def a_vip_that_joins_meanwhile_is_handed_back_too(shared):
+    with undone(shared, "default/llm"), waiting(shared):
+        time.sleep(0.5)     # beyond the first look
+        join(shared, "0")
+        eventually(lambda: handed_back(shared) == LLM_VIPS | {JOINED}, "the new VIP too")
+        join(shared)
+
+
+def joins_in_the_middle(shared, word, back, *words):
+    """Runs `hand-back`, while which the VIP joins with that word. Tries again when it was too late."""
+    for _ in range(10):
+        join(shared)
+        shared.cli.text("hand-back", "default/llm", *back)
+        events = len(said(shared))
+        process = shared.cli.start("hand-back", "default/llm", *words, stdout=subprocess.DEVNULL)
+        eventually(lambda: len(said(shared)) > events, "the command said what it does")
+        join(shared, word)
+        in_time = process.poll() is None
+        check_equal(process.wait(10), 0, f"exit status of {words}")
+        if in_time:
+            return
+    raise AssertionError(f"{words} is always over before the VIP joins")
+
+
+@case
+def a_vip_that_joins_at_once_is_as_the_others(shared):
+    """Without waiting: the command looks once more after a moment."""
+    now, undo = ("--timeout", "0"), ("--undo",)
+    with undone(shared, "default/llm"):
+        joins_in_the_middle(shared, "0", undo, *now)
+        check_equal(handed_back(shared), LLM_VIPS | {JOINED}, "rows of vips")
+        joins_in_the_middle(shared, "1", now, *undo)
+        check_equal(handed_back(shared), set(), "rows of vips")
+        join(shared)
+
+
+@case
+def who_waits_leaves_another_ones_undo_alone(shared):
+    with waiting(shared):
+        eventually(lambda: shown(shared), "handed back")
+        time.sleep(0.5)     # beyond the first look, which is for an agent in the middle of a change
+        shared.cli.text("hand-back", "--undo", "default/llm")
+        time.sleep(0.5)
+        check_equal(handed_back(shared), set(), "rows of vips")
+
+
 @case
 def replace_mode_takes_force(shared):
     done = shared.cli.run("hand-back", "prod/embed", "--timeout", "0")
@@ -102,6 +171,8 @@ def replace_mode_takes_force(shared):
         text = shared.cli.text("hand-back", "--force", "prod/embed", "--timeout", "0")
         check("refused" in text, text)
         check_equal(handed_back(shared), {0}, "rows of vips")
+        check_equal([text for service, _, text in said(shared) if service == "prod/embed"][0],
+                    "new flows are refused; Sluice's own go on", "the event")
 
 
 @case

@@ -12,10 +12,11 @@ import sys
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
-from case import Skip, case, check, main  # noqa: E402
-from matrix import (COLUMNS, ECHO, HTTP, PORT, USED, cells, choose_cases, kill_agents, roads, run_cell,  # noqa: E402
-                    start_agents, table, unsupported)
+from case import case, check, main, skipped  # noqa: E402
+from matrix import (COLUMNS, ECHO, HTTP, PORT, USED, add_unsupported, cells, choose_cases,  # noqa: E402
+                    kill_agents, roads, run_cell, start_agents, table, unsupported)
 import watch  # noqa: E402
+
 
 @contextlib.contextmanager
 def setup():
@@ -38,6 +39,7 @@ def enter(shared, part, column, dead):
     shared.spaces = [*lab.nodes, lab.outside, *lab.pods.values()]
     shared.column, shared.used = column, used(shared, column)
     shared.refused = watch.refusals(shared.spaces), watch.martians()
+    shared.others = other_spaces(shared)
     shared.watch = shared.over.enter_context(watch.Watch(shared.spaces, (HTTP, ECHO, PORT)))
 
 
@@ -76,13 +78,20 @@ def leave(shared):
 
 def check_refusals(shared):
     before, martians = shared.refused
+    others = sorted(shared.others | other_spaces(shared))
     grown = {key: value - before[key] for key, value in watch.refusals(shared.spaces).items()
              if value != before[key]}
     check(not grown, f"the kernel refused packets: {grown}")
-    others = {name for name in os.listdir("/run/netns")
-              if not name.startswith(f"{shared.lab.prefix}-")}
-    if not others:      # the count is the machine's: other labs have theirs in it
+    if others:
+        skipped(f"{shared.part}_martians".replace(" ", "_"), "the kernel counts them for the whole machine, "
+                f"and here are other network namespaces, as {others[0]}")
+    else:
         check(watch.martians() == martians, "martians were counted")
+
+
+def other_spaces(shared):
+    """Named network namespaces that are not this lab's."""
+    return {name for name in os.listdir("/run/netns") if not name.startswith(f"{shared.lab.prefix}-")}
 
 
 def add_cell(part, cell, column, dead):
@@ -109,14 +118,6 @@ def add_part(column, protocol, dead=False, **chosen):
 
     on_the_wire.__name__ = f"{part}_{protocol}_on_the_wire".replace("-", "_")
     case(on_the_wire)
-
-
-def add_unsupported(column, why):
-    def no_column(shared):
-        raise Skip(why)
-
-    no_column.__name__ = f"{column}_column"
-    case(no_column)
 
 
 def add_columns():

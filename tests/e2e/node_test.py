@@ -20,7 +20,7 @@ from process import built  # noqa: E402
 from servers import Load, Server, check_no_errors, load  # noqa: E402
 import traffic  # noqa: E402
 
-DEVICE = "sluice0"
+DEVICE, PEER = "sluice0", "sluice1"
 PROTOCOL = "115"
 
 
@@ -62,6 +62,10 @@ def hooked(node):
     """Which end of the pair has programs, once for each."""
     lines = node.run(built("tests/e2e/hooks")).splitlines()
     return [line.split()[0] for line in lines if line.startswith("sluice")]
+
+
+def number(node):
+    return json.loads(node.run("ip", "-j", "link", "show", "dev", DEVICE))[0]["ifindex"]
 
 
 def drops(node, reason):
@@ -195,6 +199,24 @@ def a_route_stays_for_its_flows(shared):
 
 
 @case
+def a_route_stays_for_a_spilled_flow(shared):
+    """One that did not fit into the flow table is looked for as well; the row of one that is over
+    stays in the spill table, and holds nothing."""
+    lab, node = shared.lab, shared.node
+    app = App(lab, "spilling", 46, [Port("http", 80, 80)])
+    app.own_pods = False
+    app.add(lab.pods["local"])
+    app.apply(node)
+    eventually(lambda: app.vip4 in routes(node), "the route is there")
+    node.run(built("tests/e2e/spill"), node.bpffs, app.vip4, "open")
+    app.remove()
+    eventually(lambda: app.vip6 not in routes(node, 6), "nobody needs the other family's route")
+    check(app.vip4 in routes(node), "the route went before the spilled flow")
+    node.run(built("tests/e2e/spill"), node.bpffs, app.vip4, "done")
+    eventually(lambda: app.vip4 not in routes(node), "its route goes after it")
+
+
+@case
 def others_routes_are_left_alone(shared):
     """A route to a VIP that is somebody else's: it stays, it is said, and it is ours once it is gone."""
     lab, node = shared.lab, shared.node
@@ -227,6 +249,52 @@ def what_others_delete_comes_back(shared):
     eventually(lambda: set(routes(node)) == vips(shared) and
                set(routes(node, 6)) == vips(shared, 6), "routes after the device was deleted")
     eventually(lambda: answers(shared) and answers(shared, "remote", 6), "served as before")
+
+
+def rename(node, device, name):
+    """Before Linux 6.2 only what is down can be renamed, and an agent at work brings it up again."""
+    command = (f"ip link set {device} down && ip link set {device} name {name} && echo renamed; "
+               f"ip link set {name} up")
+    eventually(lambda: "renamed" in node.run("sh", "-c", command, fail=False), f"{device} is {name}")
+
+
+@case
+def a_renamed_device_gets_its_name_back(shared):
+    """It is known by its number, whichever end it is, both included."""
+    node = shared.node
+    before = number(node)
+    for devices in ((DEVICE,), (PEER,), (DEVICE, PEER)):
+        for device in devices:
+            rename(node, device, f"vethx-{device}")
+        eventually(lambda: "vethx-" not in node.run("ip", "-o", "link", "show"), "both have their names")
+        eventually(lambda: set(routes(node)) == vips(shared) and hooked(node) == [DEVICE] and
+                   answers(shared), f"served again after {devices} had another name")
+        check_equal(number(node), before, "its number")
+    check(f"interface {DEVICE} had been renamed vethx-{DEVICE}" in node.agent.log(), "nothing is logged")
+
+
+@case
+def ipv6_that_is_off_is_said_once(shared):
+    """Its routes cannot be made: one line for each address, with the cause, however often routes
+    change; and they come back with IPv6."""
+    node = shared.node
+    vip4, vip6 = shared.tcp["local"].vip4, shared.tcp["local"].vip6
+
+    def said():
+        return [line for line in node.agent.log().splitlines() if f"cannot route {vip6} " in line]
+
+    for times in (1, 2):
+        node.run("sysctl", "-qw", f"net.ipv6.conf.{DEVICE}.disable_ipv6=1")
+        eventually(said, "it is said")
+        for _ in range(3):  # each time all that lacks is tried again
+            node.ip(f"route del {vip4}/32")
+            eventually(lambda: vip4 in routes(node), "the IPv4 route is back")
+        check_equal(len(said()), times, f"lines: {said()}")
+        check("disable_ipv6" in said()[0], f"the cause: {said()}")
+        check(answers(shared), "IPv4 goes on")
+        node.run("sysctl", "-qw", f"net.ipv6.conf.{DEVICE}.disable_ipv6=0")
+        eventually(lambda: set(routes(node, 6)) == vips(shared, 6), "the IPv6 routes are back")
+    check(answers(shared, "remote", 6), "served as before")
 
 
 @case
@@ -319,16 +387,17 @@ def agent_dead(shared):
 
 @case
 def restart_takes_over(shared):
-    """The pair and its routes are adopted; of a service that went meanwhile, the route goes."""
+    """The pair and its routes are adopted, whatever one end is called by now; of a service that went
+    meanwhile, the route goes."""
     node = shared.node
-    number = json.loads(node.run("ip", "-j", "link", "show", "dev", DEVICE))[0]["ifindex"]
+    before = number(node)
     if node.agent.running():
         node.agent.stop()
     node.ip(f"route add 10.96.0.99/32 dev {DEVICE} proto {PROTOCOL}")
+    rename(node, PEER, "other1")
     node.start_sluiced("--pod-interfaces", "veth*,sluice*")  # whatever globs say, it is no pod's
     eventually(lambda: set(routes(node)) == vips(shared), "routes")
-    check_equal(json.loads(node.run("ip", "-j", "link", "show", "dev", DEVICE))[0]["ifindex"], number,
-                "the device's number")
+    check_equal(number(node), before, "the device's number")
     check(answers(shared) and answers(shared, "remote", 6), "served")
     check_equal(hooked(node), [DEVICE], "hooks at the pair")
 
@@ -338,7 +407,9 @@ def a_start_that_fails_leaves_nothing(shared):
     """A device of that name which is not ours is not touched, and said; nor is one made in vain."""
     node = shared.node
     node.agent.stop()
+    rename(node, DEVICE, "other0")
     check_equal(node.unload(), [], "left behind")
+    check("other0" not in node.run("ip", "-o", "link", "show"), "a renamed pair was left")
     node.ip(f"link add {DEVICE} type bridge")
     failed = node.spawn(*node.agent.argv[2:])
     check(failed.popen.wait(20) != 0, "it started")

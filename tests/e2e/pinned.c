@@ -11,6 +11,8 @@
  *	pinned DIR picks ROW COUNT      more picks of one replica
  *	pinned DIR rows                 print the replica rows as hex, one a line
  *	pinned DIR vips                 the same of the VIP rows
+ *	pinned DIR join ADMIN           default/llm has a VIP more, with that word
+ *	pinned DIR leave                it has it no longer
  *	pinned DIR end                  all flows are over, and counted no more
  */
 #include <stdlib.h>
@@ -78,6 +80,17 @@ static int print_vips(const char *dir)
 	return !rows;
 }
 
+static int join_vip(const char *dir, bool joins, int admin)
+{
+	struct sl_vip *rows = pinned_open(dir, "vips", sizeof(*rows) * PINNED_VIPS);
+
+	if (!rows)
+		return 1;
+	rows[PINNED_VIPS - 1] = joins ? rows[2] : (struct sl_vip){0};
+	rows[PINNED_VIPS - 1].admin = admin;
+	return 0;
+}
+
 static int end_flows(const char *dir)
 {
 	struct sl_flow_set *flows = pinned_open(dir, "flows", sizeof(*flows) * PINNED_SETS);
@@ -127,6 +140,10 @@ int main(int argc, char **argv)
 		return use_replicas(argv[1], 0, 0);
 	if (argc == 3 && !strcmp(argv[2], "vips"))
 		return print_vips(argv[1]);
+	if (argc == 4 && !strcmp(argv[2], "join"))
+		return join_vip(argv[1], true, atoi(argv[3]));
+	if (argc == 3 && !strcmp(argv[2], "leave"))
+		return join_vip(argv[1], false, 0);
 	if (argc == 3 && !strcmp(argv[2], "end"))
 		return end_flows(argv[1]);
 	fprintf(stderr, "pinned: see the head of tests/e2e/pinned.c\n");

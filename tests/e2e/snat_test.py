@@ -14,7 +14,7 @@ sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
 from case import case, check, check_equal, eventually, main  # noqa: E402
 from lab import Lab  # noqa: E402
-from manifest import App  # noqa: E402
+from manifest import App, Port  # noqa: E402
 from process import built  # noqa: E402
 from servers import Nginx, check_no_errors, load  # noqa: E402
 
@@ -70,6 +70,37 @@ def ranges_that_overlap_are_refused(shared):
         said = refused(shared, ports)
         check(f'--snat-ports "{ports}"' in said and "MIN-MAX" in said, f"{ports}: {said}")
     shared.node.sysctl(net__ipv4__ip_local_port_range="32768 60999")
+
+
+def ports_row(node):
+    return next(row for row in node.sluice("doctor") if row["check"] == "ports")
+
+
+@case
+def node_ports_in_the_range_are_said(shared):
+    """Whatever range the cluster has for them: of those that Services do have, once in the log, and by
+    `doctor`."""
+    node = shared.node
+
+    def said():
+        return [line for line in node.agent.log().splitlines() if "among the source ports" in line]
+
+    check_equal((said(), ports_row(node)["status"]), ([], "ok"), "before")
+    app = App(shared.lab, "clash", 40, [Port("http", 80, 80, node_port=2003),
+                                        Port("echo", 53, 8080, "UDP", node_port=2004),
+                                        Port("other", 81, 80, node_port=2000 + PORTS)])
+    app.own_pods = False
+    app.add(shared.lab.pods["local"])
+    app.apply(node)
+    eventually(said, "it is said")
+    app.add(shared.lab.pods["remote"])
+    app.apply(node)
+    check_equal(len(said()), 1, f"lines: {said()}")
+    for text in (said()[0], ports_row(node)["found"]):
+        check("2003/TCP" in text and "2004/UDP" in text and "2008" not in text, text)
+    check_equal(ports_row(node)["status"], "warn", "the row")
+    app.remove()
+    eventually(lambda: ports_row(node)["status"] == "ok", "the row once it is gone")
 
 
 def exhausted(shared):

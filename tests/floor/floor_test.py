@@ -1,7 +1,7 @@
 #!/usr/bin/env -S python3 -B
 # SPDX-License-Identifier: GPL-2.0-only
-"""That the kernel programs need nothing newer than Linux 5.15, by their object file alone, and that
-the two lists of kernels agree.
+"""That the kernel programs need nothing newer than Linux 5.15, by their object file alone, that
+`sluice doctor` asks the kernel for the helpers that they call, and that the two lists of kernels agree.
 
     floor_test.py OBJECT
 
@@ -9,6 +9,7 @@ Each rule is first shown to see a program that breaks it."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ char LICENSE[] SEC("license") = "GPL";
 # What each rule must see: C, or, for what clang cannot be told to make, bytes of one instruction.
 BREAKS = {
     "helpers": HEAD + 'SEC("tc") int f(void *c) { return ((long (*)(void *))176)(c); }',
+    "unasked_helpers": HEAD + 'SEC("tc") int f(void *c) { return bpf_get_smp_processor_id(); }',
     "kfuncs": HEAD + 'extern int elsewhere(void) __ksym;\nSEC("tc") int f(void *c) '
                      '{ return elsewhere(); }',
     "maps": HEAD + 'struct { __uint(type, 30); __uint(max_entries, 1); __type(value, int); } m '
@@ -42,10 +44,34 @@ BREAKS = {
 }
 
 
-def late_helpers(path):
-    return [f"helper {imm} at {section}+{at}" for section, at, opcode, regs, _, imm
+def helper_calls(path):
+    """(number of the helper, where) of each call."""
+    return [(imm, f"{section}+{at}") for section, at, opcode, regs, _, imm
             in elf.Object(path).instructions()
-            if opcode == elf.CALL and regs >> 4 != elf.PSEUDO_CALL and imm > LAST_HELPER]
+            if opcode == elf.CALL and regs >> 4 != elf.PSEUDO_CALL]
+
+
+def late_helpers(path):
+    return [f"helper {number} at {where}" for number, where in helper_calls(path)
+            if number > LAST_HELPER]
+
+
+def called_helpers(path):
+    """Their names, by the order of __BPF_FUNC_MAPPER."""
+    with open("/usr/include/linux/bpf.h", encoding="utf-8") as file:
+        mapper = file.read().partition("#define __BPF_FUNC_MAPPER")[2]
+    names = re.findall(r"^\s*FN\((\w+)", mapper, re.M)[:LAST_HELPER + 1]
+    return {names[number] for number, _ in helper_calls(path) if number <= LAST_HELPER}
+
+
+def asked_helpers():
+    """Those that `sluice doctor` asks the kernel for."""
+    with open(f"{ROOT}/tools/sluice/doctor_kernel.c", encoding="utf-8") as file:
+        return set(re.findall(r"HELPER\((\w+)\),", file.read()))
+
+
+def unasked_helpers(path):
+    return sorted(called_helpers(path) - asked_helpers())
 
 
 def kernel_functions(path):
@@ -91,7 +117,7 @@ def late_maps(path):
     return [f"{name} is of type {number}" for name, number in found if number > LAST_MAP_TYPE]
 
 
-RULES = {"helpers": late_helpers, "kfuncs": kernel_functions, "maps": late_maps,
+RULES = {"helpers": late_helpers, "unasked_helpers": unasked_helpers, "kfuncs": kernel_functions, "maps": late_maps,
          "instructions": late_instructions}
 
 
@@ -128,8 +154,11 @@ def main():
     for name, rule in RULES.items():
         with tempfile.TemporaryDirectory() as directory:
             seen = rule(compiled(BREAKS[name], directory))
-        verdict(f"floor_sees_late_{name}", [] if seen else ["it does not"])
-        verdict(f"floor_no_late_{name}", rule(sys.argv[1]))
+        late = name if name.startswith("un") else f"late_{name}"
+        verdict(f"floor_sees_{late}", [] if seen else ["it does not"])
+        verdict(f"floor_no_{late}", rule(sys.argv[1]))
+    verdict("doctor_asks_for_no_other_helpers",
+            sorted(asked_helpers() - called_helpers(sys.argv[1])))
     verdict("matrix_and_vmtest_toml_agree", matrix_and_toml())
     return 0 if good else 1
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import types
 
-from case import CASES, SLOW, check, check_equal, eventually
+from case import CASES, SLOW, Skip, case, check, check_equal, eventually
 from hostnet import HostPod
 from lab import Lab
 from manifest import App, Port
@@ -80,6 +80,25 @@ def choose_cases():
     """A word on the command line chooses all cases that have it in their names."""
     sys.argv[1:] = [function.__name__ for function in CASES
                     if any(word in function.__name__ for word in sys.argv[1:])]
+
+
+def add_column(column, add_path, clients=CLIENTS):
+    """The cases of a column: add_path(column, client, place) for each path; one that skips where the
+    agents cannot be started so."""
+    why = unsupported(column)
+    if why:
+        add_unsupported(column, why)
+        return
+    for client, place in paths(clients):
+        add_path(column, client, place)
+
+
+def add_unsupported(column, why):
+    def no_column(_):
+        raise Skip(why)
+
+    no_column.__name__ = f"{column}_column"
+    case(no_column)
 
 
 # ---- the lab -------------------------------------------------------------------------------------

@@ -130,8 +130,8 @@ class Node(Space):
 
     def unload(self):
         """`sluiced --unload`; returns a line for each trace of Sluice that it left."""
-        if not os.path.isdir(self.bpffs):
-            return self.traces()
+        if not os.path.exists(f"/run/netns/{self.ns}"):
+            return []
         done = subprocess.run(
             self.inside([built("sluiced"), "--unload", "--bpffs", self.bpffs]),
             capture_output=True, text=True, check=False)

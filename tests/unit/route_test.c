@@ -234,6 +234,33 @@ TEST(link_life)
 	end();
 }
 
+/* Whatever their order of birth, those that come and go among the others too. */
+TEST(links_by_number)
+{
+	static const int numbers[] = {700, 300, 900, 500};
+	const struct route_link *links;
+	size_t n;
+
+	BEGIN();
+	follow();
+	for (unsigned i = 0; i < 4; i++)
+		ip("link add n%d index %d type veth peer name p%d index %d", numbers[i], numbers[i],
+		   numbers[i], numbers[i] + 1);
+	UNTIL(count_links() == 9);
+	CHECK_STR(route_link_find(t.route, 500)->name, "n500");
+	ip("link del n500");
+	UNTIL(count_links() == 7);
+	CHECK(!route_link_find(t.route, 500) && !route_link_find(t.route, 501));
+	CHECK(!route_link_find(t.route, 0) && !route_link_find(t.route, 1000));
+	links = route_links(t.route, &n);
+	for (size_t i = 0; i < n; i++) {
+		CHECK(route_link_find(t.route, links[i].ifindex) == &links[i]);
+		CHECK(!i || links[i - 1].ifindex < links[i].ifindex);
+	}
+	CHECK_STR(route_link_find(t.route, 901)->name, "p900");
+	end();
+}
+
 TEST(link_moves_to_another_namespace)
 {
 	BEGIN();

@@ -40,6 +40,9 @@ struct hand_back {
 	bool replace;     /* nobody else serves it */
 	bool undo, force;
 	uint64_t wait_ns;
+	struct sl_vip *vips; /* writable */
+	unsigned changed;    /* VIPs whose word was another */
+	__u32 row;           /* of the service of one */
 };
 
 /* What Sluice has of the service still. */
@@ -49,12 +52,59 @@ struct left {
 	uint64_t inflight; /* to replicas that are no other service's */
 };
 
-/* ---- what is left --------------------------------------------------------------------*/
+/* ---- the word ------------------------------------------------------------------------*/
 
 static bool is_its(const struct hand_back *job, __u32 row)
 {
 	return view_service_matches(&job->view, row, job->service);
 }
+
+/* Whether the row is a VIP that the command is for: none that has come to replace mode unasked. */
+static bool is_its_vip(const struct hand_back *job, const struct sl_vip *vip)
+{
+	if ((vip->flags & (SL_VIP_USED | SL_VIP_NO_NEW)) != SL_VIP_USED || !is_its(job, vip->service))
+		return false;
+	return job->undo || job->replace ||
+	       !(job->view.maps.services[vip->service].flags & SL_SERVICE_REPLACE);
+}
+
+/* Of how many VIPs. */
+static unsigned store_word(struct hand_back *job)
+{
+	unsigned found = 0;
+
+	for (__u32 i = 0; i < job->view.maps.n_vips; i++) {
+		struct sl_vip *vip = &job->vips[i];
+		__u32 old;
+
+		if (!is_its_vip(job, vip))
+			continue;
+		old = job->undo ? __atomic_fetch_and(&vip->admin, ~SL_ADMIN_HANDED_BACK,
+						     __ATOMIC_RELEASE) :
+				  __atomic_fetch_or(&vip->admin, SL_ADMIN_HANDED_BACK,
+						    __ATOMIC_RELEASE);
+		job->changed += !(old & SL_ADMIN_HANDED_BACK) != job->undo;
+		job->row = vip->service;
+		found++;
+	}
+	return found;
+}
+
+/* For VIPs that joined since: an agent in the middle of a change gives them the word as it was before ours.
+ * After the first time only while the word stands at some VIP: else somebody has taken it back. */
+static void store_again(struct hand_back *job, bool first)
+{
+	bool stands = first;
+
+	view_refresh(&job->view);
+	for (__u32 i = 0; i < job->view.maps.n_vips && !stands; i++)
+		stands = is_its_vip(job, &job->vips[i]) &&
+			 !(job->vips[i].admin & SL_ADMIN_HANDED_BACK) == job->undo;
+	if (stands)
+		store_word(job);
+}
+
+/* ---- what is left --------------------------------------------------------------------*/
 
 static void count_flow(const struct hand_back *job, const struct sl_flow *flow, struct left *left)
 {
@@ -125,31 +175,32 @@ static void show_progress(const struct left *left, uint64_t left_ns)
 }
 
 /* Until nothing is left at two looks in a row (a packet under way may have read the word before it was
- * stored), the deadline, or Ctrl-C. */
+ * stored), the deadline, or Ctrl-C; one look at least. */
 static struct left wait_for_none(struct hand_back *job, int stop)
 {
 	struct pollfd fd = {.fd = stop, .events = POLLIN};
 	uint64_t began = view_now_ns(), waited = 0;
 	struct left left = count_left(job);
 	unsigned none = 0;
+	bool stopped;
 
-	while (waited < job->wait_ns) {
+	do {
 		none = left.flows || left.inflight ? 0 : none + 1;
 		if (none == 2)
 			break;
-		show_progress(&left, job->wait_ns - waited);
-		if (poll(&fd, 1, LOOK_MS))
-			break;
-		view_refresh(&job->view);
+		if (job->wait_ns)
+			show_progress(&left, job->wait_ns - waited);
+		stopped = poll(&fd, 1, LOOK_MS);
+		store_again(job, !waited);
 		left = count_left(job);
 		waited = view_now_ns() - began;
-	}
+	} while (!stopped && waited < job->wait_ns);
 	if (isatty(STDERR_FILENO))
 		dprintf(STDERR_FILENO, "\r\033[K");
 	return left;
 }
 
-/* ---- the word ------------------------------------------------------------------------*/
+/* ---- the command ---------------------------------------------------------------------*/
 
 /* Finds out which service is meant. CLI_OK, CLI_FAILED. */
 static int find_service(struct hand_back *job)
@@ -170,38 +221,9 @@ static int find_service(struct hand_back *job)
 	return status;
 }
 
-/* Stores the word; *ret_changed: of how many VIPs, *ret_row: the row of the service of one. */
-static int store_admin(struct hand_back *job, unsigned *ret_changed, __u32 *ret_row)
+static int say(const struct hand_back *job, const struct left *left, const char *what)
 {
-	size_t size = job->view.maps.n_vips * sizeof(struct sl_vip);
-	struct sl_vip *vips;
-	unsigned found = 0;
-	int status = store_map(job->cli, "vips", size, &vips);
-
-	if (status)
-		return status;
-	for (__u32 i = 0; i < job->view.maps.n_vips; i++) {
-		struct sl_vip *vip = &vips[i];
-		__u32 old;
-
-		if ((vip->flags & (SL_VIP_USED | SL_VIP_NO_NEW)) != SL_VIP_USED ||
-		    !is_its(job, vip->service))
-			continue;
-		old = job->undo ? __atomic_fetch_and(&vip->admin, ~SL_ADMIN_HANDED_BACK,
-						     __ATOMIC_RELEASE) :
-				  __atomic_fetch_or(&vip->admin, SL_ADMIN_HANDED_BACK,
-						    __ATOMIC_RELEASE);
-		*ret_changed += !(old & SL_ADMIN_HANDED_BACK) != job->undo;
-		*ret_row = vip->service;
-		found++;
-	}
-	munmap(vips, size);
-	return found ? CLI_OK : cli_error("%s has no VIP here any more", job->service);
-}
-
-static int say(const struct hand_back *job, __u32 row, const struct left *left, const char *what)
-{
-	struct sl_event event = {.kind = SL_EVENT_HAND_BACK, .service = row + 1,
+	struct sl_event event = {.kind = SL_EVENT_HAND_BACK, .service = job->row + 1,
 				 .value = left->flows};
 
 	return store_event(job->cli, &job->view.maps, &event, "%s", what);
@@ -227,28 +249,31 @@ static int show(struct hand_back *job, const struct left *left, uint64_t began)
 	return cli_finish(job->cli);
 }
 
-/* ---- the command ---------------------------------------------------------------------*/
+/* The word, for the first time. CLI_OK, CLI_FAILED. */
+static int begin(struct hand_back *job)
+{
+	return store_word(job) ? CLI_OK : cli_error("%s has no VIP here any more", job->service);
+}
 
 static int hand_back(struct hand_back *job)
 {
 	uint64_t began = view_now_ns();
 	int stop = cli_catch_stop(), status;
-	unsigned changed = 0;
 	struct left left;
-	__u32 row = 0;
 
 	if (stop < 0)
 		return CLI_FAILED;
-	status = store_admin(job, &changed, &row);
+	status = begin(job);
 	left = count_left(job);
-	if (!status && changed)
-		status = say(job, row, &left, "new flows are kube-proxy's; Sluice's own go on");
-	if (!status && job->wait_ns)
+	if (!status && job->changed)
+		status = say(job, &left, job->replace ? "new flows are refused; Sluice's own go on" :
+							"new flows are kube-proxy's; Sluice's own go on");
+	if (!status)
 		left = wait_for_none(job, stop);
 	close(stop);
 	if (!status)
-		status = say(job, row, &left, left.flows ? "given back with flows left, which go on" :
-							   "given back: no flow is left");
+		status = say(job, &left, left.flows ? "given back with flows left, which go on" :
+						      "given back: no flow is left");
 	if (!status)
 		status = show(job, &left, began);
 	if (!status && left.flows && job->wait_ns)
@@ -261,22 +286,23 @@ static int hand_back(struct hand_back *job)
 static int undo(struct hand_back *job)
 {
 	uint64_t began = view_now_ns();
-	unsigned changed = 0;
+	int status = begin(job);
 	struct left left;
-	__u32 row = 0;
-	int status = store_admin(job, &changed, &row);
 
 	if (status)
 		return status;
 	left = count_left(job);
-	if (changed)
-		status = say(job, row, &left, "undone: new flows are Sluice's again");
+	if (job->changed)
+		status = say(job, &left, "undone: new flows are Sluice's again");
+	poll(NULL, 0, LOOK_MS);
+	store_again(job, true);
 	return status ? status : show(job, &left, began);
 }
 
 static int run(struct hand_back *job)
 {
 	int status = view_open(job->cli, &job->view);
+	size_t size;
 
 	if (status)
 		return status;
@@ -287,8 +313,13 @@ static int run(struct hand_back *job)
 				   "service.kubernetes.io/service-proxy-name off and set "
 				   "sluice.dev/steer: enabled. Refuse them all the same: --force",
 				   job->service);
+	size = job->view.maps.n_vips * sizeof(*job->vips);
 	if (!status)
+		status = store_map(job->cli, "vips", size, &job->vips);
+	if (!status) {
 		status = job->undo ? undo(job) : hand_back(job);
+		munmap(job->vips, size);
+	}
 	view_close(&job->view);
 	return status;
 }

@@ -26,7 +26,7 @@ static const struct out_column columns[] = {
 	{"picks", "PICKS", OUT_UINT},
 	{"parked", "PARKED", OUT_UINT},
 	{"idle_timeout_s", "IDLE-S", OUT_UINT},
-	{"node_clients_steered", NULL, OUT_BOOL},
+	{"node_clients_steered", "NODE", OUT_BOOL},
 	{"fast_path_replicas", NULL, OUT_UINT},
 	{"retry_attempts", NULL, OUT_UINT},
 	{"retry_budget", NULL, OUT_UINT},
@@ -250,11 +250,11 @@ static void note_handed_back(const struct view *view, struct out *out, __u32 row
 static void note_node_clients(struct out *out, bool overlay, bool replace)
 {
 	if (overlay)
-		out_note(out, "overlay: the node's own clients (hostNetwork pods, processes on the "
-			      "node) are not steered, kube-proxy serves them");
+		out_note(out, "overlay: the node's own clients (NODE: hostNetwork pods, processes on "
+			      "the node) are not steered, kube-proxy serves them");
 	if (replace)
-		out_note(out, "replace: the node's own clients (hostNetwork pods, processes on the "
-			      "node) are steered, but where `sluice doctor` says otherwise, and not "
+		out_note(out, "replace: the node's own clients (NODE: hostNetwork pods, processes on "
+			      "the node) are steered, but where `sluice doctor` says otherwise, and not "
 			      "to addresses of the node itself");
 }
 

@@ -1,21 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Who else sits at the hooks, in which order, whether our own links still lead
- * somewhere, and whether the agent lives. Called by `sluice doctor`.
+ * Who else sits at the hooks, in which order, and whether our own links still
+ * lead somewhere. Called by `sluice doctor`.
  */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <net/if.h>
 #include <string.h>
-#include <time.h>
 
 #include "doctor.h"
-#include "fast.h"
 #include "pins.h"
 #include "strbuf.h"
 #include "xdp.h"
-
-#define HEARTBEAT_MAX_MS 3000 /* older, and the programs take the agent for dead */
 
 /* ---- others at the hooks -------------------------------------------------------- */
 
@@ -252,11 +247,20 @@ static void check_xdp(struct doctor *doctor)
 
 /* ---- our own links ----------------------------------------------------------------- */
 
+/* Whether the link is at the interface that its pin names. */
+static bool is_at_its_interface(const struct pin *pin)
+{
+	char wanted[IF_NAMESIZE], actual[IF_NAMESIZE];
+
+	return pin->ifindex && pins_link_interface(pin->name, wanted) &&
+	       if_indextoname(pin->ifindex, actual) && !strcmp(wanted, actual);
+}
+
 static void note_stale(void *context, const struct pin *pin)
 {
 	struct strbuf *paths = context;
 
-	if (pin->kind == PIN_LINK && !pin->ifindex)
+	if (pin->kind == PIN_LINK && !is_at_its_interface(pin))
 		strbuf_addf(paths, " %s", pin->path);
 }
 
@@ -271,7 +275,7 @@ static void check_stale(struct doctor *doctor)
 		strbuf_addf(&advice, "sluiced removes them at its start; by hand: rm%s",
 			    paths.data);
 		doctor_row(doctor, "stale_links", DOCTOR_WARN, advice.data,
-			   "links to interfaces that are gone:%s", paths.data);
+			   "links to interfaces that are gone or have another name:%s", paths.data);
 	} else {
 		doctor_row(doctor, "stale_links", DOCTOR_OK, NULL, "none");
 	}
@@ -295,117 +299,4 @@ void doctor_check_hooks(struct doctor *doctor)
 		check_xdp(doctor);
 	}
 	check_stale(doctor);
-}
-
-/* ---- the agent ------------------------------------------------------------------------ */
-
-static void check_heartbeat(struct doctor *doctor)
-{
-	const struct sl_control *control = doctor->maps.control;
-	struct timespec now;
-	uint64_t now_ns, age_ms;
-
-	if (!control->heartbeat_ns) {
-		doctor_row(doctor, "agent", DOCTOR_FAIL, "look into the log of sluiced",
-			   "the maps are pinned, but sluiced was never heard");
-		return;
-	}
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	now_ns = now.tv_sec * 1000000000ull + now.tv_nsec;
-	age_ms = now_ns > control->heartbeat_ns ? (now_ns - control->heartbeat_ns) / 1000000 : 0;
-	if (age_ms <= HEARTBEAT_MAX_MS)
-		doctor_row(doctor, "agent", DOCTOR_OK, NULL,
-			   "sluiced (pid %u) was heard %llu ms ago", control->agent_pid,
-			   (unsigned long long)age_ms);
-	else
-		doctor_row(doctor, "agent", DOCTOR_FAIL,
-			   "start sluiced; it takes over what is there without a broken connection",
-			   "sluiced was last heard %llu s ago: the programs steer on, but nobody "
-			   "probes, and new pods are not attached",
-			   (unsigned long long)age_ms / 1000);
-}
-
-static void check_freeze(struct doctor *doctor)
-{
-	const struct sl_control *control = doctor->maps.control;
-	__u32 left = maps_freeze_left(control, doctor->maps.kernel->now);
-
-	if (left)
-		doctor_row(doctor, "freeze", DOCTOR_WARN, "sluice unfreeze",
-			   "ejections and resets are off for another %u s", left / control->hz);
-}
-
-static void check_handed_back(struct doctor *doctor)
-{
-	const struct maps *maps = &doctor->maps;
-	struct sl_service_name name;
-	struct strbuf services = {};
-	char word[SL_NAME_LEN + 3];
-
-	for (__u32 i = 0; i < maps->n_vips; i++) {
-		if (!maps_is_handed_back(&maps->vips[i]) ||
-		    !maps_service_name(maps, maps->vips[i].service, &name))
-			continue;
-		snprintf(word, sizeof(word), " %s,", name.service);
-		if (!services.data || !strstr(services.data, word))
-			strbuf_addf(&services, "%s", word);
-	}
-	if (services.len)
-		doctor_row(doctor, "handed_back", DOCTOR_INFO, "sluice hand-back --undo SERVICE",
-			   "Sluice takes no new connections of%.*s", (int)services.len - 1,
-			   services.data);
-	strbuf_done(&services);
-}
-
-/* Where redirects are not possible the node's stack does, as ever: nothing to mend. */
-static void check_fast_path(struct doctor *doctor)
-{
-	const struct maps *maps = &doctor->maps;
-	uint64_t counters[SL_COUNT_MAX] = {};
-	struct fast_tally tally;
-	char text[256];
-
-	if (!fast_is_on(maps->control)) {
-		doctor_row(doctor, "fast_path", DOCTOR_OK, NULL, "off (sluiced --fast-path)");
-		return;
-	}
-	tally = fast_tally(maps->replicas, maps->n_replicas);
-	maps_read_counters(maps, counters);
-	doctor_row(doctor, "fast_path",
-		   tally.n[FAST_CAP] || tally.n[FAST_NO_PEER] || tally.n[FAST_NO_WAY] ? DOCTOR_INFO :
-										      DOCTOR_OK,
-		   NULL, "%s; %llu flows so far, %llu more by the node's stack",
-		   fast_format(&tally, text, sizeof(text)),
-		   (unsigned long long)counters[SL_COUNT_FAST_PATH],
-		   (unsigned long long)counters[SL_COUNT_FAST_DECLINED]);
-}
-
-void doctor_check_agent(struct doctor *doctor)
-{
-	switch (doctor->maps_err) {
-	case 0:
-		check_heartbeat(doctor);
-		check_freeze(doctor);
-		check_handed_back(doctor);
-		check_fast_path(doctor);
-		break;
-	case -ENOENT:
-		doctor_row(doctor, "agent", DOCTOR_INFO, NULL,
-			   "sluiced has not run here: nothing is pinned below %s",
-			   doctor->cli->bpffs);
-		break;
-	case -EPROTO:
-		doctor_row(doctor, "agent", DOCTOR_FAIL,
-			   "use the sluice that came with the running sluiced",
-			   "the maps below %s have the layout of another version",
-			   doctor->cli->bpffs);
-		break;
-	case -EPERM:
-	case -EACCES:
-		doctor_row_needs_root(doctor, "agent");
-		break;
-	default:
-		doctor_row(doctor, "agent", DOCTOR_FAIL, NULL, "cannot read the maps below %s: %s",
-			   doctor->cli->bpffs, strerror(-doctor->maps_err));
-	}
 }

@@ -7,14 +7,8 @@
 #include <string.h>
 
 #include "doctor.h"
+#include "port_range.h"
 #include "strbuf.h"
-
-/* Source-NAT ports while nothing is loaded that says otherwise. */
-#define SNAT_PORT_MIN 1024
-#define SNAT_PORT_MAX 29999
-/* kube-apiserver's default --service-node-port-range. */
-#define NODE_PORT_MIN 30000
-#define NODE_PORT_MAX 32767
 
 /* net.ipv4.conf.INTERFACE.NAME */
 static long conf(const char *interface, const char *name)
@@ -151,39 +145,59 @@ static void check_link_types(struct doctor *doctor)
 	strbuf_done(&fabric);
 }
 
-static bool overlap(unsigned a_min, unsigned a_max, unsigned b_min, unsigned b_max)
+/* Of what is loaded, or would be. */
+static struct port_range snat_ports(const struct doctor *doctor)
 {
-	return a_min <= b_max && b_min <= a_max;
+	const struct sl_control *control = doctor->maps_err ? NULL : doctor->maps.control;
+
+	if (!control || !control->snat_port_max)
+		return PORT_RANGE_SNAT;
+	return (struct port_range){control->snat_port_min, control->snat_port_max};
+}
+
+/* Node ports that Services have, whatever the range of the cluster. */
+static void check_node_ports(struct doctor *doctor, struct port_range snat,
+			     struct port_range local)
+{
+	const struct port_range usual = PORT_RANGE_NODE_PORTS;
+	struct strbuf names = {};
+	const union sl_addr *own;
+	size_t n;
+
+	own = route_addresses(doctor->route, &n);
+	if (!doctor->maps_err)
+		port_range_name_vips(snat, doctor->maps.vips, doctor->maps.n_vips, own, n, &names);
+	if (names.len)
+		doctor_row(doctor, "ports", DOCTOR_WARN,
+			   "start sluiced with another range (--snat-ports), or give these Services "
+			   "other nodePorts",
+			   "source NAT uses %u-%u, and there lie the node ports %s: answers of "
+			   "replicas on other nodes to them are lost", snat.min, snat.max,
+			   names.data);
+	else
+		doctor_row(doctor, "ports", DOCTOR_OK, NULL,
+			   "source NAT %u-%u, the node's own clients %u-%u, nodePorts %u-%u",
+			   snat.min, snat.max, local.min, local.max, usual.min, usual.max);
+	strbuf_done(&names);
 }
 
 static void check_ports(struct doctor *doctor)
 {
-	unsigned min = SNAT_PORT_MIN, max = SNAT_PORT_MAX, local_min = 32768, local_max = 60999;
-	FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+	const struct port_range snat = snat_ports(doctor), local = port_range_local();
+	const struct port_range node = PORT_RANGE_NODE_PORTS;
 
-	if (file) {
-		if (fscanf(file, "%u %u", &local_min, &local_max) != 2)
-			local_min = local_max = 0;
-		fclose(file);
-	}
-	if (!doctor->maps_err && doctor->maps.control->snat_port_max) {
-		min = doctor->maps.control->snat_port_min;
-		max = doctor->maps.control->snat_port_max;
-	}
-	if (overlap(min, max, local_min, local_max))
+	if (port_range_overlap(snat, local))
 		doctor_row(doctor, "ports", DOCTOR_FAIL,
 			   "sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\"",
-			   "source NAT uses %u-%u, and so do the node's own clients (%u-%u)", min,
-			   max, local_min, local_max);
-	else if (overlap(min, max, NODE_PORT_MIN, NODE_PORT_MAX))
+			   "source NAT uses %u-%u, and so do the node's own clients (%u-%u)",
+			   snat.min, snat.max, local.min, local.max);
+	else if (port_range_overlap(snat, node))
 		doctor_row(doctor, "ports", DOCTOR_FAIL,
 			   "give source NAT a range outside the nodePort range",
-			   "source NAT uses %u-%u, nodePorts %u-%u", min, max, NODE_PORT_MIN,
-			   NODE_PORT_MAX);
+			   "source NAT uses %u-%u, nodePorts %u-%u", snat.min, snat.max, node.min,
+			   node.max);
 	else
-		doctor_row(doctor, "ports", DOCTOR_OK, NULL,
-			   "source NAT %u-%u, the node's own clients %u-%u, nodePorts %u-%u", min,
-			   max, local_min, local_max, NODE_PORT_MIN, NODE_PORT_MAX);
+		check_node_ports(doctor, snat, local);
 }
 
 void doctor_check_network(struct doctor *doctor)
