@@ -10,6 +10,7 @@
 
 #include "fast.h"
 #include "flow.h"
+#include "fragment.h"
 #include "hairpin.h"
 #include "icmp.h"
 #include "late.h"
@@ -259,11 +260,13 @@ static __always_inline int reply_at_ingress(struct __sk_buff *skb, const struct 
 /* A packet without ports: an ICMP error may be about a packet of ours, and refuse it if that is a
  * SYN. */
 static __always_inline int reply_unreadable(struct __sk_buff *skb, const struct packet *pkt,
-					    enum sl_hook hook)
+					    enum parse_result result, enum sl_hook hook)
 {
 	int found, verdict;
 	__u32 slot;
 
+	if (unlikely(result == PARSE_FRAGMENT))
+		return fragment_of_reply(skb, pkt, hook);
 	if (likely(!packet_is_icmp(pkt)))
 		return NOT_OURS;
 	found = icmp_find(skb, pkt, hook);
@@ -294,7 +297,7 @@ static __always_inline int to_client_from_pod(struct __sk_buff *skb, struct pack
 	if (!pkt->addressed || (!fast_path && likely(!is_known_address(&pkt->dst))))
 		return NOT_OURS;
 	if (unlikely(result != PARSE_OK))
-		return node_ifindex || fast_path ? reply_unreadable(skb, pkt, SL_HOOK_NODE) : NOT_OURS;
+		return node_ifindex || fast_path ? reply_unreadable(skb, pkt, result, SL_HOOK_NODE) : NOT_OURS;
 	found = replica_find(&pkt->src, pkt->sport, pkt->proto);
 	if (found < 0)
 		return NOT_OURS;
@@ -357,7 +360,7 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct packet 
 	int verdict;
 
 	if (unlikely(result != PARSE_OK))
-		return reply_unreadable(skb, pkt, hook);
+		return reply_unreadable(skb, pkt, result, hook);
 	found = replica_find(&pkt->src, pkt->sport, pkt->proto);
 	if (likely(found < 0))
 		return NOT_OURS;

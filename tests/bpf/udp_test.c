@@ -313,3 +313,49 @@ TEST(tcp_and_udp_of_one_port_do_not_meet)
 {
 	fixture_each(both_protocols, NULL);
 }
+
+/* ---- fragments -----------------------------------------------------------------------------*/
+
+/* Of an answer the first one is dropped where it would be translated; without it the rest is nothing. */
+static void fragments_pod(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{FROM_POD, "udp client:4000 > vip:53 len 30", NEXT, "udp client:4000 > r1:53 len 30"},
+		{FROM_POD, "udp r1:53 > client:4000 len 1400 mf", NEXT, NULL},
+		{TO_UPLINK, "udp r1:53 > client:4000 len 1400 mf", NEXT, NULL},
+		{TO_POD, "udp r1:53 > client:4000 len 1400 mf", SHOT, NULL},
+		{TO_POD, "frag r1 > client proto 17 offset 1408 len 100", NEXT, NULL},
+		{TO_POD, "udp r1:54 > client:4000 len 1400 mf", NEXT, NULL},
+		{TO_POD, "udp r1:53 > client:4001 len 1400 mf", NEXT, NULL},
+		{TO_POD, "r1:53 > client:4000 A seq 7 ack 1 len 1400 mf", NEXT, NULL},
+	};
+	__u32 service = fixture_add_service(f, 0);
+
+	fixture_add_vip(f, service, "udp vip:53");
+	fixture_add_replica(f, service, "udp r1:53", 100);
+	STEPS(f, steps);
+	CHECK_INT(fixture_drops(f, SL_DROP_FRAGMENT), 1);
+}
+
+static void fragments_snat(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{FROM_UPLINK, "udp client:4000 > vip:53 len 30", REDIRECT, "udp node:1024 > r1:53 len 30"},
+		{FROM_UPLINK, "udp r1:53 > node:1024 len 1400 mf", SHOT, NULL},
+		{FROM_FABRIC, "udp r1:53 > node:1024 len 1400 mf ipopts 8", SHOT, NULL},
+		{FROM_UPLINK, "udp r1:53 > node:1025 len 1400 mf", NEXT, NULL},
+	};
+	__u32 service = fixture_add_service(f, 0);
+
+	fixture_add_vip(f, service, "udp vip:53");
+	fixture_make_remote(f, fixture_add_replica(f, service, "udp r1:53", 100),
+			    fixture_add_source(f, "node"));
+	STEPS(f, steps);
+	CHECK_INT(fixture_drops(f, SL_DROP_FRAGMENT), 2);
+}
+
+TEST(fragments_of_answers_are_dropped_and_counted)
+{
+	fixture_each(fragments_pod, NULL);
+	fixture_each(fragments_snat, NULL);
+}
