@@ -115,11 +115,9 @@ static __always_inline int fast_by_neighbour(const struct sl_replica *replica)
 		       bpf_redirect_neigh(replica->config.out_ifindex, NULL, 0, 0) : NEXT;
 }
 
-/* The same on the fast path. */
+/* The same into the pod of a replica of this node. */
 static __always_inline int fast_to_replica(struct __sk_buff *skb, const struct sl_replica *replica)
 {
-	if (!(replica->config.flags & SL_REPLICA_LOCAL))
-		return fast_by_neighbour(replica);
 	return likely(replica->config.peer_ifindex) ?
 		       fast_into_pod(skb, replica->config.peer_ifindex) : NEXT;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * VIP -> replica: what happens to a packet on its way from a client, top to
- * bottom. Called at the ingress of pod interfaces and of the uplink.
+ * bottom. Called at the ingress of pod interfaces and of the uplink, and at the
+ * egress of SL_NODE_DEVICE.
  */
 #ifndef SLUICE_BPF_FROM_CLIENT_H
 #define SLUICE_BPF_FROM_CLIENT_H
@@ -298,16 +299,14 @@ static __always_inline bool client_queues(struct opening *o, const struct sl_ser
 	return true;
 }
 
-/* A packet that has no flow, is to begin another one, or to move its own: NEXT and *ref, or what is
- * to become of it. Of *o, only the key is filled in. */
-static __always_inline int client_begin(struct __sk_buff *skb, const struct packet *pkt,
-					struct opening *o, const struct sl_vip *vip,
-					__u32 vip_row, enum sl_hook hook, enum client_wish wish,
-					__u32 now, struct flow_ref *ref)
+/* Fills in the rest of *o, whose key is there. Returns the replica that a flow which moves has now, else
+ * 0. */
+static __always_inline __u32 client_fill(struct opening *o, const struct __sk_buff *skb,
+					 const struct packet *pkt, const struct sl_service *service,
+					 const struct flow_ref *ref, enum sl_hook hook,
+					 enum client_wish wish, __u32 now)
 {
-	__u32 row = vip->service, from = 0;
-	struct sl_service *service = bpf_map_lookup_elem(&services, &row);
-	enum open_result result;
+	__u32 from = 0;
 
 	__builtin_memset(&o->body.state, 0, sizeof(*o) - offsetof(struct opening, body.state));
 	if (wish == CLIENT_MOVES) {
@@ -316,7 +315,6 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 		o->body.pending = unlikely(from == SL_NO_REPLICA) ? park_renew(ref->slot) :
 								    ref->flow->pending;
 	}
-	o->body.vip = vip_row;
 	o->body.isn = pkt->seq;
 	o->body.last_seen = now;
 	o->body.request = pkt->proto == IPPROTO_UDP ? now : 0;
@@ -324,6 +322,22 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 	o->hook = hook;
 	o->replace = service && service->flags & SL_SERVICE_REPLACE;
 	o->body.flags = sniff_flag(service, pkt->proto);
+	return from;
+}
+
+/* A packet that has no flow, is to begin another one, or to move its own: NEXT and *ref, or what is
+ * to become of it. Of *o, only the key is filled in. */
+static __always_inline int client_begin(struct __sk_buff *skb, const struct packet *pkt,
+					struct opening *o, const struct sl_vip *vip,
+					__u32 vip_row, enum sl_hook hook, enum client_wish wish,
+					__u32 now, struct flow_ref *ref)
+{
+	__u32 row = vip->service, from;
+	struct sl_service *service = bpf_map_lookup_elem(&services, &row);
+	enum open_result result;
+
+	from = client_fill(o, skb, pkt, service, ref, hook, wish, now);
+	o->body.vip = vip_row;
 	if (wish == CLIENT_GOES_ON || (wish == CLIENT_OPENS && !vip_takes_new(vip)))
 		return client_unknown(skb, pkt, o->replace);
 	if (fast_path_new && hook != SL_HOOK_NODE)
