@@ -99,3 +99,17 @@ def profile(argv, rows=12, by="symbol"):
 def profile_of(pid, seconds, rows=6):
     """The same of a process that runs, from now on for so long, by program and library."""
     return profile(["-p", str(pid), "sleep", str(seconds)], rows, "dso")
+
+
+def in_turns(rounds, names, sample):
+    """[{name: sample(name)}], one of each configuration a round; each round begins with another one."""
+    taken = []
+    for number in range(rounds):
+        taken.append({})
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            taken[-1][name] = one = sample(name)
+            progress(f"  round {number + 1}/{rounds}  {name:26} {one['short']:8.0f} conn/s "
+                     f"{one['kept']:8.0f} req/s  ping {one['ping']:.0f} us, "
+                     f"{one['idle']:.0%} busy before")
+    return taken

@@ -24,7 +24,7 @@ import types
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, f"{HERE}/../lib"]
 
-from account import (LAST_CPU, busy_seconds, idle_share, ping_us, progress,  # noqa: E402
+from account import (LAST_CPU, busy_seconds, idle_share, in_turns, ping_us,  # noqa: E402
                      target)
 from case import eventually  # noqa: E402
 from hot_lines import sampled  # noqa: E402
@@ -224,20 +224,6 @@ def print_profile():
 
 
 # ---- the account ---------------------------------------------------------------------------------
-def take(rounds, names, seconds):
-    """[{name: sample}], one of each configuration a round, in turns."""
-    taken = []
-    for number in range(rounds):
-        taken.append({})
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            taken[-1][name] = one = sample(name, seconds)
-            progress(f"  round {number + 1}/{rounds}  {name:26} {one['short']:8.0f} conn/s "
-                     f"{one['kept']:8.0f} req/s  ping {one['ping']:.0f} us, "
-                     f"{one['idle']:.0%} busy before")
-    return taken
-
-
 def noise(taken):
     """{number of a noisy round: what was wrong with it}."""
     usual = statistics.median(one["ping"] for row in taken for one in row.values())
@@ -314,7 +300,7 @@ def main():
     parser.add_argument("--without-haproxy", action="store_true")
     options = parser.parse_args()
     names = [name for name in CONFIGS if not (options.without_haproxy and name == HAPROXY_RULES)]
-    taken = take(options.rounds, names, options.seconds)
+    taken = in_turns(options.rounds, names, lambda name: sample(name, options.seconds))
     noisy = noise(taken)
     quiet = [row for number, row in enumerate(taken) if number not in noisy]
     few = len(quiet) * 2 < len(taken)

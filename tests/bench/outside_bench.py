@@ -20,7 +20,7 @@ import types
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, f"{HERE}/../lib"]
 
-from account import LAST_CPU, busy_seconds, idle_share, ping_us, progress, target  # noqa: E402
+from account import LAST_CPU, busy_seconds, idle_share, in_turns, ping_us, target  # noqa: E402
 from case import check, eventually  # noqa: E402
 from lab import Lab  # noqa: E402
 from manifest import App, Port  # noqa: E402
@@ -105,19 +105,6 @@ def sample(name, seconds):
 
 
 # ---- the account ---------------------------------------------------------------------------------
-def take(rounds, seconds):
-    taken, names = [], list(CONFIGS)
-    for number in range(rounds):
-        taken.append({})
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            taken[-1][name] = one = sample(name, seconds)
-            progress(f"  round {number + 1}/{rounds}  {name:26} {one['short']:8.0f} conn/s "
-                     f"{one['kept']:8.0f} req/s  ping {one['ping']:.0f} us, "
-                     f"{one['idle']:.0%} busy before")
-    return taken
-
-
 def median(taken, name, key, base=None):
     return statistics.median(row[name][key] / (row[base][key] if base else 1) for row in taken)
 
@@ -136,7 +123,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=int(os.environ.get("BENCH_ROUNDS", 5)))
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
-    taken = take(options.rounds, options.seconds)
+    taken = in_turns(options.rounds, list(CONFIGS), lambda name: sample(name, options.seconds))
     print_table(taken)
     print(f"medians over {len(taken)} rounds")
     target("short connections/s of an outside client, Sluice with XDP / direct",
