@@ -99,17 +99,8 @@ def every_way_past_the_stack(shared):
 
 @case
 def checksums_without_offload(shared):
-    lab = shared.lab
-    devices = [(pod, "eth0") for pod in lab.pods.values()]
-    devices += [(pod.node, pod.veth) for pod in lab.pods.values()]
-    devices += [(space, "uplink0") for space in (*lab.nodes, lab.outside)]
-    for space, device in devices:
-        space.run("ethtool", "-K", device, "tx", "off")
-    try:
+    with shared.lab.without_offload():
         every_way(shared)
-    finally:
-        for space, device in devices:
-            space.run("ethtool", "-K", device, "tx", "on", "tso", "on", "gso", "on")
 
 
 @case

@@ -52,21 +52,13 @@ def many_client_addresses_and_equal_ports(shared):
 @case
 def checksums_without_offload(shared):
     lab = shared.lab
-    devices = [(pod, "eth0") for pod in lab.pods.values()]
-    devices += [(pod.node, pod.veth) for pod in lab.pods.values()]
-    devices += [(space, "uplink0") for space in (*lab.nodes, lab.outside)]
-    for space, device in devices:
-        space.run("ethtool", "-K", device, "tx", "off")
-    try:
+    with lab.without_offload():
         with watch.Watch((*lab.nodes, *lab.pods.values()), (53, 80, 8080)) as watched:
             traffic.exchange_everything(shared)
             seen = watched.stop()
         watch.check_sums(seen)
         summed = sum(row["packets"] - row["partial"] for rows in seen.values() for row in rows)
         check(summed > 10000, f"only {summed} packets carried a whole checksum")
-    finally:
-        for space, device in devices:
-            space.run("ethtool", "-K", device, "tx", "on", "tso", "on", "gso", "on")
 
 
 @case

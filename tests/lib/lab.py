@@ -17,6 +17,7 @@ swallowed there: addresses that never answer.
 """
 
 import atexit
+import contextlib
 import json
 import os
 import select
@@ -176,6 +177,20 @@ class Lab:
     @staticmethod
     def _lives_in(process, space):
         return f"--net=/run/netns/{space.ns}" in process.argv
+
+    @contextlib.contextmanager
+    def without_offload(self):
+        """Senders fill in every checksum themselves, on pods' and uplinks' devices."""
+        devices = [(pod, "eth0") for pod in self.pods.values()]
+        devices += [(pod.node, pod.veth) for pod in self.pods.values()]
+        devices += [(space, "uplink0") for space in (*self.nodes, self.outside)]
+        for space, device in devices:
+            space.run("ethtool", "-K", device, "tx", "off")
+        try:
+            yield
+        finally:
+            for space, device in devices:
+                space.run("ethtool", "-K", device, "tx", "on", "tso", "on", "gso", "on")
 
     def dump(self, lines=8):
         """The kernel's accounts and the ends of all logs, for a failed case."""
