@@ -115,14 +115,9 @@ def node_port(shared):
 @case
 def checksums_without_offload(shared):
     devices = ((shared.own, "eth0"), (shared.lab.node1, shared.own.veth))
-    for space, device in devices:
-        space.run("ethtool", "-K", device, "tx", "off")
-    try:
+    with shared.lab.without_offload(devices):
         for family in (4, 6):
             exchange(shared, family, 50)
-    finally:
-        for space, device in devices:
-            space.run("ethtool", "-K", device, "tx", "on", "tso", "on", "gso", "on")
 
 
 @case

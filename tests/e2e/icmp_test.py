@@ -289,15 +289,10 @@ def smaller_mtus_without_offload(shared):
     lab = shared.lab
     devices = [(lab.outside, "uplink0"), (lab.node2, "uplink0"), (lab.pods["remote"], "eth0"),
                (lab.node2, lab.pods["remote"].veth)]
-    for space, device in devices:
-        space.run("ethtool", "-K", device, "tx", "off")
-    try:
+    with lab.without_offload(devices):
         for arrangement, direction in ((on_route_to_node2, UP), (on_route_to_outside, DOWN)):
             smaller = measured("offload", arrangement, direction, (("outside", "remote"),))
             smaller(shared)
-    finally:
-        for space, device in devices:
-            space.run("ethtool", "-K", device, "tx", "on", "tso", "on", "gso", "on")
 
 
 # ---- other errors ---------------------------------------------------------------------------------

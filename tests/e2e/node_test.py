@@ -104,16 +104,11 @@ def checksums_without_offload(shared):
     devices = [(pod, "eth0") for pod in lab.pods.values()]
     devices += [(pod.node, pod.veth) for pod in lab.pods.values()]
     devices += [(node, device) for node in lab.nodes for device in ("uplink0", DEVICE)]
-    for space, device in devices:
-        space.run("ethtool", "-K", device, "tx", "off")
-    try:
+    with lab.without_offload(devices):
         for place in traffic.PLACES:
             for family in traffic.FAMILIES:
                 traffic.exchange_tcp(shared, "node", place, family, 50)
                 traffic.exchange_udp(shared, "node", place, family)
-    finally:
-        for space, device in devices:
-            space.run("ethtool", "-K", device, "tx", "on", "tso", "on", "gso", "on")
 
 
 @case

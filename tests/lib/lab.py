@@ -179,11 +179,13 @@ class Lab:
         return f"--net=/run/netns/{space.ns}" in process.argv
 
     @contextlib.contextmanager
-    def without_offload(self):
-        """Senders fill in every checksum themselves, on pods' and uplinks' devices."""
-        devices = [(pod, "eth0") for pod in self.pods.values()]
-        devices += [(pod.node, pod.veth) for pod in self.pods.values()]
-        devices += [(space, "uplink0") for space in (*self.nodes, self.outside)]
+    def without_offload(self, devices=None):
+        """Senders fill in every checksum themselves: on these [(space, name)], else on all of pods and
+        uplinks."""
+        devices = devices or [
+            *((pod, "eth0") for pod in self.pods.values()),
+            *((pod.node, pod.veth) for pod in self.pods.values()),
+            *((space, "uplink0") for space in (*self.nodes, self.outside))]
         for space, device in devices:
             space.run("ethtool", "-K", device, "tx", "off")
         try:
