@@ -23,7 +23,6 @@
 
 #include "fnv.h"
 #include "objects.h"
-#include "yaml.h"
 
 #define GRAIN_S 2 /* FAT's; most file systems have some milliseconds */
 
@@ -152,24 +151,6 @@ static int read_file(const char *path, struct stat *ret_stat, char **ret, size_t
 	return err;
 }
 
-static int add_documents(struct object_batch *batch, const char *path, const char *bytes,
-			 size_t len, struct diag *diag)
-{
-	const struct yaml_node *document = NULL;
-	struct yaml *yaml;
-	int err = yaml_open(bytes, len, path, &yaml, diag);
-
-	if (err)
-		return err;
-	do {
-		err = yaml_next(yaml, &document, diag);
-		if (!err && document)
-			err = object_batch_add(batch, document, diag);
-	} while (!err && document);
-	yaml_close(yaml);
-	return err;
-}
-
 static void forget(struct manifest_dir *dir, struct manifest *file)
 {
 	if (file->batch)
@@ -195,7 +176,7 @@ static int decode(struct manifest_dir *dir, struct manifest *file, const char *p
 	if (err)
 		return err;
 	dir->decoded++;
-	err = add_documents(batch, path, bytes, len, diag);
+	err = object_batch_read(batch, bytes, len, diag);
 	if (!err)
 		err = objects_put(dir->objects, batch);
 	if (err)

@@ -13,6 +13,7 @@
 
 #include "decode.h"
 #include "nearest.h"
+#include "yaml.h"
 
 #define TOP_FIELDS                                                                                 \
 	FIELD_SAY("apiVersion", FIELD_STRING, SILENT, NULL),                                       \
@@ -278,4 +279,21 @@ int object_batch_add(struct object_batch *batch, const struct yaml_node *documen
 		     struct diag *diag)
 {
 	return add_item(batch, document, diag);
+}
+
+int object_batch_read(struct object_batch *batch, const char *bytes, size_t len, struct diag *diag)
+{
+	const struct yaml_node *document = NULL;
+	struct yaml *yaml;
+	int err = yaml_open(bytes, len, batch->file, &yaml, diag);
+
+	if (err)
+		return err;
+	do {
+		err = yaml_next(yaml, &document, diag);
+		if (!err && document)
+			err = object_batch_add(batch, document, diag);
+	} while (!err && document);
+	yaml_close(yaml);
+	return err;
 }

@@ -205,6 +205,8 @@ void object_batch_free(struct object_batch *batch);
  * is then good for object_batch_free() alone. */
 int object_batch_add(struct object_batch *batch, const struct yaml_node *document,
 		     struct diag *diag);
+/* The same with all documents of the file's `len` bytes, which a NUL follows. */
+int object_batch_read(struct object_batch *batch, const char *bytes, size_t len, struct diag *diag);
 
 struct objects;
 

@@ -13,25 +13,6 @@
 
 #include "objects.h"
 #include "policy.h"
-#include "yaml.h"
-
-static int add_documents(struct object_batch *batch, const char *text, size_t len,
-			 const char *file, struct diag *diag)
-{
-	const struct yaml_node *document = NULL;
-	struct yaml *yaml;
-	int err = yaml_open(text, len, file, &yaml, diag);
-
-	if (err)
-		return err;
-	do {
-		err = yaml_next(yaml, &document, diag);
-		if (!err && document)
-			err = object_batch_add(batch, document, diag);
-	} while (!err && document);
-	yaml_close(yaml);
-	return err;
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -53,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	text = malloc(size);
 	memcpy(text, data + 1, size - 1);
 	text[size - 1] = '\0';
-	err = add_documents(batch, text, size - 1, file, &diag);
+	err = object_batch_read(batch, text, size - 1, &diag);
 	if (!err)
 		err = objects_put(objects, batch);
 	if (err)

@@ -18,24 +18,6 @@ struct manifests {
 	struct diag diag;
 };
 
-static inline int manifests_add(struct manifests *m, struct object_batch *batch,
-				const char *text)
-{
-	const struct yaml_node *document = NULL;
-	struct yaml *yaml;
-	int err = yaml_open(text, strlen(text), "test.yaml", &yaml, &m->diag);
-
-	if (err)
-		return err;
-	do {
-		err = yaml_next(yaml, &document, &m->diag);
-		if (!err && document)
-			err = object_batch_add(batch, document, &m->diag);
-	} while (!err && document);
-	yaml_close(yaml);
-	return err;
-}
-
 /* Up to sealed objects; `model` stays NULL. */
 static inline struct manifests manifests_decode(const char *text)
 {
@@ -46,7 +28,7 @@ static inline struct manifests manifests_decode(const char *text)
 	if (!m.err)
 		m.err = object_batch_new("test.yaml", &batch);
 	if (!m.err)
-		m.err = manifests_add(&m, batch, text);
+		m.err = object_batch_read(batch, text, strlen(text), &m.diag);
 	if (!m.err)
 		m.err = objects_put(m.objects, batch);
 	if (m.err)
