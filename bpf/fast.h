@@ -115,9 +115,11 @@ static __always_inline int fast_by_neighbour(const struct sl_replica *replica)
 		       bpf_redirect_neigh(replica->config.out_ifindex, NULL, 0, 0) : NEXT;
 }
 
-/* The same into the pod of a replica of this node. */
+/* The same to a replica on the fast path, which may be a pod of this node. */
 static __always_inline int fast_to_replica(struct __sk_buff *skb, const struct sl_replica *replica)
 {
+	if (!(replica->config.flags & SL_REPLICA_LOCAL))
+		return fast_by_neighbour(replica);
 	return likely(replica->config.peer_ifindex) ?
 		       fast_into_pod(skb, replica->config.peer_ifindex) : NEXT;
 }
