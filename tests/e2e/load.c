@@ -57,6 +57,15 @@ static void count_ok(struct load *load, struct conn *conn)
 	load->replicas[replica_index(load, conn->name)].requests++;
 }
 
+static unsigned local_port(int fd)
+{
+	struct sockaddr_in6 local = {};
+	socklen_t len = sizeof(local);
+
+	getsockname(fd, (struct sockaddr *)&local, &len);
+	return ntohs(local.sin6_port); /* of IPv4 it lies at the same place */
+}
+
 static void count_error(struct load *load, const struct conn *conn, enum error_kind kind)
 {
 	struct error_record *record = &load->error_log[load->n_error_log];
@@ -71,6 +80,7 @@ static void count_error(struct load *load, const struct conn *conn, enum error_k
 	record->at_ms = (now_ns() - load->started_ns) / 1000000;
 	record->kind = kind;
 	record->connected = conn->connected_ns != 0;
+	record->port = local_port(conn->fd);
 	snprintf(record->name, NAME_LEN, "%s", conn->name);
 }
 

@@ -90,6 +90,7 @@ struct error_record {
 	uint64_t at_ms;
 	enum error_kind kind;
 	bool connected;
+	unsigned port; /* of the client */
 	char name[NAME_LEN];
 };
 
@@ -289,9 +290,10 @@ static void error_log_print(const struct load *load)
 	for (unsigned i = 0; i < load->n_error_log; i++) {
 		const struct error_record *record = &load->error_log[i];
 
-		printf("%s{\"at_ms\": %lu, \"kind\": \"%s\", \"connected\": %s, \"replica\": \"%s\"}",
-		       i ? ", " : "", record->at_ms, error_names[record->kind],
-		       record->connected ? "true" : "false", record->name);
+		printf("%s{\"at_ms\": %lu, \"kind\": \"%s\", \"connected\": %s, \"port\": %u, "
+		       "\"replica\": \"%s\"}", i ? ", " : "", record->at_ms,
+		       error_names[record->kind], record->connected ? "true" : "false",
+		       record->port, record->name);
 	}
 	printf("]");
 }

@@ -62,8 +62,9 @@ def _run(function, shared, after):
     except Skip as why:
         print(f"skip {function.__name__}: {why}", flush=True)
         return True
-    except Exception:
-        print(f"FAIL {function.__name__}", flush=True)
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        print(f"FAIL {function.__name__}: {why[:300]}", flush=True)
         traceback.print_exc(file=sys.stdout)
         if hasattr(shared, "lab"):
             shared.lab.dump()
