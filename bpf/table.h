@@ -21,6 +21,8 @@
 #include "maps.h"
 #include "verifier.h"
 
+#define INSERT_TRIES 4
+
 /* Whose packet looks the flow up. */
 enum table_side {
 	SIDE_CLIENT,
@@ -198,6 +200,7 @@ enum insert_result {
 	INSERT_EXISTS,    /* another CPU was first: `slot` is its flow */
 	INSERT_COLLISION, /* this client port already leads to that replica, through another VIP */
 	INSERT_FULL,
+	INSERT_RACED,     /* the entry to replace changed meanwhile; table_insert() tries again */
 	INSERT_NO_SNAT,   /* this replica cannot be reached by source NAT, a local one might do */
 	INSERT_NOTHING,   /* there was nothing to insert */
 };
@@ -339,6 +342,8 @@ static __always_inline enum insert_result table_replace(const struct flow_place 
 	struct sl_flow *same = &place->set->way[way & (SL_FLOW_WAYS - 1)];
 	__u64 state = READ_ONCE(same->state);
 
+	if (SL_FLOW_PHASE(state) == SL_FLOW_CLAIMED || !flow_key_equal(&same->key, &body->key))
+		return INSERT_RACED;
 	if (SL_FLOW_PHASE(state) != SL_FLOW_DONE && same->isn == body->isn &&
 	    !(body->state && state == body->state))
 		return INSERT_EXISTS;
@@ -348,15 +353,14 @@ static __always_inline enum insert_result table_replace(const struct flow_place 
 	ret->replaced_snat = flow_snat_key(same);
 	if (!flow_claim(place, way, hash, state, body)) {
 		ret->replaced_snat.d = 0;
-		return INSERT_FULL;
+		return INSERT_RACED;
 	}
 	ret->replaced = state;
 	return INSERT_OK;
 }
 
-/* Inserts `body`, its state SYN in a new generation, and SL_FLOW_SNIFF if body->flags have it. enum insert_result, -1 for a NULL. A
- * global function: verified by itself. */
-__noinline int table_insert(const struct sl_flow *body, struct insert *ret)
+/* One attempt of table_insert(); -1 for a NULL. A global function: verified by itself. */
+__noinline int table_try_insert(const struct sl_flow *body, struct insert *ret)
 {
 	__u64 hash = body ? sl_hash_flow(&body->key, seed) : 0;
 	__u32 row_1 = flow_set_1(hash), row_2 = flow_set_2(hash), row = row_1;
@@ -398,6 +402,17 @@ __noinline int table_insert(const struct sl_flow *body, struct insert *ret)
 	bpf_spin_unlock(&lock->lock);
 	ret->slot = row * SL_FLOW_WAYS + (way & (SL_FLOW_WAYS - 1));
 	return result;
+}
+
+/* Inserts `body`, its state SYN in a new generation, and SL_FLOW_SNIFF if body->flags have it. While the
+ * last packets of the flow that it replaces are under way on another CPU, that entry may change under it. */
+static __always_inline enum insert_result table_insert(const struct sl_flow *body, struct insert *ret)
+{
+	enum insert_result result = INSERT_RACED;
+
+	for (int i = 0; result == INSERT_RACED && i < INSERT_TRIES; i++)
+		result = table_try_insert(body, ret);
+	return result == INSERT_RACED ? INSERT_FULL : result;
 }
 
 #endif
