@@ -200,7 +200,7 @@ enum insert_result {
 	INSERT_EXISTS,    /* another CPU was first: `slot` is its flow */
 	INSERT_COLLISION, /* this client port already leads to that replica, through another VIP */
 	INSERT_FULL,
-	INSERT_RACED,     /* the entry to replace changed meanwhile; table_insert() tries again */
+	INSERT_RACED,     /* the entry to replace changes just now; table_insert() tries again */
 	INSERT_NO_SNAT,   /* this replica cannot be reached by source NAT, a local one might do */
 	INSERT_NOTHING,   /* there was nothing to insert */
 };
@@ -294,20 +294,26 @@ static __always_inline bool flow_bars(struct sl_flow *flow)
 	       __sync_val_compare_and_swap(&flow->state, state, state & ~0xffffffffull) != state;
 }
 
-/* Looks for the key in one set: the same flow (its way; -1: none), or one that bars the replica. */
+#define WAY_NONE (-1)
+#define WAY_CLAIMED (-2) /* by who moves that flow to another replica, without the lock: late.h */
+
+/* Looks for the key in one set: the same flow (its way, or WAY_*), or one that bars the replica. */
 static __always_inline int table_conflict(const struct flow_place *place, __u64 hash,
 					  const struct sl_flow *body, bool *collides)
 {
-	int same = -1;
+	int same = WAY_NONE;
 
 	for (__u32 i = 0; i < SL_FLOW_WAYS; i++) {
 		__u32 way = flow_way(hash, i);
 		struct sl_flow *flow = &place->set->way[way];
 
-		if (READ_ONCE(place->tags->way[way]) != flow_tag(hash) ||
-		    SL_FLOW_PHASE(READ_ONCE(flow->state)) < SL_FLOW_SYN ||
+		__u32 phase = SL_FLOW_PHASE(READ_ONCE(flow->state));
+
+		if (READ_ONCE(place->tags->way[way]) != flow_tag(hash) || phase == SL_FLOW_FREE ||
 		    !flow_key_equal(&flow->key, &body->key))
 			continue;
+		if (phase == SL_FLOW_CLAIMED)
+			return WAY_CLAIMED;
 		if (flow->vip == body->vip)
 			same = way;
 		else if (flow->replica == body->replica && flow_bars(flow))
@@ -376,7 +382,9 @@ __noinline int table_try_insert(const struct sl_flow *body, struct insert *ret)
 	bpf_spin_lock(&lock->lock);
 	way = table_conflict(&first, hash, body, &collides);
 	way_2 = table_conflict(&second, hash, body, &collides);
-	if (way >= 0) {
+	if (way == WAY_CLAIMED || way_2 == WAY_CLAIMED) {
+		result = INSERT_RACED;
+	} else if (way >= 0) {
 		result = table_replace(&first, way, hash, body, collides, ret);
 	} else if (way_2 >= 0) {
 		row = row_2;

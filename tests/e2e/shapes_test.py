@@ -284,6 +284,49 @@ def frames_of_a_vlan_are_not_ours(shared):
     eventually(lambda: picks(shared) > before, "the same frame without its tag opens a flow")
 
 
+# An error about what the VIP sends on a connection that is open: MAC, tag, VIP.
+TAGGED_ERROR = """
+import socket, struct, sys
+mac, tag = (bytes.fromhex(text) for text in sys.argv[1:3])
+vip = sys.argv[3]
+
+def total(data):
+    n = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    n = (n >> 16) + (n & 0xffff)
+    return ~(n + (n >> 16)) & 0xffff
+
+def ip(src, dst, proto, length):
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + length, 1, 0x4000, 64, proto, 0,
+                       socket.inet_aton(src), socket.inet_aton(dst))
+    return head[:10] + struct.pack("!H", total(head)) + head[12:]
+
+conn = socket.create_connection((vip, 80), 5)
+own, port = conn.getsockname()
+quote = ip(vip, own, 6, 1480) + struct.pack("!HHI", 80, port, 1)
+icmp = struct.pack("!BBHHH", 3, 4, 0, 0, 1400) + quote
+icmp = icmp[:2] + struct.pack("!H", total(icmp)) + icmp[4:]
+sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+sock.bind(("uplink0", 0))
+sock.send(mac + bytes.fromhex("020000000001") + tag + bytes.fromhex("0800") +
+          ip(own, vip, 1, len(icmp)) + icmp)
+"""
+
+
+@case
+def errors_of_a_vlan_are_not_ours(shared):
+    """Translated, one would go on with its tag, and its own VLAN device would never see it."""
+    node = shared.lab.node1
+    link = json.loads(node.run("ip", "-j", "link", "show", "uplink0"))[0]
+
+    def heard(tag):
+        before = node.sluice("status")[0]["counters"]["icmp_errors"]
+        shared.lab.outside.run("python3", "-c", TAGGED_ERROR, link["address"].replace(":", ""), tag,
+                               shared.app["local"].vip4)
+        return node.sluice("status")[0]["counters"]["icmp_errors"] - before
+
+    check_equal((heard(""), heard("81000007")), (1, 0), "errors translated, untagged and tagged")
+
+
 @contextlib.contextmanager
 def jumbled(lab, space):
     """The wire between `space` and the bridge repeats and reorders. Its frames are those of a cable:

@@ -582,6 +582,43 @@ TEST(a_vip_that_moves_to_another_service_is_as_that_one)
 	end(&f);
 }
 
+/* The VIP that the bare address names; -1: there is no such address. */
+static int64_t address_names(struct fixture *f, const union sl_addr *addr)
+{
+	for (size_t i = 0; i < SL_INDEX_SETS * SL_INDEX_WAYS; i++) {
+		struct sl_index_entry *entry =
+			&f->tables.addr_index[i / SL_INDEX_WAYS].way[i % SL_INDEX_WAYS];
+
+		if (entry->kind == SL_INDEX_ADDRESS && !memcmp(&entry->addr, addr, sizeof(*addr)))
+			return entry->id;
+	}
+	return -1;
+}
+
+TEST(an_address_names_a_vip_that_it_has)
+{
+	struct model_vip vips[2] = {vip_at("10.96.0.1"), vip_at("10.96.0.1")};
+	struct model_service it = service("default/a", vips, NULL);
+	const union sl_addr *addr = &vips[0].addr;
+	struct fixture f;
+
+	vips[1].port = htons(81);
+	if (!begin(&f))
+		SKIP(NEEDS_ROOT);
+	it.n_vips = 2;
+	CHECK_INT(apply(&f, &it, 1, NULL, 0), 0);
+	CHECK_INT(f.tables.vips[address_names(&f, addr)].port, vips[0].port);
+	it.vips = &vips[1];
+	it.n_vips = 1;
+	CHECK_INT(apply(&f, &it, 1, NULL, 0), 0);
+	reclaim(&f);
+	CHECK_INT(f.tables.vips[address_names(&f, addr)].port, vips[1].port);
+	CHECK_INT(apply(&f, NULL, 0, NULL, 0), 0);
+	reclaim(&f);
+	CHECK_INT(address_names(&f, addr), -1);
+	end(&f);
+}
+
 TEST(a_hand_back_ends_with_the_label_and_with_the_mode)
 {
 	struct model_vip vip = vip_at("10.96.0.1");
