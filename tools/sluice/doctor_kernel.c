@@ -224,7 +224,7 @@ static void check_files(struct doctor *doctor)
 	if (is_on_bpffs(doctor->cli->bpffs))
 		doctor_row(doctor, "bpffs", DOCTOR_OK, NULL, "%s", doctor->cli->bpffs);
 	else
-		doctor_row(doctor, "bpffs", DOCTOR_FAIL, "mount -t bpf -o mode=700 bpf /sys/fs/bpf",
+		doctor_row(doctor, "bpffs", DOCTOR_FAIL, PIN_DIR_MOUNT,
 			   "%s is on no BPF file system: nothing can be pinned",
 			   doctor->cli->bpffs);
 	if (!access("/sys/kernel/btf/vmlinux", R_OK))
