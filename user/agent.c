@@ -20,7 +20,7 @@
 #define HEARTBEAT_MS 500
 #define RECLAIM_MS 100
 #define WARMUP_MS 100
-#define FOLLOW_MS 100 /* what the programs wrote into the event ring becomes lines of the log */
+#define FOLLOW_MS 100 /* what programs and CLI wrote into the event ring becomes lines of the log */
 #define JUDGE_MS 1000
 #define HOLD_MS 100
 

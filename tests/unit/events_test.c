@@ -263,6 +263,26 @@ TEST(what_programs_write_is_logged_once)
 	events_free(&events);
 }
 
+TEST(a_hand_back_is_logged_once_whoever_wrote_it)
+{
+	struct sl_event own = {.kind = SL_EVENT_HAND_BACK, .service = 3};
+	struct events events = events_new(), no_ring = {0};
+	const char *text;
+
+	capture_begin();
+	program_writes(&events, SL_EVENT_HAND_BACK, "new flows are kube-proxy's", 0); /* the CLI */
+	events_add(&events, &own, "ended by a change of its mode");
+	CHECK(events_follow(&events));
+	CHECK(!events_follow(&events));
+	events_add(&no_ring, &own, "at once");
+	text = capture_end();
+	CHECK(strstr(text, " info hand_back service row 2 10.0.0.1:8000: new flows are kube-proxy's\n"));
+	CHECK(strstr(text, " info hand_back service row 2: ended by a change of its mode\n"));
+	CHECK(strstr(text, " info hand_back service row 2: at once\n"));
+	CHECK(!strstr(strstr(text, "ended by") + 1, "ended by"));
+	events_free(&events);
+}
+
 TEST(an_event_that_is_being_written_is_waited_for_once)
 {
 	struct events events = events_new();
