@@ -145,8 +145,9 @@ static void log_write(const struct events *events, const struct sl_event *event,
 	/* The text of these two names it. */
 	service_format(events, named ? 0 : event->service, service, sizeof(service));
 	replica_format(event, replica, sizeof(replica));
-	log_at(asked ? LOG_LEVEL_ERROR : loud ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s%s%s%s%s%s%s", kind, service, replica,
-	       state[0] ? " " : "", state, text[0] ? ": " : "", text);
+	log_at(asked ? LOG_LEVEL_ERROR : loud ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, kind,
+	       "%s%s%s%s%s%s%s", kind, service, replica, state[0] ? " " : "", state,
+	       text[0] ? ": " : "", text);
 }
 
 /* Kinds that others write: the programs, and the CLI. They are logged when they are read from the ring,

@@ -175,6 +175,20 @@ TEST(log_says_the_same)
 	events_free(&events);
 }
 
+TEST(a_line_of_json_names_the_kind)
+{
+	struct sl_event start = {.kind = SL_EVENT_AGENT_START};
+	struct events events = events_new();
+	const char *text;
+
+	capture_begin();
+	log_init(LOG_LEVEL_INFO, true);
+	events_add(&events, &start, "fresh");
+	text = capture_end();
+	CHECK(strstr(text, "\"event\": \"agent_start\", \"message\": \"agent_start: fresh\""));
+	events_free(&events);
+}
+
 TEST(panic_and_refusal_are_warnings)
 {
 	struct events events = {0}; /* no ring yet: bad input is met before the maps are there */
