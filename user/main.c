@@ -47,7 +47,7 @@ static const char usage[] =
 	"  --listen ADDR:PORT         /metrics, /healthz, /readyz, /status (default: " DEFAULT_LISTEN ")\n"
 	"  --node-name NAME           as in nodeName of endpoints (default: the host's name)\n"
 	"  --peers N                  agents in the cluster: remote replicas are probed N times as\n"
-	"                             seldom (default: the nodes that the manifests name)\n"
+	"                             seldom (default: the nodes that have replicas, up to 256)\n"
 	"  --endpoint-hold SECONDS    how long endpoints stay when most leave their list at once\n"
 	"                             (default: 60; 0: the list is believed at once)\n"
 	"  --snat-ports MIN-MAX       source ports towards remote replicas (default: 1024-29999)\n"
