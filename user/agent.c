@@ -189,6 +189,9 @@ static int start_http(struct agent *agent)
 	return error;
 }
 
+static const struct discover_ops discovery = {.on_input = agent_on_model,
+					      .on_watch = agent_on_watch};
+
 /* Interfaces before routes (their roles say which replicas are local), both before the model. */
 static int start_modules(struct agent *agent)
 {
@@ -218,8 +221,8 @@ static int start_modules(struct agent *agent)
 	agent_attach_uplink(agent);
 	reconcile_paths(agent->reconcile); /* of what is adopted: routes, or options, may be others now */
 	interfaces_prune(agent->interfaces);
-	error = discover_file_new(&agent->loop, options->manifests, &agent->policy, agent_on_model,
-				  agent, &agent->discover);
+	error = discover_file_new(&agent->loop, options->manifests, &agent->policy, &discovery, agent,
+				  &agent->discover);
 	if (error)
 		log_error("--manifests %s: %s", options->manifests, strerror(-error));
 	return error;

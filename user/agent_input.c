@@ -226,6 +226,19 @@ void agent_on_model(void *context, struct model *model, const struct verdicts *v
 	malloc_trim(0); /* what parsing and applying needed for a moment */
 }
 
+/* Every change is seen all the same, up to a second later. */
+void agent_on_watch(void *context, const char *dir, int error)
+{
+	const char *advice = error == -EMFILE ? "; raise fs.inotify.max_user_instances" :
+			     error == -ENOSPC ? "; raise fs.inotify.max_user_watches" : "";
+
+	if (error)
+		log_warn("cannot watch %s: %s; looking every second instead%s", dir, strerror(-error),
+			 advice);
+	else
+		log_info("watching %s again: changes are seen at once", dir);
+}
+
 /* ---- links and routes -----------------------------------------------------------------------*/
 
 /* The pod interface behind which an address is that is reached over `link`; NULL: none that packets

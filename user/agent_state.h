@@ -63,6 +63,7 @@ struct agent {
 /* agent_input.c */
 void agent_on_model(void *context, struct model *model, const struct verdicts *verdicts,
 		    const struct diag *diag);
+void agent_on_watch(void *context, const char *dir, int error);
 void agent_on_route(void *context, enum route_change change, const struct route_link *link);
 void agent_path(void *context, const union sl_addr *to, struct reconcile_path *ret);
 
