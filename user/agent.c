@@ -64,6 +64,8 @@ static void on_heartbeat(uv_timer_t *handle)
 	__atomic_store_n(&tables->control->doubt, agent->facts.in_doubt, __ATOMIC_RELAXED);
 	__atomic_store_n(&tables->control->heartbeat_ns, now_ns, __ATOMIC_RELEASE);
 	note_freeze(agent, tables);
+	if (agent->behind)
+		agent_apply_again(agent, "a failure");
 	if (agent_attach_again(agent)) /* what is routed there may go another way now */
 		agent_on_route(agent, ROUTE_ROUTES, NULL);
 }
