@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Fragments of replies. Only the first one carries ports, so none can be translated: where the flow's
- * replies are translated the first one is dropped, and counted, without which the others are of no use
- * to anybody. Devices without Ethernet headers are left out. Called by to_client.h.
+ * Fragments. Only the first one carries ports, so none can be translated. To a VIP that nobody else serves
+ * they are dropped; a later one counts as its address's VIPs do. Of a reply the first one is dropped where
+ * the flow's replies are translated: without it the others are of no use to anybody. Devices without
+ * Ethernet headers are left out. Called by from_client.h and to_client.h.
  */
 #ifndef SLUICE_BPF_FRAGMENT_H
 #define SLUICE_BPF_FRAGMENT_H
@@ -29,7 +30,37 @@ static __always_inline __u32 fragment_l4(struct __sk_buff *skb, const struct pac
 	return head[6] & 0x1f || head[7] ? 0 : at + (head[0] & 0xf) * 4;
 }
 
-/* A fragment: a verdict. A global function: verified by itself. */
+/* A fragment to the address of a VIP: a verdict. A global function: verified by itself. */
+__noinline int fragment_to_vip(struct __sk_buff *skb, const struct packet *pkt)
+{
+	struct sl_service *service;
+	__be16 ports[2];
+	struct sl_vip *vip;
+	__u32 l4, row;
+	__u8 proto = 0;
+	__s64 found;
+
+	if (!pkt)
+		return NOT_OURS;
+	l4 = fragment_l4(skb, pkt, &proto);
+	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
+		return NOT_OURS;
+	if (!l4)
+		found = vip_find_any(&pkt->dst);
+	else if (bpf_skb_load_bytes(skb, l4, ports, sizeof(ports)))
+		return NOT_OURS;
+	else
+		found = vip_find(&pkt->dst, ports[1], proto);
+	row = found;
+	vip = found < 0 ? NULL : bpf_map_lookup_elem(&vips, &row);
+	if (!vip || !vip_takes_new(vip))
+		return NOT_OURS;
+	row = vip->service;
+	service = bpf_map_lookup_elem(&services, &row);
+	return service && service->flags & SL_SERVICE_REPLACE ? drop(SL_DROP_FRAGMENT) : NOT_OURS;
+}
+
+/* A fragment of a replica's: a verdict. A global function: verified by itself. */
 __noinline int fragment_of_reply(struct __sk_buff *skb, const struct packet *pkt, __u32 hook)
 {
 	struct quote forth = {}; /* what it answers */

@@ -8,6 +8,7 @@
 #define SLUICE_BPF_FROM_CLIENT_H
 
 #include "event.h"
+#include "fragment.h"
 #include "hairpin.h"
 #include "icmp.h"
 #include "lookup.h"
@@ -131,7 +132,7 @@ static __always_inline int client_unreadable(struct __sk_buff *skb, const struct
 	}
 	if (is_local_address(&pkt->dst)) /* a VIP for its node ports alone: tunnels have fragments too */
 		return NOT_OURS;
-	return drop(result == PARSE_FRAGMENT ? SL_DROP_FRAGMENT : SL_DROP_TRUNCATED);
+	return result == PARSE_FRAGMENT ? fragment_to_vip(skb, pkt) : drop(SL_DROP_TRUNCATED);
 }
 
 /* No flow, and no right to open one. */

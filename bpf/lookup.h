@@ -113,13 +113,18 @@ static __always_inline bool is_known_address(const union sl_addr *addr)
 	return filter_has(SL_FILTER_VIP, sl_hash_addr(addr, 0, 0, seed));
 }
 
-/* Whether any VIP has this address: for packets that have no ports. */
-static __always_inline bool is_vip_address(const union sl_addr *addr)
+/* Row of one VIP of this address, or -1: for packets that have no ports. */
+static __always_inline __s64 vip_find_any(const union sl_addr *addr)
 {
 	__u64 hash = sl_hash_addr(addr, 0, 0, seed);
 
-	return filter_has(SL_FILTER_VIP, hash) &&
-	       index_find(addr, 0, 0, hash, SL_INDEX_ADDRESS) >= 0;
+	return filter_has(SL_FILTER_VIP, hash) ? index_find(addr, 0, 0, hash, SL_INDEX_ADDRESS) : -1;
+}
+
+/* Whether any VIP has this address. */
+static __always_inline bool is_vip_address(const union sl_addr *addr)
+{
+	return vip_find_any(addr) >= 0;
 }
 
 #endif

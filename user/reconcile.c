@@ -198,11 +198,12 @@ static int apply_members(struct reconcile *r, const struct model_service *servic
 
 /* ---- VIPs ----------------------------------------------------------------------------------*/
 
-/* The bare address, so that fragments of its packets are known. Shared by all its VIPs: -EEXIST. */
-static int apply_address(struct reconcile *r, const union sl_addr *addr)
+/* The bare address, so that fragments of its packets are known. Shared by all its VIPs, and names one of
+ * them: -EEXIST. */
+static int apply_address(struct reconcile *r, const union sl_addr *addr, __u32 vip)
 {
 	struct index_key key = reconcile_key(addr, 0, 0, SL_INDEX_ADDRESS);
-	int error = index_add(&r->index, &key, 0, reconcile_now_ns());
+	int error = index_add(&r->index, &key, vip, reconcile_now_ns());
 
 	return error == -EEXIST ? 0 : error;
 }
@@ -242,7 +243,7 @@ static int apply_vip(struct reconcile *r, const union sl_addr *addr, const struc
 	*entry = (struct sl_vip){.addr = *addr, .port = vip->port, .proto = vip->proto,
 				 .flags = SL_VIP_USED, .service = service,
 				 .addr_sum = sl_addr_sum(addr), .admin = admin};
-	error = apply_address(r, addr);
+	error = apply_address(r, addr, found);
 	error = error ?: index_add(&r->index, &key, found, reconcile_now_ns());
 	if (error) {
 		entry->flags = 0;

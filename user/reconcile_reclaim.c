@@ -87,6 +87,20 @@ static void free_vips(struct reconcile *r)
 	}
 }
 
+/* Keeps an address with the VIP that it names, or another one that is left. False: there is none. */
+static bool keep_address(struct reconcile *r, struct sl_index_entry *entry)
+{
+	for (__u32 n = 0, i = entry->id; n <= r->vips.n; n++, i = n - 1) {
+		if (i >= r->vips.n || !r->vips.row[i].used ||
+		    __builtin_memcmp(&r->tables->vips[i].addr, &entry->addr, sizeof(entry->addr)))
+			continue;
+		if (entry->id != i)
+			__atomic_store_n(&entry->id, i, __ATOMIC_RELEASE);
+		return true;
+	}
+	return false;
+}
+
 /* Addresses that no VIP has any more. */
 static void free_addresses(struct reconcile *r)
 {
@@ -94,13 +108,8 @@ static void free_addresses(struct reconcile *r)
 		for (__u32 way = 0; way < SL_INDEX_WAYS; way++) {
 			struct sl_index_entry *entry = &r->tables->addr_index[set].way[way];
 			struct index_key key = reconcile_key(&entry->addr, 0, 0, SL_INDEX_ADDRESS);
-			bool needed = entry->kind != SL_INDEX_ADDRESS;
 
-			for (__u32 i = 0; !needed && i < r->vips.n; i++)
-				needed = r->vips.row[i].used &&
-					 !__builtin_memcmp(&r->tables->vips[i].addr, &entry->addr,
-							   sizeof(entry->addr));
-			if (!needed)
+			if (entry->kind == SL_INDEX_ADDRESS && !keep_address(r, entry))
 				index_del(&r->index, &key, reconcile_now_ns());
 		}
 	}

@@ -71,7 +71,7 @@ enum sl_index_kind {
 	SL_INDEX_VIP,     /* id: row in vips */
 	SL_INDEX_REPLICA, /* id: row in replicas */
 	SL_INDEX_SOURCE,  /* id: row in sources; port 0, protocol 0 */
-	SL_INDEX_ADDRESS, /* an address with at least one VIP; port 0, protocol 0; id 0 */
+	SL_INDEX_ADDRESS, /* an address with at least one VIP, row of one in `id`; port 0, protocol 0 */
 	SL_INDEX_LOCAL,   /* an address of this node, exempt from caps; port 0, protocol 0; id 0 */
 };
 

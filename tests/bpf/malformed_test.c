@@ -46,6 +46,38 @@ TEST(fragments_to_a_vip_are_dropped_by_name)
 	fixture_each(fragments, NULL);
 }
 
+/* What another service of the same address has, or somebody else serves, is not ours to drop. */
+static void foreign_fragments(struct fixture *f)
+{
+	static const struct step others[] = {
+		{FROM_POD, "frag client > vip proto 132 offset 1480 len 100", NEXT, NULL},
+		{FROM_POD, "frag client > vip proto 132 offset 24 len 100 mf", NEXT, NULL},
+		{FROM_POD, "client:4000 > vip:81 A seq 7 ack 1 len 24 mf", NEXT, NULL},
+		{FROM_UPLINK, "udp client:4000 > vip:80 len 24 mf", NEXT, NULL},
+	};
+	static const struct step ours[] = {
+		{FROM_POD, "client:4000 > vip:80 A seq 7 ack 1 len 24 mf", NEXT, NULL},
+		{FROM_UPLINK, "frag client > vip proto 6 offset 1480 len 100", NEXT, NULL},
+	};
+
+	all_services(f);
+	STEPS(f, others);
+	f->vips[0].admin = SL_ADMIN_HANDED_BACK;
+	STEPS(f, ours);
+	f->vips[0].admin = 0;
+	f->vips[0].flags |= SL_VIP_NO_NEW;
+	STEPS(f, ours);
+	f->vips[0].flags &= ~SL_VIP_NO_NEW;
+	f->services[0].flags &= ~SL_SERVICE_REPLACE;
+	STEPS(f, ours);
+	CHECK_INT(fixture_drops(f, SL_DROP_FRAGMENT), 0);
+}
+
+TEST(fragments_that_somebody_else_serves_pass)
+{
+	fixture_each(foreign_fragments, NULL);
+}
+
 /* An address of the node's own is a VIP's for its node ports: what comes in fragments there may be
  * anything, a tunnel's packets say. */
 static void node_fragments(struct fixture *f)

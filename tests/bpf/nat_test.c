@@ -165,7 +165,7 @@ static void foreign(struct fixture *f)
 		"udp r1:8000 > client:4000 len 10",
 		"frag client > other proto 6 offset 1480 len 100",
 		"frag client > other proto 132 offset 0 len 100",
-		"frag client > vip proto 132 offset 0 len 100", /* SCTP to a VIP's address */
+		"frag client > vip proto 132 offset 0 len 100", /* SCTP to a VIP's address, whole */
 		/* the tag in the frame; a test run may not set vlan_present (EINVAL) */
 		"client:4000 > vip:80 S seq 7 len 0 vlan 7",
 		"ether 2054 len 28",

@@ -110,7 +110,7 @@ __u32 fixture_add_vip(struct fixture *fixture, __u32 service, const char *vip)
 	address.proto = 0;
 	address.kind = SL_INDEX_ADDRESS;
 	if (index_find(&fixture->index, &address, &id))
-		add_to_index(fixture, &address, 0);
+		add_to_index(fixture, &address, row);
 	add_to_index(fixture, &key, row);
 	return row;
 }
