@@ -20,7 +20,7 @@
 #define HEARTBEAT_MS 500
 #define RECLAIM_MS 100
 #define WARMUP_MS 100
-#define FOLLOW_MS 100 /* what the programs wrote into the event ring becomes lines of the log */
+#define FOLLOW_MS 100 /* what programs and CLI wrote into the event ring becomes lines of the log */
 #define JUDGE_MS 1000
 #define HOLD_MS 100
 
@@ -64,6 +64,8 @@ static void on_heartbeat(uv_timer_t *handle)
 	__atomic_store_n(&tables->control->doubt, agent->facts.in_doubt, __ATOMIC_RELAXED);
 	__atomic_store_n(&tables->control->heartbeat_ns, now_ns, __ATOMIC_RELEASE);
 	note_freeze(agent, tables);
+	if (agent->behind)
+		agent_apply_again(agent, "a failure");
 	if (agent_attach_again(agent)) /* what is routed there may go another way now */
 		agent_on_route(agent, ROUTE_ROUTES, NULL);
 }
@@ -189,6 +191,9 @@ static int start_http(struct agent *agent)
 	return error;
 }
 
+static const struct discover_ops discovery = {.on_input = agent_on_model,
+					      .on_watch = agent_on_watch};
+
 /* Interfaces before routes (their roles say which replicas are local), both before the model. */
 static int start_modules(struct agent *agent)
 {
@@ -218,8 +223,8 @@ static int start_modules(struct agent *agent)
 	agent_attach_uplink(agent);
 	reconcile_paths(agent->reconcile); /* of what is adopted: routes, or options, may be others now */
 	interfaces_prune(agent->interfaces);
-	error = discover_file_new(&agent->loop, options->manifests, &agent->policy, agent_on_model,
-				  agent, &agent->discover);
+	error = discover_file_new(&agent->loop, options->manifests, &agent->policy, &discovery, agent,
+				  &agent->discover);
 	if (error)
 		log_error("--manifests %s: %s", options->manifests, strerror(-error));
 	return error;

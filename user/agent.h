@@ -17,7 +17,7 @@ struct agent_options {
 	const char *manifests;
 	const char *listen;
 	const char *node_name;
-	unsigned peers; /* agents in the cluster; 0: as many as nodes are named in the input */
+	unsigned peers; /* agents in the cluster; 0: as many as nodes have replicas, 256 at most */
 	unsigned hold_s; /* how long a list that lost many at once is doubted; 0: not at all */
 	struct addr_cidr *external_cidrs;
 	size_t n_external_cidrs;

@@ -53,6 +53,7 @@ struct failures {
 	bool told;        /* this doubt is in the event ring */
 	struct reset *reset;
 	struct reset_run run;
+	bool raw_told;    /* that it has no raw socket is in the log */
 	struct failing *first;
 	struct subject subjects[SL_MAX_REPLICAS];
 };

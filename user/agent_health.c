@@ -11,7 +11,7 @@
 #include "log.h"
 
 #define PANIC_CHECK_MS 10
-#define MAX_PEERS      256u /* a replica is asked from here once in 256 intervals at least */
+#define MAX_PEERS      256u /* unless --peers says so, a replica is asked once in 256 intervals at least */
 
 void agent_on_health(void *context, __u32 replica, const struct probe_health *health,
 		     bool port_refused, const char *evidence)
@@ -63,8 +63,9 @@ void agent_on_panic_check(uv_timer_t *timer)
 
 /* ---- who is probed ---------------------------------------------------------------------*/
 
-/* Nodes named by the input: each runs an agent that may probe the same replica. Out of memory: too few,
- * and so more probes. */
+/* Nodes that have replicas, for want of a list of all nodes: each runs an agent that may probe the same
+ * replica, and so may nodes without one, which --peers alone can tell of. Out of memory: too few, and so
+ * more probes. */
 static unsigned count_nodes(const struct model *model)
 {
 	struct texts nodes = {};
@@ -88,7 +89,7 @@ static unsigned probe_interval_ms(const struct agent *agent, const struct model_
 {
 	if (!replica->node || !strcmp(replica->node, agent->options->node_name))
 		return replica->probe.interval_ms;
-	return replica->probe.interval_ms * (peers > 1 ? peers : 1);
+	return probe_shared_interval_ms(replica->probe.interval_ms, peers);
 }
 
 /* The longer interval needs a copy of the probe; `spaced` keeps it until the sync is over. */

@@ -121,6 +121,9 @@ int agent_apply(struct agent *agent, struct diag *diag)
 				sizeof(diag->reason));
 	if (error)
 		return error;
+	if (agent->behind)
+		log_info("the desired state is applied, at all addresses of this node");
+	agent->behind = false;
 	say_fast_path(agent);
 	say_port_clash(agent);
 	node_sync(agent->node);
@@ -134,15 +137,16 @@ int agent_apply(struct agent *agent, struct diag *diag)
 	return 0;
 }
 
-/* The same. 0, or -errno: said why. */
-static int apply(struct agent *agent)
+void agent_apply_again(struct agent *agent, const char *after)
 {
 	struct diag diag = {};
-	int error = agent_apply(agent, &diag);
 
-	if (error)
-		refuse(agent, &diag);
-	return error;
+	if (!agent_apply(agent, &diag))
+		return;
+	if (!agent->behind)
+		log_error("after %s the desired state cannot be applied: %s; it is tried again until it "
+			  "can", after, diag.reason);
+	agent->behind = true;
 }
 
 /* A model that comes into force, with who is held in it; without them if there is no room for both.
@@ -184,18 +188,16 @@ static int apply_input(struct agent *agent, struct model *model)
 {
 	struct sl_event event = {.kind = SL_EVENT_CONFIG_APPLIED};
 	struct model *before = agent->model;
-	struct diag refused;
 	size_t replicas = 0;
 	int error;
 
 	error = apply_held(agent, model);
 	if (error) {
-		refused = agent->last_refused;
 		agent->model = before;
 		model_free(model);
-		if (before && !apply(agent))
-			agent->last_refused = refused;
-		if (!before)
+		if (before)
+			agent_apply_again(agent, "a refused input");
+		else
 			agent->facts.unready = "the input was refused";
 		return error;
 	}
@@ -224,6 +226,19 @@ void agent_on_model(void *context, struct model *model, const struct verdicts *v
 	if (!apply_input(agent, model)) /* what is said of fields is said of the input in force */
 		keep_verdicts(agent, verdicts);
 	malloc_trim(0); /* what parsing and applying needed for a moment */
+}
+
+/* Every change is seen all the same, up to a second later. */
+void agent_on_watch(void *context, const char *dir, int error)
+{
+	const char *advice = error == -EMFILE ? "; raise fs.inotify.max_user_instances" :
+			     error == -ENOSPC ? "; raise fs.inotify.max_user_watches" : "";
+
+	if (error)
+		log_warn("cannot watch %s: %s; looking every second instead%s", dir, strerror(-error),
+			 advice);
+	else
+		log_info("watching %s again: changes are seen at once", dir);
 }
 
 /* ---- links and routes -----------------------------------------------------------------------*/
@@ -347,7 +362,8 @@ void agent_on_route(void *context, enum route_change change, const struct route_
 		break;
 	case ROUTE_ADDRESSES:
 		if (agent->model && agent->route)
-			apply(agent); /* node ports are served on all addresses of the node */
+			/* node ports are served on all of them */
+			agent_apply_again(agent, "a change of this node's addresses");
 		break;
 	case ROUTE_ROUTES:
 		if (!agent->route)

@@ -102,13 +102,27 @@ static bool is_suspect(const struct failures *failures, const struct failing *fa
 
 /* ---- in the kernel -------------------------------------------------------------------------*/
 
+/* Once: it is asked for again at each probe that needs it. */
+static void say_no_raw(struct failures *failures)
+{
+	if (!failures->run.raw_error || failures->raw_told)
+		return;
+	log_error("cannot open a raw socket: %s; flows of clients whose MAC address the kernel does not "
+		  "know are not reset, their clients wait for timeouts of their own%s",
+		  strerror(-failures->run.raw_error),
+		  failures->run.raw_error == -EPERM ? ": grant sluiced CAP_NET_RAW" : "");
+	failures->raw_told = true;
+}
+
 static int on_run(void *context, struct sl_reset *job)
 {
 	struct failures *failures = context;
 	const struct sl_replica_config *config =
 		&tables_of(failures)->replicas[job->replica].config;
+	int error = reset_run_slice(&failures->run, job, !addr_is_v4(&config->addr));
 
-	return reset_run_slice(&failures->run, job, !addr_is_v4(&config->addr));
+	say_no_raw(failures);
+	return error;
 }
 
 static bool on_frozen(void *context)

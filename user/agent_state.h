@@ -50,6 +50,7 @@ struct agent {
 	struct facts facts;
 	struct model *model;        /* in force; NULL before the first */
 	bool stale;                 /* the maps have replicas that it holds no longer */
+	bool behind;                /* the maps lack some of it, or of the node's addresses */
 	struct verdicts ignored;    /* of the input in force */
 	struct diag last_refused;
 	bool frozen;                /* as last said in the log */
@@ -63,6 +64,7 @@ struct agent {
 /* agent_input.c */
 void agent_on_model(void *context, struct model *model, const struct verdicts *verdicts,
 		    const struct diag *diag);
+void agent_on_watch(void *context, const char *dir, int error);
 void agent_on_route(void *context, enum route_change change, const struct route_link *link);
 void agent_path(void *context, const union sl_addr *to, struct reconcile_path *ret);
 
@@ -85,6 +87,9 @@ void agent_write_mtus(struct agent *agent);
 
 /* Brings the model in force into the maps and probes. 0, or -errno with the reason in *diag. */
 int agent_apply(struct agent *agent, struct diag *diag);
+/* The same, of a model that was in force before, `after` something else: no input is at fault when it
+ * fails, which is said once. The heartbeat tries again until it, or another model, is in the maps. */
+void agent_apply_again(struct agent *agent, const char *after);
 
 /* agent_node.c: the way of the node's own clients */
 struct node;

@@ -455,12 +455,12 @@ int datapath_unload(const char *bpffs, unsigned *removed, char *error, size_t er
 	*removed = 0;
 	if (lock_fd == -EBUSY)
 		return fail(error, error_len, lock_fd, "sluiced runs on %s: stop it first", bpffs);
-	if (lock_fd >= 0)
-		close(lock_fd);
 	removal = calloc(1, sizeof(*removal));
+	code = removal ? remove_all(bpffs, removal, removed) : -ENOMEM;
+	if (lock_fd >= 0) /* until all is gone: an agent that starts meanwhile would lose its programs */
+		close(lock_fd);
 	if (!removal)
-		return fail(error, error_len, -ENOMEM, "out of memory");
-	code = remove_all(bpffs, removal, removed);
+		return fail(error, error_len, code, "out of memory");
 	others_done(&removal->others);
 	free(removal);
 	if (code == -EOWNERDEAD)

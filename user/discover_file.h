@@ -21,15 +21,24 @@ int discover_file_load(struct manifest_dir *dir, const struct policy_options *op
 typedef void discover_file_fn(void *context, struct model *model, const struct verdicts *verdicts,
 			      const struct diag *diag);
 
+/* inotify cannot watch DIR (`error`: -EMFILE, -ENOSPC, -errno): it is read every second instead, and a
+ * change told as ever; or it can again (0). */
+typedef void discover_watch_fn(void *context, const char *dir, int error);
+
+struct discover_ops {
+	discover_file_fn *on_input;
+	discover_watch_fn *on_watch;
+};
+
 struct discover_file;
 
 /* Whether DIR can be watched: 0, -ENOENT, -ENOTDIR, -EACCES, -errno. */
 int discover_file_check(const char *dir);
 
-/* Watches DIR. `options` must outlive the watch. 0; as discover_file_check(); -ENOMEM. */
+/* Watches DIR. `options` and `ops` must outlive the watch. 0; as discover_file_check(); -ENOMEM. */
 int discover_file_new(uv_loop_t *loop, const char *dir, const struct policy_options *options,
-		      discover_file_fn *fn, void *context, struct discover_file **ret);
-/* How many files were decoded so far, as of the last call of `fn`. */
+		      const struct discover_ops *ops, void *context, struct discover_file **ret);
+/* How many files were decoded so far, as of the last call of on_input(). */
 uint64_t discover_file_decoded(const struct discover_file *discover);
 /* Stops at once; its handles are closed on the next turn of the loop. NULL is fine. */
 void discover_file_free(struct discover_file *discover);

@@ -2,8 +2,8 @@
 /*
  * Writes the event ring, the agent's memory of what it did and why: it is
  * pinned, so it survives the agent. Each event is also a line of the log.
- * Refuses nothing: an unknown kind is written as it is. The kernel programs write
- * there too: what they say is read again, to be logged. Called by the agent.
+ * Refuses nothing: an unknown kind is written as it is. The kernel programs and the
+ * CLI write there too: what they say is read again, to be logged. Called by the agent.
  */
 #include "events.h"
 
@@ -72,16 +72,20 @@ void events_done(struct events *events)
 }
 
 /* seq is 0 while the row is written: a reader that finds the same seq before and after its copy
- * has read one event, whole. */
-static void ring_write(struct events *events, const struct sl_event *event, const char *text)
+ * has read one event, whole. False: there is no ring, or it cannot be mapped just now. */
+static bool ring_write(struct events *events, const struct sl_event *event, const char *text)
 {
-	uint64_t seq = __atomic_add_fetch(&events->head->last, 1, __ATOMIC_ACQ_REL);
-	struct sl_event *row = ring_row(events, seq);
+	struct sl_event *row;
+	uint64_t seq;
 
+	if (!events->head)
+		return false;
+	seq = __atomic_add_fetch(&events->head->last, 1, __ATOMIC_ACQ_REL);
+	row = ring_row(events, seq);
 	if (event->kind < SL_MAX_EVENT_KINDS)
 		__atomic_add_fetch(&events->head->kinds[event->kind], 1, __ATOMIC_RELAXED);
 	if (!row)
-		return;
+		return false;
 	__atomic_store_n(&row->seq, 0, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	row->time_ns = realtime_ns();
@@ -95,6 +99,7 @@ static void ring_write(struct events *events, const struct sl_event *event, cons
 	memset(row->text, 0, sizeof(row->text));
 	memcpy(row->text, text, text_cut(text, sizeof(row->text) - 1));
 	__atomic_store_n(&row->seq, seq, __ATOMIC_RELEASE);
+	return true;
 }
 
 /* " namespace/name port" or "" */
@@ -140,8 +145,18 @@ static void log_write(const struct events *events, const struct sl_event *event,
 	/* The text of these two names it. */
 	service_format(events, named ? 0 : event->service, service, sizeof(service));
 	replica_format(event, replica, sizeof(replica));
-	log_at(asked ? LOG_LEVEL_ERROR : loud ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s%s%s%s%s%s%s", kind, service, replica,
-	       state[0] ? " " : "", state, text[0] ? ": " : "", text);
+	log_at(asked ? LOG_LEVEL_ERROR : loud ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, kind,
+	       "%s%s%s%s%s%s%s", kind, service, replica, state[0] ? " " : "", state,
+	       text[0] ? ": " : "", text);
+}
+
+/* Kinds that others write: the programs, and the CLI. They are logged when they are read from the ring,
+ * whoever wrote them. Of those of the CLI a freeze is not: the agent watches what is frozen itself. */
+static bool is_followed(const struct sl_event *event)
+{
+	return event->kind == SL_EVENT_EJECT || event->kind == SL_EVENT_EJECT_END ||
+	       event->kind == SL_EVENT_EJECT_SPARED || event->kind == SL_EVENT_RETRY ||
+	       event->kind == SL_EVENT_HAND_BACK;
 }
 
 void events_add(struct events *events, const struct sl_event *event, const char *format, ...)
@@ -152,21 +167,13 @@ void events_add(struct events *events, const struct sl_event *event, const char 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	if (events->head)
-		ring_write(events, event, text);
-	log_write(events, event, text);
+	if (!ring_write(events, event, text) || !is_followed(event))
+		log_write(events, event, text);
 }
 
-/* ---- what the programs say ------------------------------------------------------------------*/
+/* ---- what others say ------------------------------------------------------------------------*/
 
 #define NS_PER_S 1000000000ull
-
-/* Kinds that only the programs write; the agent's own are in the log already. */
-static bool is_of_programs(const struct sl_event *event)
-{
-	return event->kind == SL_EVENT_EJECT || event->kind == SL_EVENT_EJECT_END ||
-	       event->kind == SL_EVENT_EJECT_SPARED || event->kind == SL_EVENT_RETRY;
-}
 
 /* A copy of event number `seq`. 0; -EAGAIN: not written yet; -ENOENT: overwritten, or unreadable. */
 static int ring_read(struct events *events, uint64_t seq, struct sl_event *ret)
@@ -222,7 +229,7 @@ bool events_follow(struct events *events)
 			events->waited = next;
 			break;
 		}
-		if (error || !is_of_programs(&event))
+		if (error || !is_followed(&event))
 			continue;
 		log_late(events, &event);
 		any = true;

@@ -29,8 +29,9 @@ struct events {
 void events_add(struct events *events, const struct sl_event *event, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* True when there was any of what the programs write: logs what they have written into the ring since the last call, or since an earlier agent's:
- * where it got to lies beside the ring (sl_event_head.followed). Call it every 100 ms or so. */
+/* True when there was any: logs the kinds that the programs and the CLI write into the ring, of all
+ * since the last call, or since an earlier agent's: where it got to lies beside the ring
+ * (sl_event_head.followed). Call it every 100 ms or so. */
 bool events_follow(struct events *events);
 
 /* Unmaps what is mapped; the struct can be used again. */

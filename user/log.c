@@ -111,10 +111,10 @@ static json_t *message_to_json(char *message)
 	return json_string(message);
 }
 
-static char *line_to_json(enum log_level level, const char *time, char *message)
+static char *line_to_json(enum log_level level, const char *event, const char *time, char *message)
 {
-	json_t *line = json_pack("{s:s, s:s, s:o}", "time", time, "level", levels[level].name,
-				 "message", message_to_json(message));
+	json_t *line = json_pack("{s:s, s:s, s:s*, s:o}", "time", time, "level", levels[level].name,
+				 "event", event, "message", message_to_json(message));
 	char *text = line ? json_dumps(line, 0) : NULL;
 
 	json_decref(line);
@@ -122,7 +122,7 @@ static char *line_to_json(enum log_level level, const char *time, char *message)
 }
 
 /* The whole line without its end, on the heap; NULL without memory. */
-static char *format_line(enum log_level level, char *message)
+static char *format_line(enum log_level level, const char *event, char *message)
 {
 	const char *name = levels[level].name;
 	char time[TIME_LEN], *line = NULL;
@@ -130,7 +130,7 @@ static char *format_line(enum log_level level, char *message)
 
 	format_time(time);
 	if (log_state.format == LOG_JSON)
-		return line_to_json(level, time, message);
+		return line_to_json(level, event, time, message);
 	blank_controls(message);
 	if (log_state.format == LOG_JOURNAL)
 		len = asprintf(&line, "<%d>%s %s", levels[level].priority, name, message);
@@ -142,7 +142,7 @@ static char *format_line(enum log_level level, char *message)
 	return len < 0 ? NULL : line;
 }
 
-void log_at(enum log_level level, const char *format, ...)
+void log_at(enum log_level level, const char *event, const char *format, ...)
 {
 	int saved = errno; /* callers log, then return their errno */
 	char *message = NULL, *line = NULL;
@@ -159,7 +159,7 @@ void log_at(enum log_level level, const char *format, ...)
 	if (len < 0)
 		message = NULL;
 	else
-		line = format_line(level, message);
+		line = format_line(level, event, message);
 	dprintf(STDERR_FILENO, "%s\n", line ? line : message ? message : format);
 	free(line);
 	free(message);

@@ -16,11 +16,13 @@ void log_init(enum log_level level, bool json);
 /* "error", "warn", "info" or "debug" -> level. 0, or -EINVAL. */
 int log_level_parse(const char *text, enum log_level *ret);
 
-void log_at(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* `event`: what kind of event the line is of, which JSON has as a field of its own; NULL: of none. */
+void log_at(enum log_level level, const char *event, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
-#define log_error(...) log_at(LOG_LEVEL_ERROR, __VA_ARGS__)
-#define log_warn(...) log_at(LOG_LEVEL_WARN, __VA_ARGS__)
-#define log_info(...) log_at(LOG_LEVEL_INFO, __VA_ARGS__)
-#define log_debug(...) log_at(LOG_LEVEL_DEBUG, __VA_ARGS__)
+#define log_error(...) log_at(LOG_LEVEL_ERROR, NULL, __VA_ARGS__)
+#define log_warn(...) log_at(LOG_LEVEL_WARN, NULL, __VA_ARGS__)
+#define log_info(...) log_at(LOG_LEVEL_INFO, NULL, __VA_ARGS__)
+#define log_debug(...) log_at(LOG_LEVEL_DEBUG, NULL, __VA_ARGS__)
 
 #endif

@@ -6,14 +6,12 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
-#include <linux/capability.h>
 #include <malloc.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <bpf/libbpf.h>
@@ -25,6 +23,7 @@
 #include "others.h"
 #include "pin_dir.h"
 #include "port_range.h"
+#include "rights.h"
 
 #define DEFAULT_POD_INTERFACES "veth*,lxc*,cali*,eni*"
 #define DEFAULT_LISTEN "127.0.0.1:9911"
@@ -48,7 +47,7 @@ static const char usage[] =
 	"  --listen ADDR:PORT         /metrics, /healthz, /readyz, /status (default: " DEFAULT_LISTEN ")\n"
 	"  --node-name NAME           as in nodeName of endpoints (default: the host's name)\n"
 	"  --peers N                  agents in the cluster: remote replicas are probed N times as\n"
-	"                             seldom (default: the nodes that the manifests name)\n"
+	"                             seldom (default: the nodes that have replicas, up to 256)\n"
 	"  --endpoint-hold SECONDS    how long endpoints stay when most leave their list at once\n"
 	"                             (default: 60; 0: the list is believed at once)\n"
 	"  --snat-ports MIN-MAX       source ports towards remote replicas (default: 1024-29999)\n"
@@ -282,19 +281,12 @@ static int parse_options(int argc, char **argv, struct settings *s)
 /* Before anything is made: a start that cannot end well leaves no trace. */
 static int check_rights(void)
 {
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
-	bool bpf, admin, net;
+	char missing[RIGHTS_LEN];
 
-	if (syscall(SYS_capget, &header, data))
-		return 0; /* the kernel will say what it refuses */
-	bpf = data[CAP_TO_INDEX(CAP_BPF)].effective & CAP_TO_MASK(CAP_BPF);
-	admin = data[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective & CAP_TO_MASK(CAP_SYS_ADMIN);
-	net = data[CAP_TO_INDEX(CAP_NET_ADMIN)].effective & CAP_TO_MASK(CAP_NET_ADMIN);
-	if ((bpf || admin) && net)
+	if (!rights_missing(rights_effective(), missing))
 		return 0;
-	log_error("the capabilities BPF and NET_ADMIN are needed to load programs and attach them: "
-		  "run sluiced as root");
+	log_error("this process lacks %s; sluiced needs " RIGHTS_NEEDED ": run it as root, or grant it "
+		  "these", missing);
 	return -EPERM;
 }
 

@@ -39,7 +39,7 @@ struct manifest_dir {
 	struct objects *objects;
 	struct manifest *files; /* by name */
 	size_t n;
-	uint64_t decoded;
+	uint64_t decoded, changes;
 };
 
 bool manifest_dir_takes(const char *name)
@@ -80,6 +80,11 @@ void manifest_dir_free(struct manifest_dir *dir)
 uint64_t manifest_dir_decoded(const struct manifest_dir *dir)
 {
 	return dir->decoded;
+}
+
+uint64_t manifest_dir_changes(const struct manifest_dir *dir)
+{
+	return dir->changes;
 }
 
 static int refuse_errno(struct diag *diag, const char *path, const char *what, int err)
@@ -153,9 +158,11 @@ static int read_file(const char *path, struct stat *ret_stat, char **ret, size_t
 
 static void forget(struct manifest_dir *dir, struct manifest *file)
 {
-	if (file->batch)
-		objects_remove(dir->objects, file->batch);
+	if (!file->batch)
+		return;
+	objects_remove(dir->objects, file->batch);
 	file->batch = NULL;
+	dir->changes++;
 }
 
 static void drop(struct manifest_dir *dir, struct manifest *file)
@@ -179,11 +186,13 @@ static int decode(struct manifest_dir *dir, struct manifest *file, const char *p
 	err = object_batch_read(batch, bytes, len, diag);
 	if (!err)
 		err = objects_put(dir->objects, batch);
-	if (err)
+	if (err) {
 		object_batch_free(batch);
-	else
-		file->batch = batch;
-	return err;
+		return err;
+	}
+	file->batch = batch;
+	dir->changes++;
+	return 0;
 }
 
 static bool same_time(const struct timespec *a, const struct timespec *b)

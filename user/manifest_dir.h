@@ -29,4 +29,7 @@ int manifest_dir_read(struct manifest_dir *dir, const struct objects **ret, stru
 /* How many files were decoded so far. */
 uint64_t manifest_dir_decoded(const struct manifest_dir *dir);
 
+/* Grows when what the files say changes: objects came or went, if only for others. */
+uint64_t manifest_dir_changes(const struct manifest_dir *dir);
+
 #endif

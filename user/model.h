@@ -44,6 +44,8 @@ struct model_header {
 	const char *value;
 };
 
+#define MODEL_PROBE_INTERVAL_MAX_MS 3600000u
+
 /* How a replica's readiness is asked; always at the replica's own address. */
 struct model_probe {
 	enum model_probe_kind kind;
@@ -53,7 +55,7 @@ struct model_probe {
 	struct model_header *headers; /* HTTP: besides Host, User-Agent and Accept */
 	size_t n_headers;
 	const char *grpc_service;     /* gRPC: "" or a name; else NULL */
-	unsigned interval_ms;         /* sluice.dev/probe-interval, default 100 */
+	unsigned interval_ms;         /* sluice.dev/probe-interval, default 100, up to the above */
 	unsigned timeout_ms;          /* timeoutSeconds, default 1000 */
 	unsigned period_ms;           /* periodSeconds as Kubernetes means it, default 1000 */
 	unsigned failure_threshold;   /* default 3: non-overlapping failures until down */

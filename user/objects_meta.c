@@ -67,7 +67,7 @@ static int decode_probe_interval(struct decode *decode, const struct yaml_node *
 
 	if (err)
 		return err;
-	if (ns > 3600000000000ull)
+	if (ns > MODEL_PROBE_INTERVAL_MAX_MS * 1000000ull)
 		return decode_refuse(decode, value, "\"%s\" is too long; write at most \"1h\"",
 				     value->text);
 	*(unsigned *)into = (unsigned)(ns / 1000000);

@@ -65,15 +65,15 @@ static int refuse_mkdir(const char *path, int code, char *error, size_t error_le
 		snprintf(error, error_len, "cannot make %s: %s%s", path, strerror(-code),
 			 pin_dir_hint(code));
 	else
-		snprintf(error, error_len, "cannot make %s: %s (is a bpffs mounted there? mount -t "
-			 "bpf bpf /sys/fs/bpf)", path, strerror(-code));
+		snprintf(error, error_len, "cannot make %s: %s (is a bpffs mounted there? "
+			 PIN_DIR_MOUNT ")", path, strerror(-code));
 	return code;
 }
 
 static int refuse_file_system(const char *path, char *error, size_t error_len)
 {
-	snprintf(error, error_len, "%s is not in a bpf file system: mount one (mount -t bpf bpf "
-		 "/sys/fs/bpf) or name another with --bpffs", path);
+	snprintf(error, error_len, "%s is not in a bpf file system: mount one (" PIN_DIR_MOUNT
+		 ") or name another with --bpffs", path);
 	return -ENOTSUP;
 }
 

@@ -8,6 +8,9 @@
 
 #include <stddef.h>
 
+/* What to do where there is no bpf file system: root's alone, lest others make our directory first. */
+#define PIN_DIR_MOUNT "mount -t bpf -o mode=700 bpf /sys/fs/bpf"
+
 /* Makes `path`, progs/ and links/ where they are missing. 0; -EPERM: somebody else may change what
  * is pinned there; -ENOTSUP: not in a bpf file system; -errno. On failure `error` says what to do,
  * and what was made is gone again. */

@@ -55,6 +55,10 @@ struct probe_histogram {
 typedef void probe_change_fn(void *context, __u32 replica, const struct probe_health *health,
 			     bool port_refused, const char *evidence);
 
+/* How often one of `peers` (0: 1) agents asks a replica that they share, so that together they ask it as
+ * often as one would; once an hour at least. */
+unsigned probe_shared_interval_ms(unsigned interval_ms, unsigned peers);
+
 struct probe_set;
 
 /* 0, or -errno. Sockets are kept open, up to about one a target: raise RLIMIT_NOFILE. SIGPIPE must

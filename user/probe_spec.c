@@ -129,6 +129,13 @@ static unsigned at_least(unsigned value, unsigned min)
 	return value > min ? value : min;
 }
 
+unsigned probe_shared_interval_ms(unsigned interval_ms, unsigned peers)
+{
+	uint64_t shared = (uint64_t)interval_ms * at_least(peers, 1);
+
+	return shared < MODEL_PROBE_INTERVAL_MAX_MS ? shared : MODEL_PROBE_INTERVAL_MAX_MS;
+}
+
 static void make_rules(struct probe_spec *spec)
 {
 	const struct model_probe *probe = &spec->asked;

@@ -20,7 +20,8 @@
 #define FRAME6 74u
 
 /* A probe whose way the program does not know. That it cannot be sent is no error: its client is
- * gone, or will learn of the reset when it speaks. */
+ * gone, or will learn of the reset when it speaks. That there is no socket for it is left in
+ * raw_error: the others are reset all the same. */
 static void send_raw(struct reset_run *run, const unsigned char *packet, unsigned len, int ipv6)
 {
 	struct sockaddr_in6 to6 = {.sin6_family = AF_INET6};
@@ -30,8 +31,10 @@ static void send_raw(struct reset_run *run, const unsigned char *packet, unsigne
 	if (*fd < 0)
 		*fd = socket(ipv6 ? AF_INET6 : AF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
 			     IPPROTO_RAW);
-	if (*fd < 0)
+	if (*fd < 0) {
+		run->raw_error = -errno;
 		return;
+	}
 	memcpy(&to4.sin_addr, packet + 16, 4);
 	memcpy(&to6.sin6_addr, packet + 24, 16);
 	(void)!sendto(*fd, packet, len, MSG_DONTWAIT,

@@ -11,6 +11,7 @@
 struct reset_run {
 	int program_fd;
 	int raw4, raw6; /* raw sockets; -1: not open yet */
+	int raw_error;  /* why one could not be opened the last time, -errno; 0: none was refused */
 };
 
 /* Goes on with the walk; `ipv6`: the family of the replica. 0, or -errno. */

@@ -17,7 +17,7 @@ sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 from case import Skip, case, check, check_equal, eventually, main  # noqa: E402
 from held import Held  # noqa: E402
 from lab import Lab  # noqa: E402
-from manifest import App  # noqa: E402
+from manifest import App, Port  # noqa: E402
 from process import built  # noqa: E402
 from servers import Nginx, check_no_errors, load  # noqa: E402
 
@@ -55,6 +55,11 @@ def check_serving(shared, space=None, what="requests"):
     for family in (4, 6):
         result = load(space or shared.client, shared.app.target(family), connections=4, count=100)
         check_no_errors(result, f"{what}, IPv{family}")
+
+
+def metric(node, name):
+    return next(float(line.split()[-1]) for line in node.http("/metrics").splitlines()
+                if line.startswith(f"{name} "))
 
 
 def event_kinds(node):
@@ -129,6 +134,33 @@ def a_bad_manifest_changes_nothing(shared):
     app.apply()
     app.replicas[0].weight = None
     app.apply()
+
+
+@case
+def more_addresses_than_there_is_room_for(shared):
+    """Node ports take a row for each address of the node: too many are no bad input, and when some go
+    all is well again."""
+    node, lab = shared.lab.node1, shared.lab
+    app = App(lab, "ports", 12, [Port(f"p{n}", 1000 + n, 80, node_port=31000 + n) for n in range(120)])
+    app.write()
+    refused = metric(node, "sluice_config_refused_total")
+    served = len(node.sluice("service", "show"))
+    addresses = [f"198.18.0.{n}/32" for n in range(1, 151)]
+    eventually(lambda: len(node.sluice("service", "show")) > served, "its ports are served")
+    try:
+        node.ip(*(f"addr add {address} dev lo" for address in addresses))
+        eventually(lambda: "after a change of this node's addresses the desired state cannot be applied: "
+                   "the table of " in node.agent.log(), "it is said")
+        check_serving(shared, what="with too many addresses")
+        check("applied, at all addresses" not in node.agent.log(), "it is said that there is room")
+    finally:
+        node.ip(*(f"addr del {address} dev lo" for address in addresses))
+    eventually(lambda: "applied, at all addresses" in node.agent.log(), "applied again")
+    check_equal(node.agent.log().count("cannot be applied"), 1, "how often it was said")
+    check_equal((metric(node, "sluice_config_refused_total"), metric(node, "sluice_config_stale")),
+                (refused, 0), "refused inputs")
+    app.remove()
+    eventually(lambda: len(node.sluice("service", "show")) == served, "gone again")
 
 
 @case

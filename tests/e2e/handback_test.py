@@ -41,6 +41,7 @@ def hand_back_under_load(shared):
     shared.node.sluice("hand-back", "--undo", "web")
     served_by(shared, True, "undone")
     check(not service_row(shared)["handed_back"], "service show after --undo")
+    eventually(lambda: "hand_back default/web" in shared.node.agent.log(), "the agent's log says so")
     traffic.finish("hand-back")
     shared.app.load_balancer = None
     shared.app.drop(joined)

@@ -206,6 +206,27 @@ def without_root(shared):
 
 
 @case
+def a_start_with_too_few_capabilities(shared):
+    """It says which are missing, before it makes anything; those that it names are enough."""
+    node = shared.node
+    for options, missing in (("-all,+bpf,+net_admin", "CAP_PERFMON, CAP_NET_RAW"),
+                             ("-all,+bpf,+perfmon,+net_raw", "CAP_NET_ADMIN")):
+        agent = node.spawn("setpriv", "--bounding-set", options, built("sluiced"), "--manifests",
+                           shared.lab.manifests.dir, "--bpffs", node.bpffs)
+        check(agent.popen.wait(20) != 0, f"it started with {options}")
+        check(f"this process lacks {missing}; " in agent.log(), agent.log())
+        check_equal(node.traces(), [], "left by it")
+    node.agent = node.spawn("setpriv", "--bounding-set", "-all,+bpf,+perfmon,+net_admin,+net_raw",
+                            built("sluiced"), "--manifests", shared.lab.manifests.dir, "--bpffs",
+                            node.bpffs, "--pod-interfaces", "veth*", "--uplinks", "uplink0",
+                            "--node-name", node.name)
+    node.wait_ready()
+    eventually(lambda: shared.app.applied(node), "applied")
+    check_served(shared, "without root's other capabilities")
+    check_equal(node.agent.log().count(" error "), 2, f"of {node.agent.log()}: those of the starts before")
+
+
+@case
 def a_dot_in_the_directorys_name(shared):
     node = shared.node
     bpffs = f"{node.bpffs}.d"

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -22,7 +24,20 @@ struct heard {
 	size_t n_services; /* of the last model */
 	struct diag diag;  /* the last */
 	struct discover_file *free_at_once;
+	unsigned watches; /* calls of hear_watch() */
+	int watch_error;  /* of the last */
 };
+
+static int inotify_error; /* 0: the kernel decides */
+
+/* In libc's place, for libuv. */
+int inotify_add_watch(int fd, const char *path, uint32_t mask)
+{
+	if (!inotify_error)
+		return syscall(SYS_inotify_add_watch, fd, path, mask);
+	errno = inotify_error;
+	return -1;
+}
 
 static void hear(void *context, struct model *model, const struct verdicts *verdicts,
 		 const struct diag *diag)
@@ -41,6 +56,17 @@ static void hear(void *context, struct model *model, const struct verdicts *verd
 	discover_file_free(heard->free_at_once);
 	heard->free_at_once = NULL;
 }
+
+static void hear_watch(void *context, const char *dir, int error)
+{
+	struct heard *heard = context;
+
+	CHECK(access(dir, F_OK) == 0);
+	heard->watches++;
+	heard->watch_error = error;
+}
+
+static const struct discover_ops ops = {.on_input = hear, .on_watch = hear_watch};
 
 struct watched {
 	uv_loop_t loop;
@@ -61,7 +87,7 @@ static void start(struct watched *w, const char *first)
 	temp_dir_write(&w->dir, "a.yaml", first);
 	uv_loop_init(&w->loop);
 	uv_timer_init(&w->loop, &w->alarm);
-	CHECK_INT(discover_file_new(&w->loop, w->dir.path, &options, hear, &w->heard, &w->discover),
+	CHECK_INT(discover_file_new(&w->loop, w->dir.path, &options, &ops, &w->heard, &w->discover),
 		  0);
 }
 
@@ -243,6 +269,44 @@ TEST(a_directory_replaced_in_one_step_is_followed_by_name)
 	stop(&w);
 }
 
+/* Beyond the user's limits: said once, changes are told once each, and what stays the same is not. */
+TEST(without_inotify_it_looks_every_second)
+{
+	uint64_t until = uv_hrtime() + 3 * DEADLINE_MS * 1000000ull;
+	struct watched w;
+	char path[768];
+
+	inotify_error = ENOSPC;
+	start(&w, SERVICE("a", "10.9.0.1"));
+	CHECK_INT(w.heard.watches, 1);
+	CHECK_INT(w.heard.watch_error, -ENOSPC);
+	wait_for(&w, 1, 0);
+	run_for(&w, 3300); /* three looks; the file is young in the first two */
+	CHECK_INT(w.heard.models, 1);
+	temp_dir_write(&w.dir, "b.yaml", SERVICE("b", "10.9.0.2"));
+	wait_for(&w, 2, 0);
+	CHECK_INT(w.heard.n_services, 2);
+	temp_dir_write(&w.dir, "b.yaml", "kind: [\n");
+	wait_for(&w, 2, 1);
+	run_for(&w, 2200); /* as bad as it was */
+	CHECK_INT(w.heard.diags, 1);
+	CHECK_INT(unlink(temp_dir_path(&w.dir, "b.yaml", path)), 0);
+	wait_for(&w, 3, 1);
+	CHECK_INT(w.heard.n_services, 1);
+	CHECK_INT(w.heard.watches, 1);
+	inotify_error = 0;
+	while (w.heard.watches < 2 && uv_hrtime() < until)
+		run_for(&w, 10);
+	CHECK_INT(w.heard.watches, 2);
+	CHECK_INT(w.heard.watch_error, 0);
+	run_for(&w, 1200);
+	CHECK_INT(w.heard.models, 3);
+	temp_dir_write(&w.dir, "a.yaml", SERVICE("a", "10.9.0.1") SERVICE("c", "10.9.0.3"));
+	wait_for(&w, 4, 1);
+	CHECK_INT(w.heard.n_services, 2);
+	stop(&w);
+}
+
 TEST(freed_at_once_while_it_reads)
 {
 	struct watched w;
@@ -269,8 +333,8 @@ TEST(what_cannot_be_watched_is_refused_at_once)
 	uv_loop_t loop;
 
 	uv_loop_init(&loop);
-	CHECK_INT(discover_file_new(&loop, "/nonexistent", &options, hear, NULL, &discover),
+	CHECK_INT(discover_file_new(&loop, "/nonexistent", &options, &ops, NULL, &discover),
 		  -ENOENT);
-	CHECK_INT(discover_file_new(&loop, "/dev/null", &options, hear, NULL, &discover), -ENOTDIR);
+	CHECK_INT(discover_file_new(&loop, "/dev/null", &options, &ops, NULL, &discover), -ENOTDIR);
 	CHECK_INT(uv_loop_close(&loop), 0);
 }

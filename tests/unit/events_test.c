@@ -175,6 +175,20 @@ TEST(log_says_the_same)
 	events_free(&events);
 }
 
+TEST(a_line_of_json_names_the_kind)
+{
+	struct sl_event start = {.kind = SL_EVENT_AGENT_START};
+	struct events events = events_new();
+	const char *text;
+
+	capture_begin();
+	log_init(LOG_LEVEL_INFO, true);
+	events_add(&events, &start, "fresh");
+	text = capture_end();
+	CHECK(strstr(text, "\"event\": \"agent_start\", \"message\": \"agent_start: fresh\""));
+	events_free(&events);
+}
+
 TEST(panic_and_refusal_are_warnings)
 {
 	struct events events = {0}; /* no ring yet: bad input is met before the maps are there */
@@ -260,6 +274,26 @@ TEST(what_programs_write_is_logged_once)
 	CHECK(strstr(text, " info retry service row 2 10.0.0.1:8000: refused\n"));
 	CHECK_INT(strstr(text, "eth0") && !strstr(strstr(text, "eth0") + 1, "eth0"), 1);
 	CHECK(!strstr(strstr(text, "5 of 5") + 1, "5 of 5"));
+	events_free(&events);
+}
+
+TEST(a_hand_back_is_logged_once_whoever_wrote_it)
+{
+	struct sl_event own = {.kind = SL_EVENT_HAND_BACK, .service = 3};
+	struct events events = events_new(), no_ring = {0};
+	const char *text;
+
+	capture_begin();
+	program_writes(&events, SL_EVENT_HAND_BACK, "new flows are kube-proxy's", 0); /* the CLI */
+	events_add(&events, &own, "ended by a change of its mode");
+	CHECK(events_follow(&events));
+	CHECK(!events_follow(&events));
+	events_add(&no_ring, &own, "at once");
+	text = capture_end();
+	CHECK(strstr(text, " info hand_back service row 2 10.0.0.1:8000: new flows are kube-proxy's\n"));
+	CHECK(strstr(text, " info hand_back service row 2: ended by a change of its mode\n"));
+	CHECK(strstr(text, " info hand_back service row 2: at once\n"));
+	CHECK(!strstr(strstr(text, "ended by") + 1, "ended by"));
 	events_free(&events);
 }
 

@@ -103,6 +103,21 @@ TEST(json)
 	CHECK_STR(json_string_value(json_object_get(line, "level")), "warn");
 	CHECK_STR(json_string_value(json_object_get(line, "message")),
 		  "quote \" backslash \\ newline\n tab\t ü \001 end");
+	CHECK_INT(json_object_size(line), 3);
+	json_decref(line);
+}
+
+TEST(json_names_the_event)
+{
+	json_t *line;
+
+	capture_begin();
+	log_init(LOG_LEVEL_INFO, true);
+	log_at(LOG_LEVEL_INFO, "attach", "attach: %s as pod", "veth0");
+	capture_end();
+	line = json_loads(captured, 0, NULL);
+	CHECK_STR(json_string_value(json_object_get(line, "event")), "attach");
+	CHECK_STR(json_string_value(json_object_get(line, "message")), "attach: veth0 as pod");
 	json_decref(line);
 }
 

@@ -50,6 +50,18 @@ static unsigned count_time_wait(__be16 port)
 	return n;
 }
 
+TEST(agents_share_the_probes_of_a_replica)
+{
+	CHECK_INT(probe_shared_interval_ms(100, 0), 100);
+	CHECK_INT(probe_shared_interval_ms(100, 1), 100);
+	CHECK_INT(probe_shared_interval_ms(100, 256), 25600);
+	CHECK_INT(probe_shared_interval_ms(100, 36000), MODEL_PROBE_INTERVAL_MAX_MS);
+	/* In 32 bits this would wrap to 704 ms. */
+	CHECK_INT(probe_shared_interval_ms(2147484, 2000), MODEL_PROBE_INTERVAL_MAX_MS);
+	CHECK_INT(probe_shared_interval_ms(MODEL_PROBE_INTERVAL_MAX_MS, 100000),
+		  MODEL_PROBE_INTERVAL_MAX_MS);
+}
+
 TEST(a_connection_is_good)
 {
 	struct bench bench;

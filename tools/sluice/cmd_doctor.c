@@ -13,12 +13,9 @@
 
 #include "doctor.h"
 #include "pins.h"
+#include "rights.h"
 #include "route_query.h"
 #include "tc_hooks.h"
-
-#define CAP_NET_ADMIN_BIT (1ull << 12) /* linux/capability.h */
-#define CAP_SYS_ADMIN_BIT (1ull << 21)
-#define CAP_BPF_BIT       (1ull << 39)
 
 static const struct out_column columns[] = {
 	{"check", "CHECK", OUT_STRING},
@@ -84,20 +81,6 @@ bool doctor_sysctl(const char *name, long *ret)
 }
 
 /* ---- what there is ------------------------------------------------------------ */
-
-static bool may_probe(void)
-{
-	unsigned long long effective = 0;
-	FILE *file = fopen("/proc/self/status", "re");
-	char line[256];
-
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "CapEff: %llx", &effective) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return (effective & CAP_NET_ADMIN_BIT) && (effective & (CAP_BPF_BIT | CAP_SYS_ADMIN_BIT));
-}
 
 static void ignore_change(void *context, enum route_change change, const struct route_link *link)
 {
@@ -193,7 +176,7 @@ static int look(struct doctor *doctor)
 {
 	int err;
 
-	doctor->may_probe = may_probe();
+	doctor->may_probe = !rights_missing(rights_effective(), doctor->missing_rights);
 	doctor->maps_err = maps_open(doctor->cli->bpffs, &doctor->maps);
 	err = route_new(&doctor->loop, ignore_change, NULL, &doctor->route);
 	if (err)

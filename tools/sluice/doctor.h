@@ -11,6 +11,7 @@
 
 #include "cli.h"
 #include "maps.h"
+#include "rights.h"
 #include "route.h"
 
 enum doctor_status {
@@ -49,7 +50,8 @@ struct doctor {
 	struct cli *cli;
 	bool failed; /* some row said DOCTOR_FAIL */
 
-	bool may_probe; /* CAP_BPF and CAP_NET_ADMIN */
+	bool may_probe; /* this process has what sluiced needs */
+	char missing_rights[RIGHTS_LEN];
 	int maps_err;   /* of maps_open(); 0: `maps` is open */
 	struct maps maps;
 

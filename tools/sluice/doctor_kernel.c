@@ -194,12 +194,11 @@ void doctor_check_kernel(struct doctor *doctor)
 static void check_privileges(struct doctor *doctor)
 {
 	if (doctor->may_probe)
-		doctor_row(doctor, "privileges", DOCTOR_OK, NULL, "CAP_BPF and CAP_NET_ADMIN");
+		doctor_row(doctor, "privileges", DOCTOR_OK, NULL, "what sluiced needs");
 	else
 		doctor_row(doctor, "privileges", DOCTOR_WARN,
-			   "run `sluice doctor` as root; sluiced needs CAP_BPF, CAP_NET_ADMIN and "
-			   "CAP_PERFMON, or root",
-			   "this process has neither CAP_BPF nor CAP_NET_ADMIN, or only one");
+			   "run `sluice doctor` as root; sluiced needs " RIGHTS_NEEDED,
+			   "this process lacks %s", doctor->missing_rights);
 }
 
 /* The file system that `path`, or its nearest directory that exists, lies on. */
@@ -224,7 +223,7 @@ static void check_files(struct doctor *doctor)
 	if (is_on_bpffs(doctor->cli->bpffs))
 		doctor_row(doctor, "bpffs", DOCTOR_OK, NULL, "%s", doctor->cli->bpffs);
 	else
-		doctor_row(doctor, "bpffs", DOCTOR_FAIL, "mount -t bpf -o mode=700 bpf /sys/fs/bpf",
+		doctor_row(doctor, "bpffs", DOCTOR_FAIL, PIN_DIR_MOUNT,
 			   "%s is on no BPF file system: nothing can be pinned",
 			   doctor->cli->bpffs);
 	if (!access("/sys/kernel/btf/vmlinux", R_OK))
