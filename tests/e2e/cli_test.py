@@ -369,6 +369,16 @@ def man_page_names_every_command_and_key(shared):
 
 
 @case
+def man_page_of_the_agent_names_every_key_of_its_status(shared):
+    with open(f"{ROOT}/user/status.c", encoding="utf-8") as file:
+        keys = set(re.findall(r'(?:set_\w+|set_new)\(\w+, "(\w+)"', file.read()))
+    with open(f"{ROOT}/man/sluiced.8", encoding="utf-8") as page:
+        entry = page.read().split("\n.It Pa /status\n")[1].split("\n.El\n")[0]
+    check(len(keys) >= 40, f"the source has only {keys}")
+    check_equal(keys - set(re.findall(r"\w+", entry)), set(), "keys that it lacks")
+
+
+@case
 def man_page_and_completion_know_every_option(shared):
     page = man_page()
     offered = 0
