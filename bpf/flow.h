@@ -133,10 +133,12 @@ static __always_inline struct flow_ref flow_of_source(const struct packet *pkt, 
 	return ref;
 }
 
-static __always_inline void flow_touch(struct sl_flow *flow, __u32 now)
+/* A sign of life. Of a finished flow it is none: nobody counts it any more, and its source-NAT port is on its
+ * way to another one, so it must be forgotten in time, whatever its ends go on sending. */
+static __always_inline void flow_touch(const struct flow_ref *ref, __u32 now)
 {
-	if (flow->last_seen != now)
-		WRITE_ONCE(flow->last_seen, now);
+	if (unlikely(ref->flow->last_seen != now) && SL_FLOW_PHASE(ref->state) != SL_FLOW_DONE)
+		WRITE_ONCE(ref->flow->last_seen, now);
 }
 
 static __always_inline __u32 flow_closing_flags(const struct packet *pkt, __u32 fin, __u32 rst)
@@ -221,14 +223,14 @@ static __always_inline void flow_track_client(struct flow_ref *ref, const struct
 	if (unlikely(pkt->tcp_flags & TCP_SYN && pkt->l4_length != pkt->l4_header &&
 		     SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN))
 		flow_ref_advance(ref, SL_FLOW_SYN_DATA, 0);
-	flow_touch(ref->flow, now);
+	flow_touch(ref, now);
 	flow_hear_client(ref, pkt, now);
 }
 
 /* A datagram of the replica's: the conversation is answered. */
 static __always_inline void flow_track_answer(const struct flow_ref *ref, __u32 now)
 {
-	flow_touch(ref->flow, now);
+	flow_touch(ref, now);
 	if (ref->flow->request != now)
 		WRITE_ONCE(ref->flow->request, now);
 	if (unlikely(SL_FLOW_PHASE(ref->state) == SL_FLOW_SYN))
@@ -284,7 +286,7 @@ static __always_inline bool flow_track_replica(struct flow_ref *ref, const struc
 		return true;
 	if (unlikely(pkt->tcp_flags & TCP_SYN))
 		return flow_take_answer(ref, pkt, now);
-	flow_touch(ref->flow, now); /* not for a SYN-ACK: repeated, it is no sign of life */
+	flow_touch(ref, now); /* not for a SYN-ACK: repeated, it is no sign of life */
 	flow_hear_replica(ref, pkt);
 	return true;
 }

@@ -121,7 +121,7 @@ static __always_inline void owner_restart(struct flow_ref *ref, const struct pac
 	if (__sync_val_compare_and_swap(&ref->flow->state, ref->state, next) != ref->state)
 		return;
 	ref->flow->isn = pkt->seq;
-	flow_touch(ref->flow, now);
+	WRITE_ONCE(ref->flow->last_seen, now);
 }
 
 /* A packet to a replica with a cap: OWNER_PASSES or OWNER_ADMITS. */
@@ -145,7 +145,7 @@ __noinline int owner_incoming(const struct packet *pkt, __u32 row)
 		owner_restart(&ref, pkt, now);
 		return OWNER_PASSES;
 	}
-	flow_touch(ref.flow, now);
+	flow_touch(&ref, now);
 	opens = ref.state & SL_FLOW_ANSWERED && SL_FLOW_PHASE(ref.state) == SL_FLOW_SYN &&
 		!(pkt->tcp_flags & TCP_SYN);
 	flags = flow_closing_flags(pkt, SL_FLOW_CLIENT_FIN, SL_FLOW_CLIENT_RST);
@@ -170,7 +170,7 @@ __noinline int owner_outgoing(const struct packet *pkt, __u32 row)
 	if (!ref.flow || flow_doubt_reset(&ref, pkt, SL_FLOW_CLIENT_RST, now))
 		return 0;
 	if (likely(!(pkt->tcp_flags & TCP_SYN)))
-		flow_touch(ref.flow, now);
+		flow_touch(&ref, now);
 	flags = flow_closing_flags(pkt, SL_FLOW_REPLICA_FIN, SL_FLOW_REPLICA_RST);
 	if (pkt->tcp_flags & TCP_SYN && !(ref.state & SL_FLOW_ANSWERED))
 		flags |= SL_FLOW_ANSWERED;

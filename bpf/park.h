@@ -291,7 +291,7 @@ __noinline int park_hear(const struct packet *pkt, __u32 slot, __u64 state)
 		p->heard = now;
 	if (flow_age(flow, now) >= (__s32)(SYN_AGAIN_MS * hz / 1000) && park_agent_is_dead())
 		return PARK_OFFERS;
-	flow_touch(flow, now);
+	WRITE_ONCE(flow->last_seen, now);
 	return PARK_WAITS;
 }
 

@@ -309,6 +309,42 @@ TEST(every_end_of_a_flow_gives_its_port_back)
 	fixture_once(given_back, &four_ports);
 }
 
+/* Its flow fell silent for so long that it is over. Its ends do not know, and go on: not with a port that
+ * another flow may have by then. */
+static void idle_out(struct fixture *f)
+{
+	static const struct step handshake[] = {
+		{FROM_UPLINK, "r1:8000 > node:2000 SA seq 0 ack 8 len 0", REDIRECT,
+		 "vip:80 > client:4000 SA seq 0 ack 8 len 0"},
+		{FROM_UPLINK, "client:4000 > vip:80 A seq 8 ack 1 len 0", REDIRECT,
+		 "node:2000 > r1:8000 A seq 8 ack 1 len 0"},
+	};
+	static const struct step goes_on = {FROM_UPLINK, "client:4000 > vip:80 A seq 8 ack 1 len 5",
+					    REDIRECT, "node:2000 > r1:8000 A seq 8 ack 1 len 5"};
+	static const struct step forgotten = {FROM_UPLINK, "client:4000 > vip:80 A seq 8 ack 1 len 5",
+					      REDIRECT, "vip:80 > client:4000 R seq 1 len 0 back"};
+
+	remote(f, SL_SERVICE_REPLACE, 1);
+	f->services[0].idle_ticks = 300 * FIXTURE_HZ;
+	open_flow(f, 4000, 2000);
+	STEPS(f, handshake);
+	fixture_age(f, 301);
+	for (__u32 i = 0; i < f->flow_sets && fixture_count_flows(f, SL_FLOW_OPEN); i++)
+		fixture_tick(f);
+	CHECK_INT(fixture_count_flows(f, SL_FLOW_DONE), 1);
+	CHECK_INT(f->replicas[0].state.inflight, 0);
+	CHECK_INT(fixture_count_snat(f, SL_SNAT_QUARANTINE), 1);
+	CHECK(fixture_step(f, &goes_on));
+	fixture_sweep(f);
+	CHECK_INT(fixture_count_flows(f, SL_FLOW_FREE), f->flow_sets * SL_FLOW_WAYS);
+	CHECK(fixture_step(f, &forgotten));
+}
+
+TEST(a_flow_that_idled_out_does_not_live_on_its_old_port)
+{
+	fixture_once(idle_out, &four_ports);
+}
+
 static void late_reply(struct fixture *f)
 {
 	static const struct step late[] = {
