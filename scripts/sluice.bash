@@ -7,6 +7,11 @@ _sluice_commands() {
 	sluice help 2>/dev/null | sed -n '/^Options/q; s/^  \([a-z-]\+\( [a-z]\+\)\?\)\( .*\)\?$/\1/p'
 }
 
+# The options of a command, of the first line of its usage.
+_sluice_options() {
+	sluice help "$@" 2>/dev/null | sed -n 's/\[OPTIONS\]//; 1p' | grep -oE -- '(^|[[| ])--?[a-z][a-z-]*' | tr -d '[| '
+}
+
 # Column $2 of the table that `sluice $1 show` prints, each value once: names with a slash or
 # addresses with a port, which headings and notes are not.
 _sluice_column() {
@@ -38,8 +43,7 @@ _sluice() {
 	*)
 		w=$(_sluice_commands | sed -n "s/^${words[0]} //p") ;;
 	esac
-	[[ $word == -* ]] && w='--json --bpffs --help'
-	[[ $word == -* && ${words[0]} == hand-back ]] && w+=' --timeout --force --undo'
+	[[ $word == -* ]] && w="--json --bpffs --help $(_sluice_options "${words[@]}")"
 	mapfile -t COMPREPLY < <(compgen -W "$w" -- "$word")
 }
 

@@ -116,7 +116,7 @@ static int counts_render(const struct maps *maps, struct strbuf *out)
 	if (error)
 		return error;
 	exposition_family(out, "sluice_drops_total", "counter",
-			  "Packets dropped or refused, by reason.");
+			  "Packets dropped or refused, by reason: sluice(8), DROP REASONS.");
 	for (int i = 0; i < SL_DROP_MAX; i++)
 		labelled(out, "sluice_drops_total", "reason", drop_names[i], drops[i]);
 	for (int i = 0; i < SL_COUNT_MAX; i++) {
@@ -151,7 +151,8 @@ static void events_render(const struct sl_event_head *head, struct strbuf *out)
 {
 	static const char name[] = "sluice_events_total";
 
-	exposition_family(out, name, "counter", "Events written to the event ring, by kind.");
+	exposition_family(out, name, "counter",
+			  "Events written to the event ring, by kind: sluice(8), EVENTS.");
 	for (int kind = SL_EVENT_NONE + 1; kind < SL_EVENT_MAX; kind++)
 		labelled(out, name, "kind", event_names[kind],
 			 __atomic_load_n(&head->kinds[kind], __ATOMIC_RELAXED));

@@ -21,7 +21,7 @@
 
 #define SL_LAYOUT_VERSION 3
 
-/* Default sizes; the first three can be set before the maps are created. */
+/* Sizes of the maps. Nothing changes them; who opens pinned maps takes the sizes that it finds. */
 #define SL_MAX_SERVICES 4096u    /* service-ports */
 #define SL_MAX_VIPS 16384u
 #define SL_MAX_REPLICAS 16384u

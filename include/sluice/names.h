@@ -3,7 +3,8 @@
  * Every name that the kernel programs, the agent and the CLI must agree on:
  * an enum and its strings come from one X-macro, so that neither can drift.
  *
- * X(ENUMERATOR, "name as printed", "what it means, for --help and # HELP")
+ * X(ENUMERATOR, "name as printed", "what it means, for # HELP and for man/sluice.8, where
+ * scripts/man-names writes it")
  */
 #ifndef SLUICE_NAMES_H
 #define SLUICE_NAMES_H

@@ -2,7 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the verifier follows of each program, on this kernel and on those of vmtest/matrix that are
 to work, each in a virtual machine: a table of programs by kernels. Below it: what is over its budget,
-and kernels that cannot be had. `tests/run verifier` is what fails for a budget, here and there."""
+programs that a kernel did not load, and kernels that cannot be had. `tests/run verifier` is what fails
+for a budget, here and there.
+
+With --check it measures nothing, and fails when the table of docs/BENCHMARKS.md is not of the programs
+that there are (`tests/run man`)."""
 
 import os
 import re
@@ -13,6 +17,23 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.path.relpath(os.environ.get("O", f"{ROOT}/build"), ROOT)
 STATS = [f"{BUILD}/tests/bench/verifier_stats", f"{BUILD}/bpf/sluice.bpf.o"]
 ROW = re.compile(r"^(\w+) +(\d+) +(\d+)", re.MULTILINE)
+
+
+def programs_there():
+    """Of the skeleton, which takes neither root nor a kernel."""
+    with open(f"{ROOT}/{BUILD}/sluice.skel.h", encoding="utf-8") as file:
+        return set(re.findall(r"^\t\tstruct bpf_program \*(\w+);$", file.read(), re.M))
+
+
+def check_table():
+    with open(f"{ROOT}/docs/BENCHMARKS.md", encoding="utf-8") as file:
+        section = file.read().split("## What the verifier follows\n")[1].split("\n## ")[0]
+    table, there = {row[0] for row in ROW.findall(section)}, programs_there()
+    for what, names in (("lacks", there - table), ("has, and there is not:", table - there)):
+        if names:
+            print(f"  the verifier's table in docs/BENCHMARKS.md {what} {', '.join(sorted(names))}: "
+                  "run `make verifier-table`")
+    return 0 if table == there and there else 1
 
 
 def output(argv):
@@ -49,19 +70,22 @@ def main():
               for _, text in columns]
     heads = [release.split("+")[0].split("-")[0] for release, _ in columns]
     print(f"{'program':14}", *(f"{head:>10}" for head in heads), f"{'budget':>10}")
-    for program in counts[0]:
-        budget = counts[0][program][1]
-        print(f"{program:14}", *(f"{one[program][0]:>10}" for one in counts), f"{budget:>10}")
+    rows = {program: budget for one in counts for program, (_, budget) in one.items()}
+    for program, budget in rows.items():
+        print(f"{program:14}", *(f"{one[program][0] if program in one else '-':>10}" for one in counts),
+              f"{budget:>10}")
     commit = output(["git", "describe", "--always", "--dirty"])[1].strip()
     print(f"commit {commit}, {output(['clang', '--version'])[1].splitlines()[0]}")
     for head, one in zip(heads, counts):
         for program, (n, budget) in one.items():
             if n > budget:
                 print(f"OVER BUDGET: {program} on {head}")
+        for program in sorted(programs_there() - one.keys()):
+            print(f"NOT LOADED: {program} on {head}")
     for line in missing:
         print("not measured:", line)
     return 0 if counts[0] else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(check_table() if sys.argv[1:] == ["--check"] else main())

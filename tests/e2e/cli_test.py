@@ -59,6 +59,7 @@ def check_shows_first_what_is_not_acted_upon(shared):
         honoured = len(verdicts) - 2
         check(f"{honoured} honoured (-a shows them), 0 mapped, 1 unsupported, 1 unknown" in text
               and "\nhonoured" not in text, text)
+        check(rows[0].keys() <= set(re.findall(r"\w+", entry_of(man_page(), "check"))), f"{rows[0]}")
         text = shared.cli.text("check", "-a", "-f", directory)
         check_equal(text.count("\nhonoured"), honoured, "honoured fields with -a")
         check_equal(shared.cli.run("check", "--strict", "-f", directory).returncode, 1, "--strict")
@@ -323,6 +324,26 @@ def commands_of(usage):
                       usage.split("Options")[0], re.M)
 
 
+def man_page():
+    with open(f"{ROOT}/man/sluice.8", encoding="utf-8") as page:
+        return page.read()
+
+
+def entry_of(page, command):
+    """What the man page says of a command."""
+    return page.split(f"\n.It Nm Cm {command}", 1)[1].split("\n.It Nm ", 1)[0]
+
+
+@case
+def help_names_sections_of_the_man_page(shared):
+    page = man_page()
+    for command, sections in (("status", ["DROP REASONS", "COUNTERS"]), ("event show", ["EVENTS"])):
+        usage = shared.cli.text(*command.split(), "-h")
+        for section in sections:
+            check(section in usage, f"{section} is not in {usage!r}")
+            check(f"\n.Sh {section}\n" in page, f"the man page lacks {section}")
+
+
 @case
 def help_explains_every_command(shared):
     text = shared.cli.text("help")
@@ -337,15 +358,49 @@ def help_explains_every_command(shared):
 
 @case
 def man_page_names_every_command_and_key(shared):
-    with open(f"{ROOT}/man/sluice.8", encoding="utf-8") as page:
-        page = page.read()
+    page = man_page()
     for command in commands_of(shared.cli.text("help")):
         check(f"\n.It Nm Cm {command}" in page, f"the man page lacks {command}")
-    words = set(re.findall(r"\w+", page))
     for line in ("service show", "replica show", "flow show", "event show", "status",
-                 "top -n 1 -d 0.1"):
+                 "top -n 1 -d 0.1", "bpf show"):
         keys = shared.cli.json(*line.split())[0].keys()
+        words = set(re.findall(r"\w+", entry_of(page, line.split(" -")[0])))
         check(keys <= words, f"{line}: the man page lacks {keys - words}")
+
+
+@case
+def man_page_of_the_agent_names_every_key_of_its_status(shared):
+    with open(f"{ROOT}/user/status.c", encoding="utf-8") as file:
+        keys = set(re.findall(r'(?:set_\w+|set_new)\(\w+, "(\w+)"', file.read()))
+    with open(f"{ROOT}/man/sluiced.8", encoding="utf-8") as page:
+        entry = page.read().split("\n.It Pa /status\n")[1].split("\n.El\n")[0]
+    check(len(keys) >= 40, f"the source has only {keys}")
+    check_equal(keys - set(re.findall(r"\w+", entry)), set(), "keys that it lacks")
+
+
+@case
+def man_page_and_completion_know_every_option(shared):
+    page = man_page()
+    offered = 0
+    for command in commands_of(shared.cli.text("help")):
+        usage = shared.cli.text(*command.split(), "-h").splitlines()[0].split(" ", 3)[3]
+        options = set(re.findall(r"(?<!\w)--?[a-z][a-z-]*", usage))
+        line = entry_of(page, command).splitlines()[0]
+        check_equal({f"-{word}" for word in re.findall(r"(?:Fl|\|) (-?[a-z][a-z-]*)", line)}, options,
+                    f"options of {command} in the man page")
+        offered += len(options)
+        check(options <= set(completions(shared, f"sluice {command} -")), f"{command}: {options}")
+    check(offered >= 12, f"only {offered} options")
+
+
+def completions(shared, line):
+    """What the completion offers behind `line`."""
+    words = line.split(" ")
+    script = (f"sluice() {{ {' '.join(shared.cli.argv())} \"$@\"; }}; . {ROOT}/scripts/sluice.bash; "
+              f"COMP_WORDS=({' '.join(words)}) COMP_CWORD={len(words) - 1} COMP_LINE='{line}' "
+              f"COMP_POINT={len(line)}; _sluice; printf '%s\n' \"${{COMPREPLY[@]}}\"")
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True,
+                          check=True).stdout.split()
 
 
 @case

@@ -158,26 +158,64 @@ def mtu(shared):
     run("ip", "link", "set", "veth7", "mtu", "1500")
 
 
+@contextlib.contextmanager
+def added(*argv):
+    """A rule of iptables, "FORWARD ...", for a while."""
+    run("iptables", "-A", *argv)
+    try:
+        yield
+    finally:
+        run("iptables", "-D", *argv)
+
+
+@contextlib.contextmanager
+def nft_chain(hook):
+    """A rule of nft's own against INVALID packets at this hook, or in a chain that nothing leads to."""
+    at = f"{{ type filter hook {hook} priority 0; }}" if hook else ""
+    run("nft", f"add table inet x; add chain inet x y {at}; add rule inet x y ct state invalid drop")
+    try:
+        yield
+    finally:
+        run("nft", "delete table inet x")
+
+
 @case
 def bridge_and_invalid_packets(shared):
     name = "net.bridge.bridge-nf-call-iptables"
+    invalid = ("-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP")
+
+    def judged(status=0):
+        return doctor(shared.cli, status)["bridge_nf"]
+    run("ip", "link", "add", "virbr0", "type", "bridge")  # without a pod, and the first one
     run("ip", "link", "add", "br0", "type", "bridge")
-    sysctl({"net.ipv4.conf.br0.send_redirects": 0})
+    sysctl({"net.ipv4.conf.br0.send_redirects": 0, "net.ipv4.conf.virbr0.send_redirects": 0})
     try:
         if os.path.exists("/proc/sys/net/bridge/bridge-nf-call-iptables"):
-            sysctl({name: 1})
-            expect(doctor(shared.cli)["bridge_nf"], "ok", "br0")
             sysctl({name: 0})
-        expect(doctor(shared.cli)["bridge_nf"], "warn", "br0", name)
-        rule = ("FORWARD", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP")
-        run("iptables", "-A", *rule)
-        expect(doctor(shared.cli, 1)["bridge_nf"], "fail", "drops INVALID", name)
-        run("iptables", "-D", *rule)
-        run("nft", "add table inet x; add chain inet x y; add rule inet x y ct state invalid drop")
-        expect(doctor(shared.cli, 1)["bridge_nf"], "fail", "drops INVALID", name)
-        run("nft", "delete table inet x")
+        with added("FORWARD", *invalid):
+            expect(judged(), "ok", "no pods on a bridge")
+        run("ip", "link", "set", "veth7", "master", "br0")
+        if os.path.exists("/proc/sys/net/bridge/bridge-nf-call-iptables"):
+            sysctl({name: 1})
+            expect(judged(), "ok", "br0")
+            sysctl({name: 0})
+        expect(judged(), "warn", "br0", name)
+        with added("INPUT", *invalid), added("FORWARD", "-m", "comment", "--comment",
+                                             "drop INVALID", "-j", "ACCEPT"), nft_chain("input"):
+            expect(judged(), "warn", "br0", name)
+        with nft_chain(None):
+            expect(judged(), "warn", "br0", name)
+        with added("FORWARD", *invalid):
+            expect(judged(1), "fail", "drops INVALID", name)
+        with nft_chain("forward"):
+            expect(judged(1), "fail", "drops INVALID", name)
+        run("iptables", "-N", "KUBE-FORWARD")
+        with added("KUBE-FORWARD", *invalid), added("FORWARD", "-j", "KUBE-FORWARD"):
+            expect(judged(1), "fail", "drops INVALID", name)
+        run("iptables", "-X", "KUBE-FORWARD")
     finally:
         run("ip", "link", "del", "br0")
+        run("ip", "link", "del", "virbr0")
 
 
 @case

@@ -100,6 +100,8 @@ static void print_command_usage(FILE *file, const struct cli *cli)
 {
 	print_usage_line(file, cli);
 	fprintf(file, "\n%s\n", cli->cmd->help);
+	if (cli->cmd->more)
+		fprintf(file, "%s\n", cli->cmd->more);
 	print_options(file);
 	if (cli->cmd->examples) {
 		fputs("\nExamples:\n", file);

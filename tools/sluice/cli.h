@@ -34,6 +34,7 @@ struct cmd {
 	int (*fn)(struct cli *cli, int argc, char **argv);
 	const char *args;     /* "[NAME]", "ADDR:PORT"; "" for none */
 	const char *help;     /* one line */
+	const char *more;     /* a line of its own usage alone; NULL: none */
 	const char *examples; /* lines as typed, each ended by a newline; NULL: none */
 	const struct cmd *sub;/* an object: its commands instead of fn, the first is the default */
 };

@@ -263,9 +263,11 @@ static int event_watch(struct cli *cli, int argc, char **argv)
 const struct cmd event_commands[] = {
 	{.name = "show", .fn = event_show, .args = "[--since -AGE] [-n COUNT]",
 	 .help = "what the agent saw and did, oldest first",
+	 .more = "sluice(8) explains each event: EVENTS",
 	 .examples = "sluice event show --since -30m\nsluice event show -n 20\n"},
 	{.name = "watch", .fn = event_watch, .args = "",
 	 .help = "new events as they come, until Ctrl-C",
+	 .more = "sluice(8) explains each event: EVENTS",
 	 .examples = "sluice event watch\n"},
 	{},
 };

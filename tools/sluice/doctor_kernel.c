@@ -21,11 +21,12 @@
 #include "strbuf.h"
 #include "tc_hooks.h"
 
-#define KERNEL_MIN_MAJOR 5
-#define KERNEL_MIN_MINOR 15
+#define VERSION(major, minor) ((major) * 1000 + (minor))
+#define KERNEL_MIN            VERSION(5, 15)
+#define KERNEL_TESTED         VERSION(6, 1) /* the oldest one: docs/KERNELS.md */
 #define MEMLOCK_NEEDED   (128ull << 20) /* bytes: the maps, and room for a second set of programs */
 
-static const char newer_kernel[] = "run a newer kernel: 5.15 at least, 6.6 or later for tcx";
+static const char newer_kernel[] = "run a newer kernel: 6.1 or later, 6.6 or later for tcx";
 
 /* ---- version ------------------------------------------------------------------ */
 
@@ -33,13 +34,17 @@ static void check_version(struct doctor *doctor)
 {
 	unsigned major = 0, minor = 0;
 	struct utsname name;
-	bool old;
 
 	uname(&name);
 	sscanf(name.release, "%u.%u", &major, &minor);
-	old = major < KERNEL_MIN_MAJOR || (major == KERNEL_MIN_MAJOR && minor < KERNEL_MIN_MINOR);
-	doctor_row(doctor, "kernel", old ? DOCTOR_FAIL : DOCTOR_OK, old ? newer_kernel : NULL,
-		   "%s %s", name.release, name.machine);
+	if (VERSION(major, minor) >= KERNEL_TESTED)
+		doctor_row(doctor, "kernel", DOCTOR_OK, NULL, "%s %s", name.release, name.machine);
+	else if (VERSION(major, minor) >= KERNEL_MIN)
+		doctor_row(doctor, "kernel", DOCTOR_WARN, newer_kernel,
+			   "%s %s: untried; 6.1 is the oldest tested", name.release, name.machine);
+	else
+		doctor_row(doctor, "kernel", DOCTOR_FAIL, newer_kernel, "%s %s: older than 5.15",
+			   name.release, name.machine);
 }
 
 /* ---- what its BPF can do --------------------------------------------------------- */
