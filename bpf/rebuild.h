@@ -79,8 +79,8 @@ static __always_inline bool rebuild_is_partial(struct __sk_buff *skb, const stru
 	       !bpf_l4_csum_replace(skb, check, 0, ~1u, 0) && before == after;
 }
 
-static __always_inline int rebuild_l4(struct __sk_buff *skb, const struct packet *pkt,
-				      struct segment *to, __u32 l4_length, bool partial)
+static __always_inline int rebuild_l4(struct __sk_buff *skb, __u32 at, struct segment *to,
+				      __u32 l4_length, bool partial)
 {
 	__u32 n = to->n_options, pseudo;
 	__s64 sum;
@@ -96,15 +96,30 @@ static __always_inline int rebuild_l4(struct __sk_buff *skb, const struct packet
 			return -1;
 		n++;
 		sum = bpf_csum_diff(NULL, 0, (__be32 *)to->options, n, sum);
-		if (bpf_skb_store_bytes(skb, pkt->l4_offset + sizeof(to->tcp), to->options, n,
+		if (bpf_skb_store_bytes(skb, at + sizeof(to->tcp), to->options, n,
 					BPF_F_RECOMPUTE_CSUM))
 			return -1;
 	}
 	if (sum < 0)
 		return -1;
 	to->tcp.check = partial ? csum_fold(pseudo) : ~csum_fold(sum);
-	return bpf_skb_store_bytes(skb, pkt->l4_offset, &to->tcp, sizeof(to->tcp),
-				   BPF_F_RECOMPUTE_CSUM);
+	return bpf_skb_store_bytes(skb, at, &to->tcp, sizeof(to->tcp), BPF_F_RECOMPUTE_CSUM);
+}
+
+/* Cuts the packet to its headers and `l4_length` bytes, and takes out the header that told the length
+ * of one beyond 64 KiB. Where the L4 header then begins, or -1. */
+static __always_inline int rebuild_cut(struct __sk_buff *skb, const struct packet *pkt,
+				       __u32 l4_length)
+{
+	int at = pkt->v6 ? L3_OFFSET + (int)sizeof(struct ipv6hdr) : pkt->l4_offset;
+
+	if (bpf_skb_change_tail(skb, pkt->l4_offset + l4_length, 0))
+		return -1;
+	if (unlikely(at != pkt->l4_offset) &&
+	    bpf_skb_adjust_room(skb, -(int)sizeof(struct jumbo_header), BPF_ADJ_ROOM_NET,
+				BPF_F_ADJ_ROOM_NO_CSUM_RESET))
+		return -1;
+	return at;
 }
 
 /* The packet becomes that segment; its frame keeps its MAC addresses. 0, or -1: it is spoilt. */
@@ -113,9 +128,9 @@ static __always_inline int rebuild(struct __sk_buff *skb, const struct packet *p
 {
 	__u32 l4_length = sizeof(to->tcp) + to->n_options;
 	bool partial = rebuild_is_partial(skb, pkt);
+	int at = rebuild_cut(skb, pkt, l4_length);
 
-	if (bpf_skb_change_tail(skb, pkt->l4_offset + l4_length, 0) ||
-	    rebuild_l4(skb, pkt, to, l4_length, partial))
+	if (at < 0 || rebuild_l4(skb, at, to, l4_length, partial))
 		return -1;
 	return pkt->v6 ? rebuild_v6(skb, to, l4_length) : rebuild_v4(skb, pkt, to, l4_length);
 }

@@ -56,9 +56,21 @@ static __always_inline int refuse_turn(struct __sk_buff *skb, const struct packe
 	return rebuild(skb, pkt, &to) || refuse_swap_macs(skb) ? -1 : 0;
 }
 
-/* Sends what answers a packet back to where that came from. */
+/* Whether the packet came in without an Ethernet header: bare.h gave it one, of no address. */
+static __always_inline bool refuse_is_bare(const struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+	__u16 *mac = data;
+
+	return data + ETH_HLEN <= data_end && !(mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]);
+}
+
+/* Sends what answers a packet back to where that came from. A device of many ends without Ethernet
+ * headers (IPIP as Calico has it) must be told to which one: the route knows. */
 static __always_inline int refuse_send(struct __sk_buff *skb)
 {
+	if (unlikely(refuse_is_bare(skb)))
+		return bpf_redirect_neigh(skb->ifindex, NULL, 0, 0);
 	return bpf_redirect(skb->ifindex, is_node_device(skb->ifindex) ? BPF_F_INGRESS : 0);
 }
 

@@ -22,7 +22,7 @@
 	X(SL_DROP_TRUNCATED, "truncated", "a packet to a VIP too short for its own headers")       \
 	X(SL_DROP_RESET, "reset", "a packet of a flow whose replica is gone, answered by RST")     \
 	X(SL_DROP_LATE_ANSWER, "late_answer", "a SYN-ACK whose flow went to another replica at that moment") \
-	X(SL_DROP_RETRY_FAILED, "retry_failed", "the kernel refused to rebuild a SYN")             \
+	X(SL_DROP_RETRY_FAILED, "retry_failed", "a refusal whose SYN had gone on already, or cannot be made again") \
 	X(SL_DROP_AWAITS_OTHERS, "awaits_others", "a refused SYN that another replica may still answer") \
 	X(SL_DROP_FULL, "full", "refused: every replica is at its connection cap")                 \
 	X(SL_DROP_OVER_CAP, "over_cap", "a SYN over the cap of a replica of this node, sent back") \

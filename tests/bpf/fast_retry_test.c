@@ -179,6 +179,7 @@ static void late_wins(struct fixture *f)
 	check_inflight(f, (const __u32[]){1, 0}, 2, 0);
 	CHECK_INT(fixture_counter(f, SL_COUNT_LATE_WINS), 1);
 	CHECK_INT(fixture_counter(f, SL_COUNT_CONNECT_FAILURES), 0);
+	CHECK_INT(fixture_drops(f, SL_DROP_LATE_ANSWER), 1);
 }
 
 /* The flow comes back to a replica that it reached through the stack. */

@@ -3,6 +3,11 @@
  * The fast path: who takes it, that replies are translated where they come in and nowhere else, and
  * that flows end there as they do elsewhere. What becomes of connects that fail: fast_retry_test.c.
  */
+#include <net/if.h>
+#include <stdlib.h>
+
+#include <bpf/bpf.h>
+
 #include "fast_case.h"
 
 /* ---- the ways ------------------------------------------------------------------------------*/
@@ -304,18 +309,92 @@ TEST(an_open_flow_keeps_to_its_way)
 	fixture_each(goes_on, &on);
 }
 
-static void large_ifindex(struct fixture *f)
-{
-	struct sl_flow flow = {.ifindex_low = 0xfffe, .ifindex_high = 0xff};
+/* ---- numbers of interfaces: 24 bits of them -----------------------------------------------------*/
 
-	(void)f;
-	CHECK_INT(SL_FLOW_IFINDEX(&flow), 0xfffffe);
-	CHECK_INT(SL_FLOW_IFINDEX_MAX, 0xffffff);
+/* From now on clients come in by a device of this number, which may take redirects. */
+static void comes_in_by(struct fixture *f, __u32 ifindex)
+{
+	__u32 home = FIXTURE_IFINDEX; /* no route leads to a client: see fixture_set_fast_client() */
+	char name[IF_NAMESIZE], command[128];
+
+	snprintf(command, sizeof(command),
+		 "ip link add wide%x index %u type veth peer name far%x", ifindex, ifindex, ifindex);
+	if (!if_indextoname(ifindex, name) && system(command))
+		fixture_die(command, errno);
+	if (bpf_map_update_elem(bpf_map__fd(f->skel->maps.fast_devices), &ifindex, &home, BPF_ANY))
+		fixture_die("fast_devices", errno);
+	f->ifindex = ifindex;
+}
+
+static void check_ifindex(struct fixture *f, enum sl_hook hook, __u32 ifindex)
+{
+	struct sl_flow *flow = fixture_flow(f);
+
+	CHECK_INT(flow ? flow->hook : SL_HOOK_NONE, hook);
+	CHECK_INT(flow ? SL_FLOW_IFINDEX(flow) : 0, ifindex);
+}
+
+static void large_ifindex(struct fixture *f, __u32 ifindex)
+{
+	static const struct step syn = {FROM_POD, SYN, REDIRECT, SYN_TO("r1")};
+	static const struct step answer = {FROM_POD, ANSWER_OF("r1"), REDIRECT, ANSWER};
+
+	begin(f, 0, 1);
+	comes_in_by(f, ifindex);
+	CHECK(fixture_step(f, &syn));
+	check_ifindex(f, SL_HOOK_FAST_POD, ifindex);
+	f->ifindex = 0; /* the replica's own */
+	CHECK(fixture_step(f, &answer));
+}
+
+/* The flow comes back to the fast path, and with it the number. */
+static void large_ifindex_late(struct fixture *f)
+{
+	static const struct step to_r1 = {FROM_POD, SYN, REDIRECT, SYN_TO("r1")};
+	static const struct step to_r2 = {FROM_POD, SYN, NEXT, SYN_TO("r2")};
+	static const struct step late = {FROM_POD, ANSWER_OF("r1"), REDIRECT, ANSWER};
+	struct sl_flow *flow;
+
+	begin(f, 0, 2);
+	f->replicas[1].config.peer_ifindex = 0;
+	comes_in_by(f, 0x12345);
+	CHECK(fixture_step(f, &to_r1));
+	flow = fixture_flow(f);
+	flow->state |= SL_FLOW_RETRY; /* as `inject` does */
+	CHECK(fixture_step(f, &to_r2));
+	flow->ifindex_low = flow->ifindex_high = 0; /* by the stack it says nothing */
+	f->ifindex = 0;
+	CHECK(fixture_step(f, &late));
+	check_ifindex(f, SL_HOOK_FAST_POD, 0x12345);
+}
+
+static void of_two_halves(struct fixture *f)
+{
+	large_ifindex(f, 0x12345);
+}
+
+static void largest(struct fixture *f)
+{
+	large_ifindex(f, SL_FLOW_IFINDEX_MAX);
+}
+
+static void too_large(struct fixture *f)
+{
+	begin(f, 0, 1);
+	comes_in_by(f, SL_FLOW_IFINDEX_MAX + 1);
+	check_default_path(f, "a number of 25 bits");
 }
 
 TEST(a_flow_has_room_for_24_bits_of_ifindex)
 {
-	fixture_once(large_ifindex, &on);
+	fixture_each(of_two_halves, &on);
+	fixture_each(largest, &on);
+	fixture_each(large_ifindex_late, &on);
+}
+
+TEST(beyond_them_the_nodes_stack_does)
+{
+	fixture_each(too_large, &on);
 }
 
 /* ---- ends --------------------------------------------------------------------------------------*/

@@ -135,6 +135,28 @@ TEST(an_rst_for_a_packet_with_ip_options_or_padding)
 	fixture_once(ipv4_options, NULL);
 }
 
+/* BIG TCP: the header that told the length goes, for the RST has one that fits (RFC 2675 wants no other). */
+static void jumbo(struct fixture *f)
+{
+	static const struct step steps[] = {
+		{FROM_POD, "client:4000 > vip:80 PA seq 8 ack 101 len 1400 opts 12 jumbo", TRIMMED,
+		 "vip:80 > client:4000 R seq 101 len 0 back"},
+		{FROM_UPLINK, "client:4000 > vip:80 FA seq 8 ack 101 len 0 jumbo label 5", TRIMMED,
+		 "vip:80 > client:4000 R seq 101 len 0 label 5 back"},
+	};
+
+	if (!f->v6)
+		return;
+	fixture_simple(f, SL_SERVICE_REPLACE, 1);
+	STEPS(f, steps);
+	CHECK_INT(fixture_drops(f, SL_DROP_UNKNOWN_FLOW), 2);
+}
+
+TEST(an_rst_for_a_packet_beyond_64_kib)
+{
+	fixture_each(jumbo, NULL);
+}
+
 /* Every value that the RST's checksum can take. */
 static void every_checksum(struct fixture *f)
 {

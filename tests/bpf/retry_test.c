@@ -112,6 +112,7 @@ static void twice(struct fixture *f)
 	begin(f, 0, 2);
 	STEPS(f, steps);
 	CHECK_INT(f->replicas[0].state.connect_failures, 1);
+	CHECK_INT(fixture_drops(f, SL_DROP_RETRY_FAILED), 1);
 	check_inflight(f, (const __u32[]){0, 1}, 2, 1);
 }
 

@@ -508,9 +508,83 @@ static void no_neighbour(struct fixture *f)
 	elsewhere(f, "r4:8000", "up0");
 }
 
+static struct sl_snat *the_port(struct fixture *f)
+{
+	for (__u32 i = 0; i < f->snat_sets * SL_SNAT_WAYS; i++) {
+		struct sl_snat *port = &f->snat[i / SL_SNAT_WAYS].way[i % SL_SNAT_WAYS];
+
+		if (port->phase == SL_SNAT_LIVE)
+			return port;
+	}
+	fixture_die("no source-NAT port", ENOENT);
+}
+
+/* The client's packets come in by up1, and so its answers leave there, though a route leads to it by up0,
+ * where the replica is. */
+static void other_client_device(struct fixture *f)
+{
+	static const struct twin_row answer = {"r1:8000 > node:1024 SA seq 100 ack 8 len 0 opts 20", NULL};
+	static const struct twin_row data = {"r1:8000 > node:1024 PA seq 101 ack 8 len 100", NULL};
+	static const struct twin_row client[] = {
+		{"client:4000 > vip:80 S seq 7 len 0 opts 20", NULL},
+		{"client:4000 > vip:80 A seq 8 ack 101 len 0", NULL},
+	};
+	static const struct twin_row back = {"r1:8000 > node:1024 PA seq 101 ack 8 len 100",
+					     "vip:80 > client:4000 PA seq 101 ack 8 len 100"};
+	int up0, up1;
+
+	remote(f, 0, "r1:8000");
+	up0 = f->ifindex;
+	up1 = if_nametoindex("up1");
+	f->ifindex = up1;
+	CHECK(twin_row(f, &client[0]));
+	f->ifindex = up0;
+	CHECK(twin_row(f, &answer));
+	f->ifindex = up1;
+	CHECK(twin_row(f, &client[1]));
+	f->ifindex = up0;
+	CHECK_INT(SL_FLOW_PHASE(fixture_flow(f)->state), SL_FLOW_OPEN);
+	CHECK(twin_row(f, &data));
+	the_port(f)->client_ifindex = up0; /* all else is in favour of it */
+	CHECK(twin_row(f, &back));
+}
+
+/* Who is at up0 says the agent; the route to it says up1 by now. Asked for a way by up0, IPv6 names the
+ * narrowest route whatever its device, IPv4 the narrowest of up0. */
+static void route_moved(struct fixture *f)
+{
+	static const struct twin_row opens[] = {
+		{"client:4000 > vip:80 S seq 7 len 0 opts 20", NULL},
+		{"r3:8000 > node:1024 SA seq 100 ack 8 len 0 opts 20", NULL},
+	};
+	static const struct twin_row passed[] = {
+		{"client:4000 > vip:80 A seq 8 ack 101 len 0", NULL},
+		{"client:4000 > vip:80 A seq 8 ack 101 len 100", NULL},
+	};
+	static const struct twin_row sent[] = {
+		{"client:4000 > vip:80 A seq 8 ack 101 len 0", "node:1024 > r3:8000 A seq 8 ack 101 len 0"},
+		{"client:4000 > vip:80 A seq 8 ack 101 len 100",
+		 "node:1024 > r3:8000 A seq 8 ack 101 len 100"},
+	};
+
+	remote(f, 0, "r3:8000");
+	TWINS(f, opens);
+	if (f->v6)
+		TWINS(f, passed);
+	else
+		TWINS(f, sent);
+	CHECK_INT(SL_FLOW_PHASE(fixture_flow(f)->state), SL_FLOW_OPEN);
+}
+
 TEST(what_leaves_by_another_device_is_tc_s)
 {
 	fixture_each(other_device, &slow_clock);
+	fixture_each(other_client_device, &slow_clock);
+}
+
+TEST(so_is_what_a_route_leads_elsewhere)
+{
+	fixture_each(route_moved, &slow_clock);
 }
 
 TEST(so_is_what_needs_a_neighbour_found)

@@ -245,6 +245,69 @@ def doctor_looks_where_our_programs_are(shared):
         node.ip("link set uplink0 mtu 1500")
 
 
+def told_since(node, seq, kind):
+    return [event for event in node.sluice("event", "show")
+            if event["seq"] > seq and event["event"] == kind]
+
+
+def last_seq(node):
+    return node.sluice("event", "show")[-1]["seq"]
+
+
+@case
+def events_tell_of_replicas_and_panic(shared):
+    """A Service with one replica: it joins, fails, is back, leaves, and joins again."""
+    node, lab = shared.lab.node1, shared.lab
+    pod = lab.add_pod(node, "told1")
+    nginx = Nginx(pod)
+    app = App(lab, "told", 12)
+    app.add(pod)
+
+    def told(seq, kind, *texts):
+        """Once for each family; the addresses of whom."""
+        eventually(lambda: len(told_since(node, seq, kind)) >= 2, f"two events {kind}", 10)
+        events = told_since(node, seq, kind)
+        check_equal({event["service"] for event in events}, {app.service}, kind)
+        check({event["text"] for event in events} <= set(texts), f"{kind}: {events}")
+        return sorted(event["address"] or "" for event in events)
+
+    both = sorted((pod.ip4, pod.ip6))
+    for texts in ((f"default/{pod.name}",), (f"default/{pod.name}", "came back")):
+        seq = last_seq(node)
+        app.apply()
+        check_equal(told(seq, "replica_add", *texts), both, "who joined")
+        eventually(lambda: all(node.replica(one)["state"] == "ready" for one in both), "ready")
+        nginx.kill()
+        check_equal(told(seq, "panic", "no replica is healthy: new flows go to all that serve"),
+                    ["", ""], "panic")
+        check_equal(told_since(node, seq, "panic_end"), [], "panic_end while nobody is healthy")
+        nginx.start()
+        check_equal(told(seq, "panic_end", "a replica is healthy again"), ["", ""], "panic_end")
+        check_equal(told_since(node, seq, "replica_del"), [], "replica_del while it is listed")
+        app.drop(pod)
+        app.apply()
+        check_equal(told(seq, "replica_del", "no service has it any more"), both, "who left")
+        app.add(pod)
+    app.remove()
+    lab.del_pod(pod)
+
+
+@case
+def the_last_event_of_an_agent_is_that_it_stopped(shared):
+    """The ring outlives it. An agent that was killed says nothing."""
+    node = shared.lab.node1
+    seq = last_seq(node)
+    node.agent.kill()
+    check_equal(told_since(node, seq, "agent_stop"), [], "of an agent that was killed")
+    node.start_sluiced()
+    node.agent.popen.send_signal(signal.SIGTERM)
+    check_equal(node.agent.popen.wait(10), 0, "exit status after SIGTERM")
+    check_equal(event_kinds(node)[-1], "agent_stop", "the last event")
+    check_equal(len(told_since(node, seq, "agent_stop")), 1, "agent_stop")
+    check_serving(shared, what="after the agent stopped")
+    node.start_sluiced()
+
+
 @case
 def a_second_agent_is_refused(shared):
     """Two agents on one bpffs directory would fight: the second must say so and end."""

@@ -20,7 +20,7 @@ bool twin_node(struct fixture *f)
 {
 	static const char *const script =
 		"ip link add up0 mtu 9000 address 02:00:00:00:00:0b type veth peer name far0 mtu 9000 && "
-		"ip link add up1 type veth peer name far1 && "
+		"ip link add up1 address 02:00:00:00:00:0b type veth peer name far1 && "
 		"for one in up0 far0 up1 far1; do ip link set $one up; done && "
 		"sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 && "
 		"ip addr add 10.5.0.1/24 dev up0 && ip addr add fd05::1/64 dev up0 nodad && "

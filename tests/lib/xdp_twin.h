@@ -15,7 +15,8 @@ struct twin_row {
 };
 
 /* Makes a network namespace in which all that is remote (net r1, client) lies behind up0, one gateway on,
- * r4 behind one whose MAC address nobody knows, and r3 behind up1; packets come in by up0 from now on.
+ * r4 behind one whose MAC address nobody knows, and r3 behind up1, a device of the same MAC address as
+ * up0's (as VLANs of one card have); packets come in by up0 from now on.
  * False: the kernel lacks veth, or whatever. The frames that packet_build() makes go from :0a to :0b. */
 bool twin_node(struct fixture *fixture);
 

@@ -11,11 +11,13 @@ import sys
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
-from case import Skip, case, check, main  # noqa: E402
+from case import Skip, case, check, eventually, main  # noqa: E402
+from servers import check_no_errors, load  # noqa: E402
 from tunnels import KINDS, Kind, check_resets, check_retries, join, overlay  # noqa: E402
 import traffic  # noqa: E402
 
 COUNT = 20      # requests of one kind: emulated kernels are slow
+NARROW = 1300   # an MTU less than that of pods here (tunnels.MTU)
 VLAN = Kind("link add link uplink0 name over0 type vlan id 7")
 
 
@@ -66,6 +68,44 @@ def fails_behind(name):
 
 fails_behind("ipip_nbma")
 fails_behind("wireguard")
+
+
+@contextlib.contextmanager
+def narrow_route(node, there):
+    """Smaller than the pods' MTU, and known to the node's agent."""
+    routes = [f"{there.ip4}/32 dev uplink0", f"{there.ip6}/128 dev uplink0"]
+    node.ip(*(f"route add {route} mtu {NARROW}" for route in routes))
+    try:
+        eventually(lambda: node.sluice("bpf", "dump", "route_mtus"), "the agent knows the MTU")
+        yield
+    finally:
+        node.ip(*(f"route del {route}" for route in routes))
+
+
+def too_long_behind(name):
+    """Answers that do not fit on the way to their client: the replica is told so through the device by
+    which they came, and cuts them smaller."""
+    def run(shared):
+        kind, node = KINDS[name], shared.lab.node1
+        with overlay(shared.lab, kind), narrow_route(node, shared.lab.outside):
+            for pod in shared.lab.pods.values():
+                for family in kind.families:  # what they learnt before
+                    pod.run("ip", f"-{family}", "route", "flush", "cache")
+            for family in kind.families:
+                before = node.sluice("status")[0]["drops"]["too_big"]
+                result = load(shared.client["outside"], shared.tcp["remote"].target(family, traffic.API),
+                              connections=1, count=1, timeout_ms=traffic.PATIENCE_MS,
+                              path="/bytes/60000", pattern=True, expect_bytes=60000)
+                told = node.sluice("status")[0]["drops"]["too_big"] - before
+                check_no_errors(result, f"IPv{family}, {told} told")
+                check(told > 0, f"IPv{family}: nothing was too long")
+            traffic.settled(shared)
+    run.__name__ = f"what_is_too_long_behind_{name}"
+    return case(run)
+
+
+for each in ("ipip", "ipip_nbma", "wireguard", "vxlan"):
+    too_long_behind(each)
 
 
 @contextlib.contextmanager
