@@ -173,7 +173,7 @@ e2e: all $(E2E_BIN) $(VM_BPF) ## run the end-to-end tests (root); E2E="paths sto
 	$(Q)tests/run-e2e $(E2E)
 test-paths: all $(E2E_BIN) $(VM_BPF) ## every way a packet can take, tried and printed as a table (root)
 	$(Q)tests/run-e2e matrix
-test-storm: all $(E2E_BIN) $(VM_BPF) ## STORM (200000) connections on each of those ways, 18666 from outside to another node (root; half an hour)
+test-storm: all $(E2E_BIN) $(VM_BPF) ## STORM (200000) connections on each of those ways, 18666 from outside to another node (root; some minutes)
 	$(Q)STORM=$(or $(STORM),200000) LIMIT=3600 tests/run-e2e storm storm_paths
 verifier-stats: $(O)/bpf/sluice.bpf.o $(O)/tests/bench/verifier_stats ## instructions the verifier follows, per program (root)
 	$(Q)$(O)/tests/bench/verifier_stats $<
