@@ -10,6 +10,7 @@
 #include "fast.h"
 #include "flow.h"
 #include "hairpin.h"
+#include "insert.h"
 #include "pick.h"
 
 #define OPEN_TRIES 3 /* replicas: one port may be taken, or all */

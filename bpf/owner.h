@@ -13,6 +13,7 @@
 #define SLUICE_BPF_OWNER_H
 
 #include "flow.h"
+#include "insert.h"
 #include "lookup.h"
 #include "refuse.h"
 

@@ -11,6 +11,7 @@
 #define SLUICE_BPF_PARK_H
 
 #include "flow.h"
+#include "insert.h"
 #include "line.h"
 #include "open.h"
 

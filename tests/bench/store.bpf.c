@@ -9,7 +9,7 @@
 
 #include <bpf/bpf_endian.h>
 
-#include "../../bpf/table.h"
+#include "../../bpf/insert.h"
 #include "store.h"
 
 struct {

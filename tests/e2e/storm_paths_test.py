@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A storm on each path of the matrix and for each way of starting the agents: STORM (20000) short
 connections that end in every way there is, over both families; none may fail but for a rare race of the
-kernel's own (servers.check_no_errors()), and every count must come back to 0. From outside to another node
+kernel's own (servers.unheard()), and every count must come back to 0. From outside to another node
 they may be fewer: then it says so. (storm_test.py mixes the paths, and compares with kube-proxy.)"""
 
 import contextlib
@@ -56,7 +56,7 @@ def storm(shared, column, client, place):
     began, before = time.monotonic(), sum(matrix.picks(shared, cell) for cell in cells)
     app, space = shared.app["replace", place], matrix.caller(shared, cells[0])
     count = each(client, place)
-    # Each client on a CPU of its own, where check_no_errors()'s race is rare.
+    # Each client on a CPU of its own, where unheard()'s race is rare.
     loads = [Load(space, app.target(family), cpu=cpu, connections=24, count=count, end="mix",
                   timeout_ms=20000)
              for family, cpu in zip(FAMILIES, itertools.cycle(sorted(os.sched_getaffinity(0))))]

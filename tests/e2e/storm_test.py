@@ -17,7 +17,7 @@ from case import case, check, eventually, main  # noqa: E402
 from lab import Lab  # noqa: E402
 from manifest import App, Port  # noqa: E402
 from process import built  # noqa: E402
-from servers import Load, Nginx, Server  # noqa: E402
+from servers import Load, Nginx, Server, unheard  # noqa: E402
 import kubeproxy  # noqa: E402
 
 CONNECTIONS = 200000
@@ -56,7 +56,8 @@ def settled(shared):
 
 
 def storm(shared, connections):
-    """{error kind: count} over all clients, and how many connections there were."""
+    """{error kind: count} over all clients, and how many connections there were. Up to two that the kernel
+    reset by itself (servers.unheard()) are left out."""
     app, cpus = shared.app, sorted(os.sched_getaffinity(0))
     spaces = [*shared.clients, shared.lab.outside]
     loads = []
@@ -70,13 +71,15 @@ def storm(shared, connections):
     flood = shared.lab.outside.spawn(
         built("tests/e2e/synflood"), "--target", app.target(4), "--net", "192.168.51.0",
         "--count", HALF_OPEN, "--rate", 1000)
-    errors, begun = {}, 0
+    errors, begun, unanswered = {}, 0, 0
     for load in loads:
         result = load.result(300)
         begun += result["requests"]
+        unanswered += unheard(result)
         for kind, count in result["errors"].items():
             errors[kind] = errors.get(kind, 0) + count
     check(flood.popen.wait(60) == 0, flood.log())
+    errors["reset"] -= min(unanswered, 2)
     return errors, begun
 
 
@@ -99,9 +102,7 @@ def counts_return_to_zero_and_no_new_errors(shared):
     picks = sum(row["picks"] for row in node.replicas()) - before
     check(picks >= begun, f"{picks} picks for {begun} connections")
     for kind, count in errors.items():
-        # 2: of the race that servers.check_no_errors() tells of
-        check(count <= without[kind] + 2 * (kind == "reset"),
-              f"{kind}: {count} with Sluice, {without[kind]} without")
+        check(count <= without[kind], f"{kind}: {count} with Sluice, {without[kind]} without")
 
 
 @case
