@@ -126,7 +126,7 @@ def check_hurt(shared, path, fault, kinds, timeout_s, fault_s):
     time.sleep(SECONDS)
     results = [load.stop() for load in loads]
     for result in results:
-        what = f"{fault.__name__}: {result['errors']}, {result['replicas']} answered"
+        what = f"{fault.__name__}: {result['replicas']} answered; {result['error_log'][:8]}"
         check(path[1] in result["replicas"] and not result["connect_failed"], what)
         wrong = {kind for kind, count in result["errors"].items() if count} - set(kinds)
         check(not wrong and result["failed"] <= USERS, what)

@@ -12,6 +12,7 @@ class HostPod(Space):
         self.ns = node.ns
         self.node = node
         self.ip4, self.ip6 = node.ip4, node.ip6
+        self.spread_flows("uplink0")
 
 
 def drop_invalid(space, *chains):

@@ -98,10 +98,12 @@ def veth_wire(fabric, space):
 
 class Lab:
     """`wires`: {"node1": how its uplink is made}, for those that are no plain veth. `pod_type`: how
-    pods hang on their nodes, a class derived from Pod."""
+    pods hang on their nodes, a class derived from Pod. `spread`: pods get the packets of a flow on one
+    CPU (Space.spread_flows), which costs time, so that benchmarks do without."""
 
-    def __init__(self, nodes=2, prefix=None, wires=None, pod_type=Pod):
+    def __init__(self, nodes=2, prefix=None, wires=None, pod_type=Pod, spread=True):
         self.wires = wires or {}
+        self.spread = spread
         self.pod_type = pod_type
         self.prefix = prefix or f"sl{os.urandom(3).hex()}"
         self.dir = tempfile.mkdtemp(prefix=f"{self.prefix}-")
@@ -164,6 +166,8 @@ class Lab:
         pod = self.pod_type(self, node, name)
         self.pods[name] = pod
         pod.build()
+        if self.spread:
+            pod.spread_flows("eth0")
         return pod
 
     def del_pod(self, pod):
