@@ -30,15 +30,23 @@ struct insert {
 	union sl_snat_key replaced_snat; /* the source-NAT port that flow still holds; 0: none */
 };
 
-/* Whether nothing will miss this entry any more. `reset_too`: also one that an RST ended, although
- * both ends may go on. */
-static __always_inline bool flow_is_spent(const struct sl_flow *flow, __u64 state, __u32 now,
-					  bool reset_too)
+/* What a new flow may take the slot of, free ones apart. Each kind includes the ones before. */
+enum insert_need {
+	NEED_LITTLE, /* of a finished flow that nothing will miss any more */
+	NEED_MORE,   /* also of one that an RST ended, although both ends may go on */
+	NEED_BADLY,  /* also of one that finished just now: a late packet of its finds none */
+	NEEDS
+};
+
+static __always_inline bool flow_gives_way(const struct sl_flow *flow, __u64 state, __u32 now,
+					   enum insert_need need)
 {
+	__u32 linger = need == NEED_BADLY ? LINGER_LEAST_MS * hz / 1000 : LINGER_S * hz;
+
 	if (SL_FLOW_PHASE(state) != SL_FLOW_DONE)
 		return SL_FLOW_PHASE(state) == SL_FLOW_FREE;
-	return flow_age(flow, now) > (__s32)(LINGER_S * hz) &&
-	       (reset_too || !(state & FLOW_ANY_RST));
+	return flow_age(flow, now) > (__s32)linger &&
+	       (need >= NEED_MORE || !(state & FLOW_ANY_RST));
 }
 
 /* The state in which a flow begins: one without a replica waits for one. */
@@ -103,14 +111,14 @@ static __always_inline int table_conflict(const struct flow_place *place, __u64 
 
 /* Claims a free slot of one set, from the key's home way on. The way, or -1. */
 static __always_inline int table_claim(const struct flow_place *place, __u64 hash,
-				       const struct sl_flow *body, bool reset_too)
+				       const struct sl_flow *body, enum insert_need need)
 {
 	for (__u32 i = 0; i < SL_FLOW_WAYS; i++) {
 		__u32 way = flow_way(hash, i);
 		struct sl_flow *flow = &place->set->way[way];
 		__u64 state = READ_ONCE(flow->state);
 
-		if (flow_is_spent(flow, state, body->last_seen, reset_too) &&
+		if (flow_gives_way(flow, state, body->last_seen, need) &&
 		    flow_claim(place, way, hash, state, body))
 			return way;
 	}
@@ -172,16 +180,13 @@ __noinline int table_try_insert(const struct sl_flow *body, struct insert *ret)
 	} else if (collides) {
 		result = INSERT_COLLISION;
 	} else {
-		way = table_claim(&first, hash, body, false);
-		if (way < 0) {
-			row = row_2;
-			way = table_claim(&second, hash, body, false);
-		}
-		if (way < 0)
-			way = table_claim(&second, hash, body, true);
-		if (way < 0) {
+		for (__u32 need = NEED_LITTLE; way < 0 && need < NEEDS; need++) {
 			row = row_1;
-			way = table_claim(&first, hash, body, true);
+			way = table_claim(&first, hash, body, need);
+			if (way >= 0)
+				break;
+			row = row_2;
+			way = table_claim(&second, hash, body, need);
 		}
 		if (way >= 0)
 			result = INSERT_OK;
