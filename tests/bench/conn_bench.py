@@ -153,7 +153,7 @@ def drive(world, where, cpu, seconds, **options):
 
 
 def sample(name, seconds):
-    with Lab(nodes=1, spread=False) as lab:
+    with Lab(nodes=1) as lab:
         world = World(lab)
         where = CONFIGS[name](world)
         drive(world, where, 0, 0.2, connections=CONNECTIONS)
@@ -203,7 +203,7 @@ def profile(world, where, **options):
 
 def print_profile():
     """What a request runs of Sluice's programs: one sample more, with the kernel's statistics."""
-    with bpf_stats(), Lab(nodes=1, spread=False) as lab:
+    with bpf_stats(), Lab(nodes=1) as lab:
         world = World(lab)
         where = sluice(world)
         profiles = (("short connection", *profile(world, where)),

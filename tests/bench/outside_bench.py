@@ -90,7 +90,7 @@ def drive(lab, where, seconds, **options):
 
 
 def sample(name, seconds):
-    with Lab(wires={"node1": wires.veth_for_xdp}, spread=False) as lab:
+    with Lab(wires={"node1": wires.veth_for_xdp}) as lab:
         where = CONFIGS[name](lab, make_app(lab))
         drive(lab, where, 0.2)
         ping, idle = ping_us(), idle_share()

@@ -90,7 +90,7 @@ class _Worlds:
     """A lab and its world, for a `with`."""
 
     def __init__(self, options):
-        self.lab, self.options = Lab(nodes=1, spread=False), options
+        self.lab, self.options = Lab(nodes=1), options
 
     def __enter__(self):
         return World(self.lab.__enter__(), **self.options)

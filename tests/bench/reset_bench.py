@@ -53,7 +53,7 @@ def main():
     limit = flows * 2
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, max(limit, resource.getrlimit(
         resource.RLIMIT_NOFILE)[1])))
-    with Lab(1, spread=False) as lab:
+    with Lab(1) as lab:
         node = lab.node1
         pods = [lab.add_pod(node, f"client{i}") for i in range(CLIENTS + 1)]
         apps = [App(lab, "dead", 10), App(lab, "well", 11)]

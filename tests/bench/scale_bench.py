@@ -220,7 +220,7 @@ def profile_change(node, fleet):
 
 
 def measure(services, replicas, changes, one_file):
-    with Lab(nodes=1, spread=False) as lab:
+    with Lab(nodes=1) as lab:
         node, pod = lab.node1, lab.add_pod(lab.node1, "replicas")
         pod.ip(f"route add local {NET} dev lo")
         node.ip(f"route add {NET} via {pod.ip4} dev {pod.veth}")

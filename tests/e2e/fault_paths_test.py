@@ -8,7 +8,6 @@ Each Service has the replica that fails, at the place in question, and a good on
 ports: PORT is probed, and BLIND, of the same pod, only by way of PORT: there packets alone tell."""
 
 import contextlib
-import itertools
 import os
 import sys
 import time
@@ -23,7 +22,7 @@ from lab import Lab  # noqa: E402
 from manifest import App, Port  # noqa: E402
 from matrix import (COLUMNS, FAMILIES, PLACES, Cell, add_column, caller, choose_cases,  # noqa: E402
                     entry_node, reason_of, start_agents)
-from servers import Load, Server, check_no_errors  # noqa: E402
+from servers import Load, Server, check_no_errors, spread_flows  # noqa: E402
 
 PORT, BLIND = 8080, 8081
 CLIENTS = ("pod", "outside", "node")    # a hairpin has no other replica to go to
@@ -41,8 +40,10 @@ def setup():
                 for place, node in zip(PLACES, (lab.node1, lab.node2) * 2)}
         for number, (place, pod) in enumerate(pods.items(), 10):
             good = lab.add_pod(lab.node1, f"good-{number}")
-            for one, port in itertools.product((pod, good), (PORT, BLIND)):
-                shared.server[one.name, port] = Server(one, port, logged=True)
+            for one in (pod, good):
+                spread_flows(one)
+                for port in (PORT, BLIND):
+                    shared.server[one.name, port] = Server(one, port, logged=True)
             app = App(lab, place, number, [Port("probed", 80, PORT), Port("blind", 81, BLIND)])
             app.probe = PROBE
             app.add(pod)

@@ -19,7 +19,7 @@ from case import SLOW, case, check, check_equal, eventually, main  # noqa: E402
 from faults import AFTER, CONNECT, black_hole, icmp, flapping, rst  # noqa: E402
 from lab import Lab  # noqa: E402
 from manifest import App, Port  # noqa: E402
-from servers import Load, Nginx, Server, check_no_errors, load  # noqa: E402
+from servers import Load, Nginx, Server, check_no_errors, load, spread_flows  # noqa: E402
 
 PORT = 8080
 COUNT = 200              # connects of one client while a fault lasts
@@ -51,6 +51,7 @@ def setup():
                                 ("near2", lab.node1, shared.probed),
                                 ("far2", lab.node2, shared.probed)):
             pod = lab.add_pod(node, name)
+            spread_flows(pod)
             Nginx(pod)
             shared.server[name] = Server(pod, PORT, logged=True)
             app.add(pod)

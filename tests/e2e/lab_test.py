@@ -59,7 +59,7 @@ def kube_proxy_rules_spread_at_random(shared):
 
 def only_error(shared, kind, target=None, **options):
     result = load(shared.client, target or f"{shared.server.ip4}:8080", connections=1, count=3,
-                  timeout_ms=500, **options)
+                  timeout_ms=500 if kind == "timeout" else 5000, **options)
     check_equal({name: count for name, count in result["errors"].items() if count}, {kind: 3},
                 f"errors of {options}")
 

@@ -152,11 +152,26 @@ static void request_begin(struct load *load, struct conn *conn, uint64_t began_n
 	conn->body_expected = -1;
 }
 
+/* 0, or the error. A port that was asked for is waited for, while the last acknowledgement of its last
+ * connection is under way (LAST_ACK). */
+static int conn_connect(const struct conn *conn)
+{
+	const struct sockaddr *target = (const struct sockaddr *)&options.target;
+	uint64_t deadline_ns = conn->opened_ns + options.timeout_ms * 1000000ull;
+
+	while (connect(conn->fd, target, options.target_len)) {
+		if (errno != EADDRNOTAVAIL || !options.port_min || now_ns() > deadline_ns)
+			return errno;
+		usleep(1000);
+	}
+	return 0;
+}
+
 static void conn_open(struct load *load, uint64_t began_ns)
 {
 	struct conn *conn = &load->conns[load->free_slots[--load->n_free]];
 	struct epoll_event event = {.events = EPOLLOUT | EPOLLIN, .data.ptr = conn};
-	int one = 1;
+	int one = 1, err;
 
 	memset(conn, 0, offsetof(struct conn, head));
 	conn->fd = socket(options.target.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -168,9 +183,9 @@ static void conn_open(struct load *load, uint64_t began_ns)
 	load->open++;
 	request_begin(load, conn, began_ns);
 	conn->opened_ns = now_ns();
-	if (connect(conn->fd, (struct sockaddr *)&options.target, options.target_len) &&
-	    errno != EINPROGRESS) {
-		conn_fail(load, conn, error_of(errno));
+	err = conn_connect(conn);
+	if (err && err != EINPROGRESS) {
+		conn_fail(load, conn, error_of(err));
 		return;
 	}
 	if (epoll_ctl(load->epoll_fd, EPOLL_CTL_ADD, conn->fd, &event))

@@ -16,7 +16,7 @@ sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 from case import Skip, case, check, check_equal, main  # noqa: E402
 from matrix import (COLUMNS, FAMILIES, Cell, add_column, choose_cases, reason_of, roads,  # noqa: E402
                     start_agents)
-from servers import Load, check_no_errors  # noqa: E402
+from servers import Load, check_no_errors, spread_flows  # noqa: E402
 import matrix  # noqa: E402
 
 STORM = int(os.environ.get("STORM", 20000))
@@ -28,6 +28,8 @@ SOURCE_NAT = 28000 // len(COLUMNS)
 def setup():
     with roads(modes=("replace",)) as shared:
         shared.column = None
+        for pod in shared.replica.values():
+            spread_flows(pod)
         for node in shared.lab.nodes:   # clients here are nodes too
             node.sysctl(net__ipv4__tcp_tw_reuse=1)
         yield shared

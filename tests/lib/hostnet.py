@@ -7,12 +7,13 @@ from process import Space
 class HostPod(Space):
     """To an App and to servers it is a pod: its addresses are its node's."""
 
+    device = "uplink0"
+
     def __init__(self, node, name):
         super().__init__(node.lab, name)
         self.ns = node.ns
         self.node = node
         self.ip4, self.ip6 = node.ip4, node.ip6
-        self.spread_flows("uplink0")
 
 
 def drop_invalid(space, *chains):

@@ -50,6 +50,8 @@ CLIENT_SYSCTLS = {
 class Pod(Space):
     """A namespace with one address of each family on a veth to its node."""
 
+    device = "eth0"
+
     def __init__(self, lab, node, name):
         super().__init__(lab, name)
         self.node = node
@@ -98,12 +100,10 @@ def veth_wire(fabric, space):
 
 class Lab:
     """`wires`: {"node1": how its uplink is made}, for those that are no plain veth. `pod_type`: how
-    pods hang on their nodes, a class derived from Pod. `spread`: pods get the packets of a flow on one
-    CPU (Space.spread_flows), which costs time, so that benchmarks do without."""
+    pods hang on their nodes, a class derived from Pod."""
 
-    def __init__(self, nodes=2, prefix=None, wires=None, pod_type=Pod, spread=True):
+    def __init__(self, nodes=2, prefix=None, wires=None, pod_type=Pod):
         self.wires = wires or {}
-        self.spread = spread
         self.pod_type = pod_type
         self.prefix = prefix or f"sl{os.urandom(3).hex()}"
         self.dir = tempfile.mkdtemp(prefix=f"{self.prefix}-")
@@ -166,8 +166,6 @@ class Lab:
         pod = self.pod_type(self, node, name)
         self.pods[name] = pod
         pod.build()
-        if self.spread:
-            pod.spread_flows("eth0")
         return pod
 
     def del_pod(self, pod):
@@ -203,10 +201,11 @@ class Lab:
         for node in self.nodes:
             if os.path.isdir(node.bpffs):
                 print(f"--- {node.name}", json.dumps(node.sluice("status")), sep="\n    ")
-        for process in self.processes:
-            tail = process.log().splitlines()[-lines:]
+        for path in dict.fromkeys(process.log_path for process in self.processes):
+            with open(path, encoding="utf-8", errors="replace") as log:
+                tail = log.read().splitlines()[-lines:]
             if tail:
-                print(f"--- {os.path.basename(process.log_path)}", *tail, sep="\n    ")
+                print(f"--- {os.path.basename(path)}", *tail, sep="\n    ")
 
     def keep(self, state_path):
         """Leaves everything running when this program ends, and notes where it is."""

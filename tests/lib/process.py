@@ -92,15 +92,6 @@ class Space:
         """Lines for `ip -batch`, run in this namespace."""
         self.run("ip", "-batch", "-", text="\n".join(lines) + "\n")
 
-    def spread_flows(self, device):
-        """What comes in by the device is spread over all CPUs by flow, as a network card's queues do it:
-        without, the packets of one flow are on two CPUs at once now and then, and a race in the kernel
-        resets a connection (servers.unheard())."""
-        path = f"/sys/class/net/{device}/queues/rx-0/rps_cpus"
-        cpus = min(os.cpu_count(), 32)
-        subprocess.run(["ip", "netns", "exec", self.ns,     # it mounts this namespace's own /sys
-                        "sh", "-c", f"echo {(1 << cpus) - 1:x} > {path}"], check=True)
-
     def sysctl(self, **settings):
         """Names with dots as `__`."""
         self.run("sysctl", "-qw", *(f"{name.replace('__', '.')}={value}"

@@ -188,12 +188,24 @@ def load(space, target, **options):
     return Load(space, target, **options).result()
 
 
+def spread_flows(pod):
+    """What comes to the pod is spread over all CPUs by flow, as a network card's queues do it. Between
+    veths alone, the packets of one flow are on two CPUs at once now and then, and one connection in some
+    100 000 is an unheard() one: more than a case of many connections can bear, whose good outcome is
+    that none fails. Not for cases that use ports again at once: what is sent in order, by two CPUs, may
+    arrive in another."""
+    path = f"/sys/class/net/{pod.device}/queues/rx-0/rps_cpus"
+    cpus = min(os.cpu_count(), 32)
+    subprocess.run(["ip", "netns", "exec", pod.ns,      # it mounts this namespace's own /sys
+                    "sh", "-c", f"echo {(1 << cpus) - 1:x} > {path}"], check=True)
+
+
 def unheard(result):
     """Connections that were reset before the first byte of an answer, which a race in the server's kernel
     does, balancer or not: where the last ACK of a handshake and the request behind it are handled on two
     CPUs at once, a look-up without a lock may come between the end of the request socket and the begin of
     the connection (inet_ehash_insert()), find neither, and answer the request by an RST: once in some
-    100 000 to a million connections on 6.18 (Space.spread_flows keeps them on one)."""
+    100 000 to a million connections on 6.18."""
     return sum(one["kind"] == "reset" and one["connected"] and not one["replica"]
                for one in result["error_log"])
 
