@@ -43,7 +43,7 @@ const volatile __u16 snat_port_max = 29999;
 #define UDP_ORPHAN_S 3u           /* unanswered this long, a conversation may leave a dead replica */
 #define SILENT_S 60u              /* an open flow this silent gives way to a new SYN of its client */
 #define LINGER_S 3u               /* finished, kept for late packets; its slot may be taken then */
-#define LINGER_LEAST_MS 400u      /* the same where a flow would else find no room: a last ACK sent twice */
+#define LINGER_LEAST_S 1u         /* the same where a new flow would else find no room, of one that closed */
 #define RESET_LINGER_S 600u       /* the same for one ended by RST, as long as its slot is not needed */
 #define RESET_DOUBT_S 1u          /* a segment this long after an RST says that nobody believed it */
 #define RESET_ANSWER_S 5u         /* a client that has not answered a probe since its flow was reset is gone */

@@ -34,19 +34,21 @@ struct insert {
 enum insert_need {
 	NEED_LITTLE, /* of a finished flow that nothing will miss any more */
 	NEED_MORE,   /* also of one that an RST ended, although both ends may go on */
-	NEED_BADLY,  /* also of one that finished just now: a late packet of its finds none */
+	NEED_BADLY,  /* also of one that closed a second ago, and of which no replica owes an answer */
 	NEEDS
 };
 
 static __always_inline bool flow_gives_way(const struct sl_flow *flow, __u64 state, __u32 now,
 					   enum insert_need need)
 {
-	__u32 linger = need == NEED_BADLY ? LINGER_LEAST_MS * hz / 1000 : LINGER_S * hz;
+	bool reset = state & FLOW_ANY_RST;
 
 	if (SL_FLOW_PHASE(state) != SL_FLOW_DONE)
 		return SL_FLOW_PHASE(state) == SL_FLOW_FREE;
-	return flow_age(flow, now) > (__s32)linger &&
-	       (need >= NEED_MORE || !(state & FLOW_ANY_RST));
+	if (flow_age(flow, now) > (__s32)(LINGER_S * hz))
+		return need >= NEED_MORE || !reset;
+	return need == NEED_BADLY && !reset && !READ_ONCE(flow->pending) &&
+	       flow_age(flow, now) > (__s32)(LINGER_LEAST_S * hz);
 }
 
 /* The state in which a flow begins: one without a replica waits for one. */

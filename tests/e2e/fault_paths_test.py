@@ -127,7 +127,8 @@ def check_hurt(shared, path, fault, kinds, timeout_s, fault_s):
     time.sleep(SECONDS)
     results = [load.stop() for load in loads]
     for result in results:
-        what = f"{fault.__name__}: {result['replicas']} answered; {result['error_log'][:8]}"
+        what = (f"{fault.__name__}: {result['errors']}, {result['replicas']} answered; "
+                f"{result['error_log'][:8]}")
         check(path[1] in result["replicas"] and not result["connect_failed"], what)
         wrong = {kind for kind, count in result["errors"].items() if count} - set(kinds)
         check(not wrong and result["failed"] <= USERS, what)
@@ -145,7 +146,7 @@ def check_killed(shared, path):
 
 def check_frozen(shared, path):
     """It accepts still, and is silent for longer than users wait, but not for twice as long."""
-    results, _ = check_hurt(shared, path, frozen, ("timeout", "short", "reset"), 0.6 * SLOW, 1.0 * SLOW)
+    results, _ = check_hurt(shared, path, frozen, ("timeout", "short", "reset"), 1.2 * SLOW, 2.0 * SLOW)
     for result in results:
         check(result["errors"]["timeout"], f"frozen, and nobody met it: {result['errors']}")
 

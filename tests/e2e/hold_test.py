@@ -234,6 +234,7 @@ def a_new_agent_believes_its_list(shared):
     since = begin(shared, FOR_EVER)
     shrink(shared)
     wait_states(shared, "held", "held", "held", "held")
+    eventually(lambda: len(events(shared)[since:]) == 2, "both families' doubts are said")
     shared.node.agent.kill()
     check_serving(shared, "without an agent")
     shared.node.start_sluiced("--endpoint-hold", FOR_EVER)

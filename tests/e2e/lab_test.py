@@ -10,7 +10,7 @@ import types
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
-from case import case, check, check_equal, main  # noqa: E402
+from case import case, check, check_equal, eventually, main  # noqa: E402
 from lab import Lab  # noqa: E402
 from manifest import App, Port  # noqa: E402
 from process import built  # noqa: E402
@@ -96,10 +96,9 @@ def open_loop_keeps_its_rate(shared):
 @case
 def a_killed_server_shows(shared):
     pod = shared.lab.add_pod(shared.lab.node1, "victim")
-    server = Server(pod, service_us=1000000)
+    server = Server(pod, service_us=4000000)
     running = Load(shared.client, f"{pod.ip4}:8080", connections=5, count=5)
-    while pod.established(8080, server.process.pid) < 5:
-        pass
+    eventually(lambda: pod.established(8080, server.process.pid) == 5, "five requests are being answered")
     server.kill()
     errors = running.result()["errors"]
     check_equal(errors["short"] + errors["reset"], 5, "requests cut off")
@@ -110,8 +109,8 @@ def a_killed_server_shows(shared):
 def half_open_connections_stay_half_open(shared):
     shared.lab.outside.run(built("tests/e2e/synflood"), "--target", f"{shared.server.ip4}:8080",
                            "--net", "192.168.51.0", "--count", 50, "--rate", 1000)
-    lines = shared.server.run("ss", "-Htn", "state", "syn-recv").splitlines()
-    check_equal(len(lines), 50, "half-open connections at the server")
+    eventually(lambda: len(shared.server.run("ss", "-Htn", "state", "syn-recv").splitlines()) == 50,
+               "50 half-open connections at the server")
 
 
 @case

@@ -152,15 +152,16 @@ static void request_begin(struct load *load, struct conn *conn, uint64_t began_n
 	conn->body_expected = -1;
 }
 
-/* 0, or the error. A port that was asked for is waited for, while the last acknowledgement of its last
- * connection is under way (LAST_ACK). */
+/* 0, or the error. A user with one connection at a time, on one port, waits while the last acknowledgement of
+ * the one before is under way (LAST_ACK). */
 static int conn_connect(const struct conn *conn)
 {
 	const struct sockaddr *target = (const struct sockaddr *)&options.target;
-	uint64_t deadline_ns = conn->opened_ns + options.timeout_ms * 1000000ull;
+	bool one_port = options.port_min && options.port_min == options.port_max && options.connections == 1;
+	uint64_t deadline_ns = conn->opened_ns + NS_PER_SEC;
 
 	while (connect(conn->fd, target, options.target_len)) {
-		if (errno != EADDRNOTAVAIL || !options.port_min || now_ns() > deadline_ns)
+		if (errno != EADDRNOTAVAIL || !one_port || now_ns() > deadline_ns)
 			return errno;
 		usleep(1000);
 	}

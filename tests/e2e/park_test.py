@@ -153,6 +153,10 @@ def who_gives_up_leaves_and_lets_others_through(shared):
     check_served(next_one.result(), "the next one")
 
 
+def refused_for_full(node):
+    return node.sluice("status")[0]["drops"]["full"]
+
+
 @case
 def a_line_has_an_end(shared):
     shared.app.traffic_policy = {"connectionPool": {"http": {"http1MaxPendingRequests": 10}}}
@@ -160,8 +164,10 @@ def a_line_has_an_end(shared):
     eventually(lambda: all(row["max_parked"] == 10 for node in shared.lab.nodes
                            for row in node.sluice("service", "show")), "ten may wait")
     holders = hold_all(shared)
+    before = refused_for_full(shared.lab.nodes[1])
     crowd = Crowd(shared.clients[1], shared.app, 30, 0, 0, PATIENCE_S)
     eventually(lambda: parked(shared.lab.nodes[1]) == 10, "ten wait")
+    eventually(lambda: refused_for_full(shared.lab.nodes[1]) >= before + 20, "twenty are refused")
     holders.close()
     refused = [one for one in crowd.result() if one["error"]]
     check_equal([one["error"] for one in refused], ["ECONNREFUSED"] * 20, "the others")

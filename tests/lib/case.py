@@ -64,7 +64,7 @@ def _run(function, shared, after):
         return True
     except Exception as error:
         why = " ".join(str(error).split()) or type(error).__name__
-        print(f"FAIL {function.__name__}: {why[:600]}", flush=True)
+        print(f"FAIL {function.__name__}: {why[:1200]}", flush=True)
         traceback.print_exc(file=sys.stdout)
         if hasattr(shared, "lab"):
             shared.lab.dump()
