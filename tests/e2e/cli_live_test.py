@@ -17,7 +17,7 @@ import time
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../lib")
 
-from case import SLOW, case, check, check_equal, eventually, main  # noqa: E402
+from case import case, check, check_equal, eventually, main  # noqa: E402
 from cli import setup  # noqa: E402
 
 
@@ -60,7 +60,7 @@ def event_watch_follows(shared):
         shared.cli.pinned("append", "veth-one", "1")
         began = time.monotonic()
         out = read_until(process.stdout, "veth-one")
-        check(time.monotonic() - began < 2 * SLOW, "an event took more than two seconds")
+        check(time.monotonic() - began < 1, "an event took more than a second")
         shared.cli.pinned("append", "veth-two", "2")
         out += read_until(process.stdout, "veth-two")
         process.send_signal(signal.SIGINT)
@@ -104,7 +104,7 @@ def top_shows_rates(shared):
     rows = json.loads(out)
     check_equal(len(rows), 12, "2 rounds of 2 service-ports and 4 replicas")
     rates = [row["picks_per_s"] for row in rows if row["address"] == "10.244.0.5"]
-    check(rates[0] == 0 and 0 < rates[1] <= 200.1, f"rates {rates}")
+    check(rates[0] == 0 and 100 < rates[1] <= 200.1, f"rates {rates}")
     whole = [row for row in rows if row["service"] == "default/llm" and row["address"] is None]
     check_equal([row["inflight"] for row in whole], [4, 4], "in flight of the service-port")
     text = shared.cli.text("top", "-n", "1", "-d", "0.1")

@@ -13,6 +13,7 @@
 #include <sys/epoll.h>
 
 #include "load.h"
+#include "load_answer.h"
 
 static struct options options = {
 	.path = "/", .timeout_ms = 5000, .connections = 1, .expect_bytes = -1,
@@ -269,39 +270,6 @@ static bool take_body(struct conn *conn, const char *data, size_t len)
 
 	conn->body += len;
 	return good;
-}
-
-static const char *header_value(const char *head, const char *name)
-{
-	const char *at = strcasestr(head, name);
-
-	if (!at)
-		return NULL;
-	at += strlen(name);
-	return at + strspn(at, " ");
-}
-
-/* Reads the head of the answer; returns how many bytes of it are body already, -1: incomplete. */
-static ssize_t take_head(struct conn *conn, const char **ret_body)
-{
-	const char *value;
-	char *end;
-
-	conn->head[conn->head_len] = '\0';
-	end = strstr(conn->head, "\r\n\r\n");
-	if (!end)
-		return -1;
-	end[2] = '\0';
-	conn->in_body = true;
-	if (sscanf(conn->head, "HTTP/1.%*c %d", &conn->status) != 1)
-		conn->status = 0;
-	value = header_value(conn->head, "\nContent-Length:");
-	conn->body_expected = value ? atol(value) : -1;
-	value = header_value(conn->head, "\nX-Replica:");
-	snprintf(conn->name, NAME_LEN, "%.*s", value ? (int)strcspn(value, "\r\n") : 1,
-		 value ? value : "?");
-	*ret_body = end + 4;
-	return conn->head_len - (end + 4 - conn->head);
 }
 
 static void conn_readable(struct load *load, struct conn *conn)

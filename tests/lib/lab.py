@@ -201,9 +201,8 @@ class Lab:
         for node in self.nodes:
             if os.path.isdir(node.bpffs):
                 print(f"--- {node.name}", json.dumps(node.sluice("status")), sep="\n    ")
-        for path in dict.fromkeys(process.log_path for process in self.processes):
-            with open(path, encoding="utf-8", errors="replace") as log:
-                tail = log.read().splitlines()[-lines:]
+        for path, process in {one.log_path: one for one in self.processes}.items():
+            tail = process.log().splitlines()[-lines:]
             if tail:
                 print(f"--- {os.path.basename(path)}", *tail, sep="\n    ")
 

@@ -192,8 +192,8 @@ def spread_flows(pod):
     """What comes to the pod is spread over all CPUs by flow, as a network card's queues do it. Between
     veths alone, the packets of one flow are on two CPUs at once now and then, and one connection in some
     100 000 is an unheard() one: more than a case of many connections can bear, whose good outcome is
-    that none fails. (A node's own processes are spread so for what comes from outside alone.) Not for cases that use ports again at once: what is sent in order, by two CPUs, may
-    arrive in another."""
+    that none fails. (A node's own processes are spread so for what comes from outside alone.) Not for
+    cases that use ports again at once: what is sent in order, by two CPUs, may arrive in another."""
     path = f"/sys/class/net/{pod.device}/queues/rx-0/rps_cpus"
     cpus = min(os.cpu_count(), 32)
     subprocess.run(["ip", "netns", "exec", pod.ns,      # it mounts this namespace's own /sys
