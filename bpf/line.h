@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The waiting line of a service-port on this node: SYNs that wait for a replica with room. Each has a
- * ticket, in the order in which they came; `line_places` leads from a ticket to the row in pending. A
- * SYN keeps its ticket while it is offered to replicas, so that one that is refused once more stands
- * where it stood. One at a time is offered, the first: the next when that one was accepted, or
- * refused by all, or when nothing was heard of it for a while.
+ * ticket, in the order in which they came; `line_places` leads from a ticket to the row in pending, and
+ * `parked` is how many are out. A SYN keeps its ticket while it is offered to replicas, so that one
+ * that is refused once more stands where it stood, and nobody has come in for it meanwhile. One at a
+ * time is offered, the first: the next when that one was accepted, or refused by all, or when nothing
+ * was heard of it for a while.
  *
  * No helper transmits from where this runs, so a SYN that is to be offered is called out to the agent,
  * as at a deadline (deadline.h). Who parks and takes out of the line: park.h. When the first is
@@ -25,21 +26,20 @@ static __always_inline struct sl_line *line_of(__u32 service)
 	return bpf_map_lookup_elem(&lines, &service);
 }
 
-/* Adds to the SYNs that wait, of a service-port and in all. */
-static __always_inline void line_add(__u32 service, int n)
+/* Adds to the tickets that are out, of all lines and of one: how many of this one there were. */
+static __always_inline __u32 line_add(struct sl_service_state *state, int n)
 {
 	__u32 zero = 0;
-	struct sl_service_state *state = bpf_map_lookup_elem(&service_states, &service);
 	struct sl_kernel *k = bpf_map_lookup_elem(&kernel, &zero);
 
-	if (state)
-		__sync_fetch_and_add(&state->parked, n);
 	if (k)
 		__sync_fetch_and_add(&k->parked, n);
+	return __sync_fetch_and_add(&state->parked, n);
 }
 
-/* Gives the handshake in row `ref` - 1 the next ticket; false: there is no room for one. */
-static __always_inline bool line_join(struct sl_pending *p, __u32 ref, __u32 service)
+/* Gives the handshake in row `ref` - 1 the next ticket; false: there is no room for one, as `most`
+ * have one. */
+static __always_inline bool line_join(struct sl_pending *p, __u32 ref, __u32 service, __u32 most)
 {
 	struct sl_service_state *state = bpf_map_lookup_elem(&service_states, &service);
 	struct sl_line_place place = {.service = service};
@@ -47,23 +47,40 @@ static __always_inline bool line_join(struct sl_pending *p, __u32 ref, __u32 ser
 
 	if (!line || !state)
 		return false;
+	if (line_add(state, 1) >= most)
+		goto full;
 	place.ticket = __sync_fetch_and_add(&line->tail, 1) + 1;
-	if (bpf_map_update_elem(&line_places, &place, &ref, BPF_ANY))
-		return false;
-	p->service = service;
-	p->ticket = place.ticket;
+	p->service = service; /* before others can find it by its ticket */
 	p->offers = 0;
+	WRITE_ONCE(p->ticket, place.ticket);
+	if (bpf_map_update_elem(&line_places, &place, &ref, BPF_NOEXIST))
+		goto full;
 	__sync_fetch_and_add(&state->parked_total, 1);
 	return true;
+full:
+	p->ticket = 0;
+	line_add(state, -1);
+	return false;
+}
+
+/* Takes a ticket back, if it is out. A global function: verified by itself. */
+__noinline int line_leave(__u32 service, __u32 ticket)
+{
+	struct sl_service_state *state = bpf_map_lookup_elem(&service_states, &service);
+	struct sl_line_place place = {.service = service, .ticket = ticket};
+
+	if (!bpf_map_delete_elem(&line_places, &place) && state)
+		line_add(state, -1);
+	return 0;
 }
 
 /* The handshake needs its place no more: accepted, refused for good, or gone. */
 static __always_inline void line_forget(struct sl_pending *p)
 {
-	struct sl_line_place place = {.service = p->service, .ticket = p->ticket};
+	__u32 ticket = p->ticket;
 
 	p->ticket = 0;
-	bpf_map_delete_elem(&line_places, &place);
+	line_leave(p->service, ticket);
 }
 
 /* The row + 1 of a handshake that waits with this ticket; 0: it is on offer, -1: nobody has it. */
@@ -81,7 +98,7 @@ static __always_inline int line_look(const struct sl_line_place *place)
 	phase = READ_ONCE(p->phase);
 	if (p->ticket != place->ticket || p->service != place->service ||
 	    phase == SL_PENDING_FREE) { /* a trace of somebody who is gone */
-		bpf_map_delete_elem(&line_places, place);
+		line_leave(place->service, place->ticket);
 		return -1;
 	}
 	return phase == SL_PENDING_PARKED ? row + 1 : 0;
@@ -107,8 +124,8 @@ static __always_inline __u32 line_first(struct sl_line *line, __u32 service)
 	return 0;
 }
 
-/* Calls out the first that waits, if there is one. 1: so it did. */
-static __always_inline int line_call(__u32 service, __u32 now)
+/* Calls out the first that waits, if there is one. */
+static __always_inline void line_call(__u32 service, __u32 now)
 {
 	struct sl_line *line = line_of(service);
 	struct sl_wakeup wakeup = {};
@@ -116,16 +133,15 @@ static __always_inline int line_call(__u32 service, __u32 now)
 	__u32 ref;
 
 	if (!line)
-		return 0;
+		return;
 	ref = line_first(line, service);
 	wakeup.pending = ref - 1;
 	p = ref ? bpf_map_lookup_elem(&pending, &wakeup.pending) : NULL;
 	if (!p)
-		return 0;
+		return;
 	wakeup.generation = p->generation;
 	WRITE_ONCE(line->offered, now ? now : 1);
 	bpf_ringbuf_output(&wakeups, &wakeup, sizeof(wakeup), 0);
-	return 1;
 }
 
 /* Whether one of the line is on offer; after so long nobody hears of it any more. (Unsigned, and one
@@ -168,27 +184,20 @@ static __always_inline void line_refused(struct sl_line *line, struct sl_pending
 	WRITE_ONCE(line->offered, 0);
 }
 
-/* A replica accepted the first of the line: the next one's turn. A global function: verified by
- * itself. */
-__noinline int line_accepted(__u32 row, __u32 replica_row)
+/* A replica accepted the first of the line, which has left it: the next one's turn. */
+static __always_inline void line_accepted(__u32 service, __u32 replica_row)
 {
 	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &replica_row);
-	struct sl_pending *p = bpf_map_lookup_elem(&pending, &row);
-	struct sl_line *line;
-	__u32 service;
+	struct sl_line *line = line_of(service);
 
-	if (!p || !replica || !p->ticket)
-		return 0;
-	service = p->service;
-	line_forget(p);
+	if (!replica || !line)
+		return;
 	/* Not at each offer, as otherwise: most of those are refused. */
 	count(SL_COUNT_PICKS);
 	__sync_fetch_and_add(&replica->state.picks, 1);
-	line = line_of(service);
-	if (!line)
-		return 0;
 	WRITE_ONCE(line->offered, 0);
-	return line_run_goes_on(line) ? line_call(service, bpf_jiffies64()) : 0;
+	if (line_run_goes_on(line))
+		line_call(service, bpf_jiffies64());
 }
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * Parks SYNs for which there is no replica with room (when-full: wait), or none at all (when-none:
  * wait), and takes them out of the line again. A parked flow is in the phase PARKED: it has no
- * replica and counts nowhere but in `parked`; its client's retransmits are swallowed, and keep it. It
+ * replica and counts nowhere but in its line; its client's retransmits are swallowed, and keep it. It
  * leaves by being offered (a new generation in place, as every flow that moves), or ends when its
  * client has been silent for longer than a TCP would be, or begins anew. With the agent dead nobody
  * calls it out: then each retransmit is an offer. Called by from_client.h and sweep.h.
@@ -41,22 +41,15 @@ static __always_inline bool park_queues(const struct sl_service *service, __u32 
 		return false;
 	state = bpf_map_lookup_elem(&service_states, &row);
 	line = line_of(row);
-	return state && line &&
-	       ((__s32)READ_ONCE(state->parked) > 0 || line_is_offering(line, now));
+	return state && line && (READ_ONCE(state->parked) || line_is_offering(line, now));
 }
 
-/* Takes one of the places in the line of a service-port; false: it is as long as it may be. */
-static __always_inline bool park_reserve(const struct sl_service *service, __u32 row)
+/* Whether it is worth joining the line of a service-port: line_join() tells for certain. */
+static __always_inline bool park_has_room(const struct sl_service *service, __u32 row)
 {
 	struct sl_service_state *state = bpf_map_lookup_elem(&service_states, &row);
 
-	if (!state)
-		return false;
-	line_add(row, 1);
-	if ((__s32)READ_ONCE(state->parked) <= service->max_parked)
-		return true;
-	line_add(row, -1);
-	return false;
+	return state && READ_ONCE(state->parked) < service->max_parked;
 }
 
 /* Ends a parked flow that is in `state`; true: this call did. A global function: verified by
@@ -65,16 +58,13 @@ __noinline int park_end(__u32 slot, __u64 state)
 {
 	struct sl_flow *flow = table_slot(slot);
 	struct sl_pending *p;
-	__u32 service;
 
 	if (!flow || SL_FLOW_PHASE(state) != SL_FLOW_PARKED)
 		return 0;
 	p = park_row(flow, slot);
-	service = flow->key.service;
 	if (__sync_val_compare_and_swap(&flow->state, state,
 					flow_with_phase(state, SL_FLOW_DONE)) != state)
 		return 0;
-	line_add(service, -1);
 	if (p && p->generation == SL_FLOW_GENERATION(state)) {
 		line_forget(p);
 		__sync_val_compare_and_swap(&p->phase, SL_PENDING_PARKED, SL_PENDING_FREE);
@@ -96,7 +86,7 @@ __noinline int park_open(struct opening *o)
 	row = o->body.key.service;
 	service = bpf_map_lookup_elem(&services, &row);
 	if (!service || o->body.key.proto != IPPROTO_TCP || !park_is_wanted(service, o->reason) ||
-	    !park_reserve(service, row))
+	    !park_has_room(service, row))
 		return OPEN_REFUSED;
 	o->body.replica = SL_NO_REPLICA;
 	o->body.snat_port = 0;
@@ -109,7 +99,6 @@ __noinline int park_open(struct opening *o)
 	o->slot = insert.slot;
 	if (result == INSERT_OK)
 		return OPEN_OK;
-	line_add(row, -1);
 	return result == INSERT_EXISTS ? OPEN_EXISTS : OPEN_REFUSED;
 }
 
@@ -148,15 +137,10 @@ __noinline int park_again(__u32 slot, __u64 state)
 	p = pending_of(&ref);
 	if (!p || !service || !line || !park_is_wanted(service, SL_DROP_FULL))
 		return 0;
-	if (p->ticket)
-		line_add(row, 1);
-	else if (!park_reserve(service, row))
+	if (!p->ticket && !line_join(p, ref.flow->pending, row, service->max_parked))
 		return 0;
-	if ((!p->ticket && !line_join(p, ref.flow->pending, row)) ||
-	    __sync_val_compare_and_swap(&ref.flow->state, state, next | SL_FLOW_CLAIMED) != state) {
-		line_add(row, -1);
+	if (__sync_val_compare_and_swap(&ref.flow->state, state, next | SL_FLOW_CLAIMED) != state)
 		return 0;
-	}
 	park_leave(ref.flow, p, bpf_jiffies64());
 	p->generation = SL_FLOW_GENERATION(next);
 	line_refused(line, p);
@@ -205,7 +189,7 @@ static __always_inline void park_offered(__u32 ref)
 	if (known) {
 		row = *known - 1;
 		old = pending_row(row);
-		bpf_map_update_elem(&line_places, &place, &ref, BPF_ANY);
+		bpf_map_update_elem(&line_places, &place, &ref, BPF_EXIST);
 		if (old)
 			__sync_val_compare_and_swap(&old->phase, SL_PENDING_PARKED,
 						    SL_PENDING_FREE);

@@ -127,8 +127,9 @@ static __always_inline bool pending_copy(struct sl_pending *p, struct __sk_buff 
 	       !bpf_skb_load_bytes(skb, at + sizeof(struct tcphdr), p->options, n + 1);
 }
 
-/* Keeps the SYN of a flow just opened, or parked: then it joins the waiting line. A SYN with data (RFC 7413) is not kept: its data may reach
- * one replica only. A global function: verified by itself. */
+/* Keeps the SYN of a flow just opened, or parked: then it joins the waiting line. A SYN with data
+ * (RFC 7413) is not kept: its data may reach one replica only. A global function: verified by
+ * itself. */
 __noinline int pending_open(struct __sk_buff *skb, const struct packet *pkt, __u32 slot,
 			    __u32 generation, __u32 at_home)
 {
@@ -167,7 +168,8 @@ __noinline int pending_open(struct __sk_buff *skb, const struct packet *pkt, __u
 	p->ticket = 0;
 	p->heard = p->begun;
 	if (!pending_copy(p, skb, pkt) ||
-	    (row == SL_NO_REPLICA ? !line_join(p, ref, service_row) : !replica)) {
+	    (row == SL_NO_REPLICA ? !line_join(p, ref, service_row, service->max_parked) :
+				   !replica)) {
 		WRITE_ONCE(p->phase, SL_PENDING_FREE);
 		count(SL_COUNT_NO_PENDING);
 		return 0;
@@ -230,8 +232,10 @@ __noinline int pending_answered(__u32 slot, __u64 state)
 	pending_sample(p, i, replica, bpf_jiffies64());
 	pending_heard(p, i);
 	__sync_fetch_and_or(&p->waiting, SL_PENDING_ANSWERED);
-	if (unlikely(p->ticket))
-		line_accepted(READ_ONCE(ref.flow->pending) - 1, row);
+	if (unlikely(p->ticket)) {
+		line_forget(p);
+		line_accepted(p->service, row);
+	}
 	if (!(READ_ONCE(p->waiting) & SL_PENDING_TRIED)) {
 		WRITE_ONCE(ref.flow->pending, 0);
 		pending_close(p);

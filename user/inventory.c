@@ -70,9 +70,8 @@ static void first_bytes_add(struct inventory_service *service, const struct maps
 static void state_add(struct inventory_service *service, const struct maps *maps, uint32_t row)
 {
 	const struct sl_service_state *state = &maps->service_states[row];
-	int32_t parked = __atomic_load_n(&state->parked, __ATOMIC_RELAXED);
 
-	service->parked += parked > 0 ? parked : 0; /* below 0 for a moment, as all such counts */
+	service->parked += __atomic_load_n(&state->parked, __ATOMIC_RELAXED);
 	service->parked_total += state->parked_total;
 	service->resets += state->resets;
 }

@@ -125,6 +125,13 @@ static __u32 new_epoch(const struct reconcile *r)
 	return epoch ? epoch : 1;
 }
 
+/* A row begins anew, but for `parked`: tickets that its last service gave may still come back. */
+static void service_state_reset(struct sl_service_state *state)
+{
+	memset(state, 0, offsetof(struct sl_service_state, parked));
+	memset(&state->retries, 0, sizeof(*state) - offsetof(struct sl_service_state, retries));
+}
+
 static int64_t service_row(struct reconcile *r, const struct model_service *service)
 {
 	struct sl_service_name name;
@@ -140,7 +147,7 @@ static int64_t service_row(struct reconcile *r, const struct model_service *serv
 	if (row < 0)
 		return row;
 	r->tables->services[row] = (struct sl_service){.epoch = new_epoch(r)};
-	memset(&r->tables->service_states[row], 0, sizeof(struct sl_service_state));
+	service_state_reset(&r->tables->service_states[row]);
 	if (bpf_map_update_elem(r->tables->service_names_fd, &(__u32){row}, &name, BPF_ANY)) {
 		rows_release(&r->services, row);
 		return -errno;

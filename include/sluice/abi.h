@@ -179,7 +179,7 @@ struct sl_service_state {
 	__u32 last_answer;   /* jiffies of the last SYN-ACK of any of its replicas */
 	__u32 budget_second; /* jiffies when the second began over which retries are counted */
 	__u32 budget_used;   /* retries in it while no replica answered */
-	__u32 parked;        /* SYNs that wait now */
+	__u32 parked;        /* tickets of its line that are out; the programs', whoever has the row */
 	__u64 retries;
 	__u64 retries_shed;  /* not made: over the budget while no replica answered */
 	__u64 parked_total;
@@ -564,7 +564,7 @@ struct sl_kernel {
 	__u32 replica_cursor;  /* next replica row to sweep */
 	__u32 ejections;       /* 0: no replica is ejected or was lately: none need be swept */
 	__u32 service_cursor;  /* next service row to sweep, while there are ejections */
-	__u32 parked;          /* SYNs that wait, of all services */
+	__u32 parked;          /* tickets that are out, of all lines */
 };
 _Static_assert(sizeof(struct sl_kernel) == 64, "kernel");
 

@@ -229,6 +229,8 @@ static void waiting(struct fixture *f)
 	static const struct step served[] = {
 		{FROM_POD, "client:4000 > vip:80 S seq 7 len 0", NEXT,
 		 "client:4000 > r1:8000 S seq 7 len 0"},
+		{TO_POD, "r1:8000 > client:4000 SA seq 100 ack 8 len 0", NEXT,
+		 "vip:80 > client:4000 SA seq 100 ack 8 len 0"},
 	};
 
 	fixture_simple(f, SL_SERVICE_WAIT_FULL, 1);

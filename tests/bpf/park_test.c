@@ -112,11 +112,12 @@ static void beat(struct fixture *f)
 		fixture_die("sweep_now", errno);
 }
 
-static void check_parked(struct fixture *f, unsigned n)
+/* `n` wait, `offered` of them on offer right now. */
+static void check_parked(struct fixture *f, unsigned n, unsigned offered)
 {
 	CHECK_INT(f->service_states[0].parked, n);
 	CHECK_INT(f->kernel->parked, n);
-	CHECK_INT(fixture_count_flows(f, SL_FLOW_PARKED), n);
+	CHECK_INT(fixture_count_flows(f, SL_FLOW_PARKED), n - offered);
 }
 
 static void check_clean(struct fixture *f)
@@ -124,7 +125,7 @@ static void check_clean(struct fixture *f)
 	struct sl_line_place key;
 	unsigned pending = 0;
 
-	check_parked(f, 0);
+	check_parked(f, 0, 0);
 	CHECK_INT(f->kernel->half_open, 0);
 	for (unsigned i = 0; i < f->n_replicas; i++)
 		CHECK_INT(f->replicas[i].state.inflight, 0);
@@ -140,7 +141,7 @@ static void one(struct fixture *f)
 {
 	begin(f, SL_SERVICE_WAIT_FULL, 1);
 	parks(f, SYN("4000"));
-	check_parked(f, 1);
+	check_parked(f, 1, 0);
 	CHECK_INT(f->service_states[0].parked_total, 1);
 	CHECK_INT(f->kernel->half_open, 0);
 	CHECK_INT(fixture_counter(f, SL_COUNT_PICKS), 0);
@@ -154,10 +155,11 @@ static void one(struct fixture *f)
 	look(f);
 	call(f, 4000);
 	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r1"));
-	check_parked(f, 0);
+	check_parked(f, 1, 1);
 	CHECK_INT(f->replicas[0].state.inflight, 1);
 	CHECK_INT(f->replicas[0].state.picks, 0); /* before it is accepted */
 	sends(f, TO_POD, ANSWER("r1", "4000"), NEXT, VIP_ANSWER("4000"));
+	check_parked(f, 0, 0);
 	CHECK_INT(f->replicas[0].state.picks, 1);
 	CHECK_INT(fixture_counter(f, SL_COUNT_PICKS), 1);
 	CHECK_INT(fixture_counter(f, SL_COUNT_RETRIES), 0);
@@ -184,7 +186,7 @@ static void snat(struct fixture *f)
 	sends(f, FROM_FABRIC, "r1:8000 > node:1024 RA seq 0 ack 8 len 0 win 20942", TRIMMED,
 	      SYN("4000"));
 	sends(f, FROM_UPLINK, SYN("4000"), SHOT, NULL);
-	check_parked(f, 1);
+	check_parked(f, 1, 0);
 	CHECK_INT(fixture_count_snat(f, SL_SNAT_LIVE), 0);
 	CHECK_INT(f->replicas[0].state.inflight, 0);
 	look(f);
@@ -263,14 +265,17 @@ static void order(struct fixture *f)
 	look(f);
 	call(f, 4000);
 	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r1"));
-	check_parked(f, 2);
+	check_parked(f, 3, 1);
+	sends(f, FROM_POD, SYN("4003"), TRIMMED, REFUSED("4003")); /* the first keeps its place */
+	f->services[0].max_parked = 4;
 	parks(f, SYN("4004")); /* though r2 has room for all that this node knows: behind the others */
+	f->services[0].max_parked = 3;
 	f->replicas[1].state.owned = 0;
 	sends(f, TO_POD, FULL("r1", "4000"), TRIMMED, SYN("4000"));
 	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r2"));
 	sends(f, TO_POD, FULL("r2", "4000"), TRIMMED, SYN("4000"));
 	parks(f, SYN("4000"));
-	check_parked(f, 4); /* one that is in line stays, however long that is */
+	check_parked(f, 4, 0); /* who is in line stays, however long that is */
 	CHECK_INT(f->replicas[0].state.inflight + f->replicas[1].state.inflight, 0);
 	CHECK_INT(fixture_counter(f, SL_COUNT_RETRIES), 0);
 
@@ -292,7 +297,9 @@ static void order(struct fixture *f)
 	sends(f, FROM_POD, SYN("4002"), NEXT, SYN_TO("4002", "r1"));
 	sends(f, TO_POD, ANSWER("r1", "4002"), NEXT, VIP_ANSWER("4002"));
 	call(f, 4004);
-	check_parked(f, 1);
+	check_parked(f, 1, 0);
+	sends(f, FROM_POD, SYN("4004"), NEXT, SYN_TO("4004", "r1"));
+	check_parked(f, 1, 1);
 	CHECK_INT(f->service_states[0].parked_total, 4);
 }
 
@@ -333,7 +340,7 @@ static void runs(struct fixture *f)
 	}
 	CHECK_INT(looks, 6); /* 2, 3, 5, 9, 17, ... at a time */
 	CHECK_INT(called(f, &wakeup), 0);
-	check_parked(f, 0);
+	check_parked(f, 0, 0);
 	CHECK_INT(f->replicas[0].state.inflight, 40);
 }
 
@@ -407,7 +414,7 @@ static void gives_up(struct fixture *f)
 	parks(f, SYN("4000"));
 	parks(f, SYN("4001"));
 	parks(f, "client:4000 > vip:80 S seq 99 len 0 opts 20"); /* another connect: at the end */
-	check_parked(f, 2);
+	check_parked(f, 2, 0);
 	CHECK_INT(f->service_states[0].parked_total, 4);
 	f->replicas[0].state.owned = 0;
 	look(f);
@@ -417,7 +424,7 @@ static void gives_up(struct fixture *f)
 	parks(f, "client:4000 > vip:80 S seq 99 len 0 opts 20");
 	fixture_age(f, 100);
 	fixture_sweep(f);
-	check_parked(f, 1); /* 4001 was silent for longer than a TCP would be */
+	check_parked(f, 1, 0); /* 4001 was silent for longer than a TCP would be */
 	fixture_age(f, 100);
 	fixture_sweep(f);
 	check_clean(f);

@@ -127,9 +127,8 @@ def a_place_that_frees_is_taken_soon(shared):
     holders = hold_all(shared)
     waiting = [Crowd(space, shared.app, 1, 0, 0, PATIENCE_S) for space in shared.clients]
     eventually(lambda: [parked(node) for node in shared.lab.nodes] == [1, 1, 1], "one each waits")
-    rows = [flow for node in shared.lab.nodes for flow in node.live_flows()
-            if flow["state"] == "parked"]
-    check_equal(len(rows), 3, "parked flows in `flow show`")
+    eventually(lambda: [flow["state"] for node in shared.lab.nodes for flow in node.live_flows()]
+               .count("parked") == 3, "parked flows in `flow show`")
     time.sleep(1)
     freed = time.monotonic()
     holders.close()

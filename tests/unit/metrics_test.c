@@ -75,7 +75,7 @@ static bool example(struct fake_maps *fake)
 	fake_service(fake, 4, "default/llm", "http", 80, 0); /* for outside clients */
 	fake_service(fake, 9, "ml/embed", "", 8080, SL_SERVICE_REPLACE);
 	fake->service_states[3] = (struct sl_service_state){.parked = 5, .parked_total = 60, .resets = 3};
-	fake->service_states[4] = (struct sl_service_state){.parked = -1, .parked_total = 10, .resets = 4};
+	fake->service_states[4] = (struct sl_service_state){.parked = 1, .parked_total = 10, .resets = 4};
 	fake->services[3].load_ttl_ms = fake->services[4].load_ttl_ms = 2000;
 	fake_replica(fake, 0, "10.0.0.1:8000", "default/llm-0", 3, 4);
 	fake_replica(fake, 5, "[fd00::2]:8000", "default/llm-1", 3, 9);
@@ -151,7 +151,7 @@ TEST(services)
 	text = render(&facts);
 	CHECK_LINE(text, "sluice_service_inflight{service=\"default/llm\",port=\"http\"} 7");
 	CHECK_LINE(text, "sluice_service_inflight{service=\"ml/embed\",port=\"8080\"} 2");
-	CHECK_LINE(text, "sluice_parked_connections{service=\"default/llm\",port=\"http\"} 5");
+	CHECK_LINE(text, "sluice_parked_connections{service=\"default/llm\",port=\"http\"} 6");
 	CHECK_LINE(text, "sluice_parked_connections{service=\"ml/embed\",port=\"8080\"} 0");
 	CHECK_LINE(text, "sluice_parked_syns_total{service=\"default/llm\",port=\"http\"} 70");
 	CHECK_LINE(text, "sluice_resets_total{service=\"default/llm\",port=\"http\"} 7");

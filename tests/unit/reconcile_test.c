@@ -259,6 +259,26 @@ TEST(events_of_one_service_are_not_the_next_ones)
 	end(&f);
 }
 
+TEST(the_next_service_of_a_row_counts_from_nothing_but_for_tickets_still_out)
+{
+	struct model_service alpha = service("default/alpha", NULL, NULL);
+	struct model_service beta = service("default/beta", NULL, NULL);
+	struct sl_service_state all_ones, want = {.parked = ~0u}, *state;
+	struct fixture f;
+
+	if (!begin(&f))
+		SKIP(NEEDS_ROOT);
+	state = &f.tables.service_states[0];
+	CHECK_INT(apply(&f, &alpha, 1, NULL, 0), 0);
+	memset(&all_ones, 0xff, sizeof(all_ones));
+	*state = all_ones;
+	CHECK_INT(apply(&f, NULL, 0, NULL, 0), 0);
+	reclaim(&f);
+	CHECK_INT(apply(&f, &beta, 1, NULL, 0), 0);
+	CHECK(!memcmp(state, &want, sizeof(want)));
+	end(&f);
+}
+
 TEST(policy_becomes_fields_of_the_service_row)
 {
 	struct model_replica replica = {.addr = address("10.1.0.1"), .port = htons(8000),
