@@ -9,6 +9,7 @@
 #define SLUICE_BPF_DEADLINE_H
 
 #include "eject.h"
+#include "park.h"
 #include "pending.h"
 #include "retry.h"
 
@@ -119,6 +120,34 @@ static int deadline_tick(void *map, __u32 *key, struct sweep_timer *timer)
 	return 0;
 }
 
+/* What waits in line in this row has a flow no more, or one that is elsewhere: it leaves, unless the
+ * row that the flow has now takes over its place at this moment. */
+static __always_inline void deadline_orphan(struct sl_pending *p, const struct sl_flow *flow)
+{
+	__u32 ref = flow ? READ_ONCE(flow->pending) : 0;
+	struct sl_pending *now = ref ? pending_row(ref - 1) : NULL;
+	struct sl_line *line = line_of(p->service);
+
+	if ((now && now != p && now->ticket == p->ticket && now->service == p->service) ||
+	    __sync_val_compare_and_swap(&p->phase, SL_PENDING_PARKED, SL_PENDING_CLAIMED) !=
+		    SL_PENDING_PARKED)
+		return;
+	line_forget(p);
+	if (line)
+		WRITE_ONCE(line->offered, 0);
+	__sync_lock_test_and_set(&p->phase, SL_PENDING_FREE);
+}
+
+/* The interface where the SYN of a parked flow came in is gone, and so is its client: the next one's
+ * turn. */
+static __always_inline void deadline_strand(const struct flow_ref *ref, __u32 service)
+{
+	struct sl_line *line = line_of(service);
+
+	if (park_end(ref->slot, READ_ONCE(ref->flow->state), true) && line)
+		WRITE_ONCE(line->offered, 0);
+}
+
 /*
  * Run by the agent with the SYN of row cb[0], generation cb[1], in the frame: puts it where it came
  * in, if the flow still waits for an answer, or in line. 0: so it did; 1: there was no need any more.
@@ -127,20 +156,28 @@ static __always_inline int deadline_inject(struct __sk_buff *skb)
 {
 	struct sl_pending *p = pending_row(skb->cb[0]);
 	struct flow_ref ref;
+	long error;
 
 	if (!p || p->generation != skb->cb[1])
 		return 1;
 	ref.slot = p->slot;
 	ref.flow = table_slot(ref.slot);
-	if (!ref.flow || READ_ONCE(ref.flow->pending) != skb->cb[0] + 1)
+	ref.state = ref.flow ? READ_ONCE(ref.flow->state) : 0;
+	if (SL_FLOW_PHASE(ref.state) == SL_FLOW_CLAIMED)
 		return 1;
-	ref.state = READ_ONCE(ref.flow->state);
-	if ((SL_FLOW_PHASE(ref.state) != SL_FLOW_SYN || ref.state & SL_FLOW_ANSWERED) &&
-	    SL_FLOW_PHASE(ref.state) != SL_FLOW_PARKED)
+	if (!ref.flow || READ_ONCE(ref.flow->pending) != skb->cb[0] + 1 ||
+	    SL_FLOW_GENERATION(ref.state) != skb->cb[1] ||
+	    ((SL_FLOW_PHASE(ref.state) != SL_FLOW_SYN || ref.state & SL_FLOW_ANSWERED) &&
+	     SL_FLOW_PHASE(ref.state) != SL_FLOW_PARKED)) {
+		deadline_orphan(p, ref.flow);
 		return 1;
-	if (SL_FLOW_GENERATION(ref.state) != skb->cb[1] || retry_mark(&ref, 0))
+	}
+	if (retry_mark(&ref, 0))
 		return 1;
-	return bpf_clone_redirect(skb, p->ifindex, client_side(p->ifindex)) ? 1 : 0;
+	error = bpf_clone_redirect(skb, p->ifindex, client_side(p->ifindex));
+	if (error < 0 && SL_FLOW_PHASE(ref.state) == SL_FLOW_PARKED)
+		deadline_strand(&ref, p->service);
+	return error ? 1 : 0;
 }
 
 #endif

@@ -246,8 +246,9 @@ static __always_inline void flow_answered(const struct flow_ref *ref, __u32 now)
 	if (service && READ_ONCE(service->last_answer) != now)
 		WRITE_ONCE(service->last_answer, now);
 	eject_success(row, ref->flow->replica, true);
-	if (ref->flow->pending && !(ref->state & SL_FLOW_SPILLED))
-		pending_answered(ref->slot, ref->state);
+	if (ref->flow->pending && !(ref->state & SL_FLOW_SPILLED) &&
+	    unlikely(pending_answered(ref->slot, ref->state)))
+		line_accepted(row, ref->flow->replica);
 }
 
 /* A SYN-ACK. False: the flow has gone to another replica since it was found. */

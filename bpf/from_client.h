@@ -274,18 +274,21 @@ static __always_inline int client_stays(struct __sk_buff *skb, const struct pack
 static __always_inline int client_park(struct __sk_buff *skb, const struct packet *pkt,
 				       struct opening *o)
 {
-	enum open_result result = park_open(o);
-	struct sl_flow *flow = table_slot(o->slot);
-	__u64 state = flow ? READ_ONCE(flow->state) : 0;
+	enum open_result result = OPEN_REFUSED;
+	struct sl_flow *flow;
+	__u64 state;
 
+	if (pkt->l4_length == pkt->l4_header) /* one with data cannot be sent again */
+		result = park_open(o);
 	if (result == OPEN_EXISTS)
 		return drop(SL_DROP_PARKED);
 	if (result != OPEN_OK)
 		return refuse(skb, pkt, o->reason);
-	if (pkt->l4_length == pkt->l4_header &&
-	    pending_open(skb, pkt, o->slot, SL_FLOW_GENERATION(state), o->at_home))
+	flow = table_slot(o->slot);
+	state = flow ? READ_ONCE(flow->state) : 0;
+	if (pending_open(skb, pkt, o->slot, SL_FLOW_GENERATION(state), o->at_home))
 		return drop(SL_DROP_PARKED);
-	park_end(o->slot, state); /* it could not be sent again */
+	park_end(o->slot, state, false); /* the line is full by now, or there is no row for it */
 	return refuse(skb, pkt, o->reason);
 }
 
@@ -294,7 +297,7 @@ static __always_inline bool client_queues(struct opening *o, const struct sl_ser
 					  enum client_wish wish)
 {
 	if (likely(!service || wish != CLIENT_OPENS ||
-		   !park_queues(service, o->body.key.service, o->body.last_seen)))
+		   !park_queues(service, o->body.key.service)))
 		return false;
 	o->reason = service->flags & SL_SERVICE_WAIT_FULL ? SL_DROP_FULL : SL_DROP_NO_REPLICA;
 	return true;
@@ -474,7 +477,7 @@ static __always_inline int from_client(struct __sk_buff *skb, const struct packe
 			wish = CLIENT_OPENS;
 		if (wish == CLIENT_OPENS && ref.flow &&
 		    SL_FLOW_PHASE(ref.state) == SL_FLOW_PARKED)
-			park_end(ref.slot, ref.state); /* its client begins anew */
+			park_end(ref.slot, ref.state, true); /* its client begins anew */
 		if (wish != CLIENT_MOVES)
 			ref.flow = NULL;
 		verdict = client_begin(skb, pkt, &o, vip, vip_row, hook, wish, now, &ref);

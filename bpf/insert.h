@@ -129,7 +129,8 @@ static __always_inline int table_claim(const struct flow_place *place, __u64 has
 
 /* A flow of the same client and VIP is there: this very one, opened by another CPU (same
  * initial sequence number; UDP: any), unless it is to move to another replica (body->state: the
- * state in which it was found); or one that the new SYN ends. Both are replaced in place. */
+ * state in which it was found); or one that the new SYN ends. Both are replaced in place. One that was
+ * parked meanwhile is not: park_end() takes it out of its line first. */
 static __always_inline enum insert_result table_replace(const struct flow_place *place, int way,
 							__u64 hash, const struct sl_flow *body,
 							bool collides, struct insert *ret)
@@ -139,8 +140,8 @@ static __always_inline enum insert_result table_replace(const struct flow_place 
 
 	if (SL_FLOW_PHASE(state) == SL_FLOW_CLAIMED || !flow_key_equal(&same->key, &body->key))
 		return INSERT_RACED;
-	if (SL_FLOW_PHASE(state) != SL_FLOW_DONE && same->isn == body->isn &&
-	    !(body->state && state == body->state))
+	if (SL_FLOW_PHASE(state) != SL_FLOW_DONE && !(body->state && state == body->state) &&
+	    (same->isn == body->isn || SL_FLOW_PHASE(state) == SL_FLOW_PARKED))
 		return INSERT_EXISTS;
 	if (collides)
 		return INSERT_COLLISION;
@@ -198,7 +199,7 @@ __noinline int table_try_insert(const struct sl_flow *body, struct insert *ret)
 	return result;
 }
 
-/* Inserts `body`, its state SYN in a new generation, and SL_FLOW_SNIFF if body->flags have it. While the
+/* Inserts `body`, its state SYN or PARKED in a new generation, and SL_FLOW_SNIFF if body->flags have it. While the
  * last packets of the flow that it replaces are under way on another CPU, that entry may change under it. */
 static __always_inline enum insert_result table_insert(const struct sl_flow *body, struct insert *ret)
 {

@@ -19,7 +19,8 @@
 #include "maps.h"
 #include "table.h"
 
-#define LINE_LOOK 16u /* tickets looked at for the first that waits */
+#define LINE_LOOK 64u /* tickets looked at for the first that waits: more than are on offer at once */
+#define LINE_SLACK 8u /* the last tickets given may not be in their places yet: none is passed by */
 
 static __always_inline struct sl_line *line_of(__u32 service)
 {
@@ -47,30 +48,39 @@ static __always_inline bool line_join(struct sl_pending *p, __u32 ref, __u32 ser
 
 	if (!line || !state)
 		return false;
-	if (line_add(state, 1) >= most)
+	if ((__s32)line_add(state, 1) >= (__s32)most)
 		goto full;
 	place.ticket = __sync_fetch_and_add(&line->tail, 1) + 1;
 	p->service = service; /* before others can find it by its ticket */
 	p->offers = 0;
 	WRITE_ONCE(p->ticket, place.ticket);
-	if (bpf_map_update_elem(&line_places, &place, &ref, BPF_NOEXIST))
+	if (bpf_map_update_elem(&line_places, &place, &ref, BPF_NOEXIST)) {
+		p->ticket = 0;
 		goto full;
+	}
 	__sync_fetch_and_add(&state->parked_total, 1);
 	return true;
 full:
-	p->ticket = 0;
 	line_add(state, -1);
 	return false;
 }
 
-/* Takes a ticket back, if it is out. A global function: verified by itself. */
+/* Takes a ticket back, if it is out. */
+static __always_inline void line_take_back(const struct sl_line_place *place)
+{
+	__u32 service = place->service;
+	struct sl_service_state *state = bpf_map_lookup_elem(&service_states, &service);
+
+	if (!bpf_map_delete_elem(&line_places, place) && state)
+		line_add(state, -1);
+}
+
+/* The same, for callers with little stack left. A global function: verified by itself. */
 __noinline int line_leave(__u32 service, __u32 ticket)
 {
-	struct sl_service_state *state = bpf_map_lookup_elem(&service_states, &service);
 	struct sl_line_place place = {.service = service, .ticket = ticket};
 
-	if (!bpf_map_delete_elem(&line_places, &place) && state)
-		line_add(state, -1);
+	line_take_back(&place);
 	return 0;
 }
 
@@ -83,8 +93,20 @@ static __always_inline void line_forget(struct sl_pending *p)
 	line_leave(p->service, ticket);
 }
 
-/* The row + 1 of a handshake that waits with this ticket; 0: it is on offer, -1: nobody has it. */
-static __always_inline int line_look(const struct sl_line_place *place)
+/* Whether the ticket of the handshake in row `ref` - 1 leads to it, and its turn is still to come. */
+static __always_inline bool line_holds(const struct sl_pending *p, __u32 ref)
+{
+	struct sl_line_place place = {.service = p->service, .ticket = p->ticket};
+	__u32 *known = bpf_map_lookup_elem(&line_places, &place);
+	struct sl_line *line = line_of(place.service);
+
+	return known && *known == ref && line &&
+	       (__s32)(place.ticket - READ_ONCE(line->head)) > 0;
+}
+
+/* The row + 1 of a handshake that waits with this ticket; 0: it is on offer, or on its way in or out;
+ * -1: nobody has it, or not yet. */
+static __always_inline int line_find(const struct sl_line_place *place)
 {
 	__u32 *ref = bpf_map_lookup_elem(&line_places, place), row, phase;
 	struct sl_pending *p;
@@ -98,28 +120,34 @@ static __always_inline int line_look(const struct sl_line_place *place)
 	phase = READ_ONCE(p->phase);
 	if (p->ticket != place->ticket || p->service != place->service ||
 	    phase == SL_PENDING_FREE) { /* a trace of somebody who is gone */
-		line_leave(place->service, place->ticket);
+		line_take_back(place);
 		return -1;
 	}
 	return phase == SL_PENDING_PARKED ? row + 1 : 0;
 }
 
-/* Row + 1 of the first that waits, or 0. */
-static __always_inline __u32 line_first(struct sl_line *line, __u32 service)
+/* The same; the line's head goes by a ticket that nobody has. A global function: verified by itself. */
+__noinline int line_look(__u32 service, __u32 ticket)
 {
-	__u32 gone = READ_ONCE(line->head), tail = READ_ONCE(line->tail);
-	struct sl_line_place place = {.service = service, .ticket = gone};
+	struct sl_line_place place = {.service = service, .ticket = ticket};
+	struct sl_line *line = line_of(service);
+	int found = line_find(&place);
+
+	if (found < 0 && line && READ_ONCE(line->tail) - ticket >= LINE_SLACK)
+		__sync_val_compare_and_swap(&line->head, ticket - 1, ticket);
+	return found;
+}
+
+/* Row + 1 of the first that waits, or 0. */
+static __always_inline __u32 line_first(const struct sl_line *line, __u32 service)
+{
+	__u32 head = READ_ONCE(line->head), n = READ_ONCE(line->tail) - head;
 	int found;
 
-	for (__u32 i = 0; i < LINE_LOOK && (__s32)(tail - place.ticket) > 0; i++) {
-		place.ticket++;
-		found = line_look(&place);
+	for (__u32 i = 0; i < LINE_LOOK && i < n; i++) {
+		found = line_look(service, head + 1 + i);
 		if (found > 0)
 			return found;
-		if (found < 0 && gone + 1 == place.ticket) {
-			__sync_val_compare_and_swap(&line->head, gone, gone + 1);
-			gone++;
-		}
 	}
 	return 0;
 }
@@ -184,20 +212,22 @@ static __always_inline void line_refused(struct sl_line *line, struct sl_pending
 	WRITE_ONCE(line->offered, 0);
 }
 
-/* A replica accepted the first of the line, which has left it: the next one's turn. */
-static __always_inline void line_accepted(__u32 service, __u32 replica_row)
+/* A replica accepted the first of the line, which has left it: the next one's turn. A global function:
+ * verified by itself. */
+__noinline int line_accepted(__u32 service, __u32 replica_row)
 {
 	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &replica_row);
 	struct sl_line *line = line_of(service);
 
 	if (!replica || !line)
-		return;
+		return 0;
 	/* Not at each offer, as otherwise: most of those are refused. */
 	count(SL_COUNT_PICKS);
 	__sync_fetch_and_add(&replica->state.picks, 1);
 	WRITE_ONCE(line->offered, 0);
 	if (line_run_goes_on(line))
 		line_call(service, bpf_jiffies64());
+	return 0;
 }
 
 #endif

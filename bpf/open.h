@@ -109,7 +109,7 @@ static __always_inline void client_book(struct sl_replica *replica, const struct
 {
 	__u32 now = body->last_seen;
 
-	if (insert->replaced && SL_FLOW_PHASE(insert->replaced) != SL_FLOW_PARKED)
+	if (insert->replaced)
 		flow_uncount(insert->replaced, insert->replaced_replica);
 	if (insert->replaced_snat.d)
 		snat_release(&insert->replaced_snat, now);

@@ -32,16 +32,14 @@ static __always_inline bool park_is_wanted(const struct sl_service *service, __u
 }
 
 /* Whether others wait already: who comes now stands behind them. */
-static __always_inline bool park_queues(const struct sl_service *service, __u32 row, __u32 now)
+static __always_inline bool park_queues(const struct sl_service *service, __u32 row)
 {
 	struct sl_service_state *state;
-	struct sl_line *line;
 
 	if (likely(!(service->flags & (SL_SERVICE_WAIT_FULL | SL_SERVICE_WAIT_NONE))))
 		return false;
 	state = bpf_map_lookup_elem(&service_states, &row);
-	line = line_of(row);
-	return state && line && (READ_ONCE(state->parked) || line_is_offering(line, now));
+	return state && (__s32)READ_ONCE(state->parked) > 0;
 }
 
 /* Whether it is worth joining the line of a service-port: line_join() tells for certain. */
@@ -49,12 +47,12 @@ static __always_inline bool park_has_room(const struct sl_service *service, __u3
 {
 	struct sl_service_state *state = bpf_map_lookup_elem(&service_states, &row);
 
-	return state && READ_ONCE(state->parked) < service->max_parked;
+	return state && (__s32)READ_ONCE(state->parked) < service->max_parked;
 }
 
-/* Ends a parked flow that is in `state`; true: this call did. A global function: verified by
- * itself. */
-__noinline int park_end(__u32 slot, __u64 state)
+/* Ends a parked flow that is in `state`, or only one whose SYN is `kept` already: another CPU may just
+ * be keeping it. 1: this call ended it. A global function: verified by itself. */
+__noinline int park_end(__u32 slot, __u64 state, __u32 kept)
 {
 	struct sl_flow *flow = table_slot(slot);
 	struct sl_pending *p;
@@ -62,6 +60,8 @@ __noinline int park_end(__u32 slot, __u64 state)
 	if (!flow || SL_FLOW_PHASE(state) != SL_FLOW_PARKED)
 		return 0;
 	p = park_row(flow, slot);
+	if (kept && !p)
+		return 0;
 	if (__sync_val_compare_and_swap(&flow->state, state,
 					flow_with_phase(state, SL_FLOW_DONE)) != state)
 		return 0;
@@ -99,7 +99,10 @@ __noinline int park_open(struct opening *o)
 	o->slot = insert.slot;
 	if (result == INSERT_OK)
 		return OPEN_OK;
-	return result == INSERT_EXISTS ? OPEN_EXISTS : OPEN_REFUSED;
+	if (result == INSERT_EXISTS)
+		return OPEN_EXISTS;
+	o->reason = SL_DROP_TABLE_FULL;
+	return OPEN_REFUSED;
 }
 
 /* Leaves the replica of the half-open flow; published by the caller as what it is to be. */
@@ -134,13 +137,18 @@ __noinline int park_again(__u32 slot, __u64 state)
 	row = ref.flow->key.service;
 	service = bpf_map_lookup_elem(&services, &row);
 	line = line_of(row);
-	p = pending_of(&ref);
-	if (!p || !service || !line || !park_is_wanted(service, SL_DROP_FULL))
+	p = ref.flow->pending ? pending_row(ref.flow->pending - 1) : NULL;
+	if (!p || p->slot != slot || p->generation != SL_FLOW_GENERATION(state) || !service || !line ||
+	    !park_is_wanted(service, SL_DROP_FULL))
 		return 0;
-	if (!p->ticket && !line_join(p, ref.flow->pending, row, service->max_parked))
+	if (__sync_val_compare_and_swap(&p->phase, SL_PENDING_WAITING, SL_PENDING_CLAIMED) !=
+	    SL_PENDING_WAITING)
+		return READ_ONCE(p->phase) != SL_PENDING_FREE; /* another CPU does just this */
+	if ((!p->ticket && !line_join(p, ref.flow->pending, row, service->max_parked)) ||
+	    __sync_val_compare_and_swap(&ref.flow->state, state, next | SL_FLOW_CLAIMED) != state) {
+		__sync_lock_test_and_set(&p->phase, SL_PENDING_WAITING);
 		return 0;
-	if (__sync_val_compare_and_swap(&ref.flow->state, state, next | SL_FLOW_CLAIMED) != state)
-		return 0;
+	}
 	park_leave(ref.flow, p, bpf_jiffies64());
 	p->generation = SL_FLOW_GENERATION(next);
 	line_refused(line, p);
@@ -251,6 +259,27 @@ enum park_verdict {
 	PARK_ENDS,   /* the service does not wait any more */
 };
 
+/* A parked handshake whose ticket leads nowhere, as CPUs met on their way to the line, or whose turn is
+ * past, goes to the end. A global function: verified by itself. */
+__noinline int park_rejoin(__u32 slot)
+{
+	struct sl_flow *flow = table_slot(slot);
+	struct sl_service *service;
+	struct sl_pending *p;
+	__u32 ref, row;
+
+	p = flow ? park_row(flow, slot) : NULL;
+	if (!p)
+		return 0;
+	ref = flow->pending;
+	row = p->service;
+	service = bpf_map_lookup_elem(&services, &row);
+	if (!service || line_holds(p, ref))
+		return 0;
+	line_forget(p);
+	return line_join(p, ref, row, service->max_parked);
+}
+
 /* The client of a parked flow speaks: enum park_verdict. A global function: verified by itself. */
 __noinline int park_hear(const struct packet *pkt, __u32 slot, __u64 state)
 {
@@ -262,7 +291,7 @@ __noinline int park_hear(const struct packet *pkt, __u32 slot, __u64 state)
 	if (!pkt || !flow)
 		return PARK_WAITS;
 	if (pkt->tcp_flags & TCP_RST)
-		park_end(slot, state);
+		park_end(slot, state, true);
 	if ((pkt->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN)
 		return PARK_WAITS;
 	if (state & SL_FLOW_RETRY)
@@ -270,10 +299,12 @@ __noinline int park_hear(const struct packet *pkt, __u32 slot, __u64 state)
 	row = flow->key.service;
 	service = bpf_map_lookup_elem(&services, &row);
 	if (!service || !(service->flags & (SL_SERVICE_WAIT_FULL | SL_SERVICE_WAIT_NONE)))
-		return park_end(slot, state) ? PARK_ENDS : PARK_WAITS;
+		return park_end(slot, state, true) ? PARK_ENDS : PARK_WAITS;
 	p = park_row(flow, slot);
-	if (p)
+	if (p) {
 		p->heard = now;
+		park_rejoin(slot);
+	}
 	if (flow_age(flow, now) >= (__s32)(SYN_AGAIN_MS * hz / 1000) && park_agent_is_dead())
 		return PARK_OFFERS;
 	WRITE_ONCE(flow->last_seen, now);

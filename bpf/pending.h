@@ -167,11 +167,13 @@ __noinline int pending_open(struct __sk_buff *skb, const struct packet *pkt, __u
 	p->waiting = at_home ? SL_PENDING_AT_HOME : 0;
 	p->ticket = 0;
 	p->heard = p->begun;
-	if (!pending_copy(p, skb, pkt) ||
-	    (row == SL_NO_REPLICA ? !line_join(p, ref, service_row, service->max_parked) :
-				   !replica)) {
+	if (!pending_copy(p, skb, pkt) || (!replica && row != SL_NO_REPLICA)) {
 		WRITE_ONCE(p->phase, SL_PENDING_FREE);
 		count(SL_COUNT_NO_PENDING);
+		return 0;
+	}
+	if (!replica && !line_join(p, ref, service_row, service->max_parked)) {
+		WRITE_ONCE(p->phase, SL_PENDING_FREE);
 		return 0;
 	}
 	if (replica)
@@ -184,9 +186,12 @@ __noinline int pending_open(struct __sk_buff *skb, const struct packet *pkt, __u
 /* Nobody waits for anything here any more. */
 static __always_inline void pending_close(struct sl_pending *p)
 {
+	if (__sync_val_compare_and_swap(&p->phase, SL_PENDING_WAITING, SL_PENDING_CLAIMED) !=
+	    SL_PENDING_WAITING)
+		return; /* it goes back to the line, or another CPU was first */
 	if (unlikely(p->ticket)) /* before another one has the row */
 		line_forget(p);
-	__sync_val_compare_and_swap(&p->phase, SL_PENDING_WAITING, SL_PENDING_FREE);
+	__sync_lock_test_and_set(&p->phase, SL_PENDING_FREE);
 }
 
 /* Replica number `i` of those tried has spoken: it owes nothing any more. */
@@ -212,12 +217,14 @@ static __always_inline void pending_sample(const struct sl_pending *p, int i,
 		WRITE_ONCE(replica->state.syn_rtt, rtt);
 }
 
-/* A replica sent its SYN-ACK to the flow that it has. A global function: verified by itself. */
+/* A replica sent its SYN-ACK to the flow that it has. 1: which came from the waiting line, and has left
+ * it (line_accepted() is to follow). A global function: verified by itself. */
 __noinline int pending_answered(__u32 slot, __u64 state)
 {
 	struct flow_ref ref = {.flow = table_slot(slot), .state = state, .slot = slot};
 	struct sl_replica *replica;
 	struct sl_pending *p;
+	bool waited;
 	__u32 row;
 	int i;
 
@@ -232,15 +239,14 @@ __noinline int pending_answered(__u32 slot, __u64 state)
 	pending_sample(p, i, replica, bpf_jiffies64());
 	pending_heard(p, i);
 	__sync_fetch_and_or(&p->waiting, SL_PENDING_ANSWERED);
-	if (unlikely(p->ticket)) {
+	waited = p->ticket;
+	if (unlikely(waited))
 		line_forget(p);
-		line_accepted(p->service, row);
-	}
 	if (!(READ_ONCE(p->waiting) & SL_PENDING_TRIED)) {
 		WRITE_ONCE(ref.flow->pending, 0);
 		pending_close(p);
 	}
-	return 1;
+	return waited;
 }
 
 #endif

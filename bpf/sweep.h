@@ -83,7 +83,7 @@ static __always_inline void sweep_flow(struct sl_flow *flow, __u32 slot, struct 
 		break;
 	case SL_FLOW_PARKED:
 		if (age > (__s32)(PARKED_S * hz))
-			park_end(slot, state);
+			park_end(slot, state, false);
 		else
 			k->live_now++;
 		break;

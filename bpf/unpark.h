@@ -61,7 +61,7 @@ __noinline int unpark_chunk(__u32 from, __u32 now)
 		__u32 row = from + i;
 		struct sl_service_state *state = bpf_map_lookup_elem(&service_states, &row);
 
-		if (state && READ_ONCE(state->parked))
+		if (state && (__s32)READ_ONCE(state->parked) > 0)
 			unpark_service(row, now);
 	}
 	return 0;
@@ -72,7 +72,7 @@ static __always_inline void unpark_pass(void)
 	__u32 zero = 0, now = bpf_jiffies64();
 	struct sl_kernel *k = bpf_map_lookup_elem(&kernel, &zero);
 
-	if (likely(!k || !READ_ONCE(k->parked)))
+	if (likely(!k || (__s32)READ_ONCE(k->parked) <= 0))
 		return;
 	for (__u32 from = 0; from < SL_MAX_SERVICES; from += UNPARK_CHUNK)
 		unpark_chunk(from, now);

@@ -19,7 +19,7 @@
 
 #include "names.h"
 
-#define SL_LAYOUT_VERSION 3
+#define SL_LAYOUT_VERSION 4
 
 /* Sizes of the maps. Nothing changes them; who opens pinned maps takes the sizes that it finds. */
 #define SL_MAX_SERVICES 4096u    /* service-ports */
@@ -411,8 +411,8 @@ struct sl_flow_set {
 
 /* ---- handshakes under way ----------------------------------------------------------
  * What it takes to send a client's SYN again, to another replica: kept from the first SYN until
- * every replica that was asked has answered or had its second. Rows are taken in a circle; `phase`
- * changes by compare-and-swap. {slot, generation} say which flow it belongs to; a row whose flow is
+ * every replica that was asked has answered or had its second. Rows are taken in a circle; who changes
+ * `phase` from another one than CLAIMED does so by compare-and-swap. {slot, generation} say which flow it belongs to; a row whose flow is
  * of another generation is nobody's.
  */
 enum sl_pending_phase {

@@ -240,6 +240,7 @@ static void impatient(struct fixture *f)
 	f->services[0].flags |= SL_SERVICE_WAIT_FULL;
 	sends(f, FROM_POD, "client:4000 > vip:80 S seq 7 len 10 opts 20", TRIMMED,
 	      "vip:80 > client:4000 RA seq 0 ack 18 len 0 back"); /* with data: never sent again */
+	CHECK_INT(fixture_count_flows(f, SL_FLOW_DONE), 0);
 	parks(f, SYN("4000"));
 	f->services[0].flags &= ~SL_SERVICE_WAIT_FULL; /* changed its mind */
 	sends(f, FROM_POD, SYN("4000"), TRIMMED, REFUSED("4000"));
@@ -478,4 +479,169 @@ static void dead_agent(struct fixture *f)
 TEST(with_the_agent_dead_a_retransmit_is_an_offer)
 {
 	fixture_each(dead_agent, NULL);
+}
+
+/* ---- odd moments ------------------------------------------------------------------------------*/
+
+/* The pending row of the only flow in line. */
+static __u32 only_row(struct fixture *f)
+{
+	for (__u32 row = 0; row < SL_PENDING; row++)
+		if (f->pending[row].phase == SL_PENDING_PARKED)
+			return row;
+	return 0;
+}
+
+static void client_is_gone(struct fixture *f)
+{
+	struct sl_wakeup wakeup;
+
+	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	parks(f, SYN("4000"));
+	f->pending[only_row(f)].ifindex = 0x7fffffff;
+	parks(f, SYN("4001"));
+	f->replicas[0].state.owned = 0;
+	look(f);
+	CHECK_INT(called(f, &wakeup), 4000);
+	CHECK_INT(inject(f, &wakeup), 1);
+	check_parked(f, 1, 0);
+	beat(f);
+	call(f, 4001);
+	parks(f, "client:4001 > vip:80 R seq 8 len 0");
+	check_clean(f);
+}
+
+TEST(whose_interface_is_gone_holds_nobody)
+{
+	fixture_each(client_is_gone, NULL);
+}
+
+/* Its flow ended while another CPU was keeping its SYN. */
+static void orphan(struct fixture *f)
+{
+	struct sl_wakeup wakeup;
+	struct sl_flow *flow;
+
+	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	parks(f, SYN("4000"));
+	flow = fixture_flow(f);
+	flow->state = (flow->state & ~0xfull) | SL_FLOW_DONE;
+	parks(f, SYN("4001"));
+	f->replicas[0].state.owned = 0;
+	look(f);
+	CHECK_INT(called(f, &wakeup), 4000);
+	CHECK_INT(inject(f, &wakeup), 1);
+	check_parked(f, 1, 0);
+	beat(f);
+	call(f, 4001);
+	parks(f, "client:4001 > vip:80 R seq 8 len 0");
+	check_clean(f);
+}
+
+TEST(who_waits_without_a_flow_leaves)
+{
+	fixture_each(orphan, NULL);
+}
+
+/* An RST, or another connect, from the port of one whose SYN is not kept yet. */
+static void being_parked(struct fixture *f)
+{
+	struct sl_flow *flow;
+	__u32 row;
+
+	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	parks(f, SYN("4000"));
+	row = only_row(f);
+	flow = fixture_flow(f);
+	flow->pending = 0;
+	parks(f, "client:4000 > vip:80 R seq 8 len 0");
+	parks(f, "client:4000 > vip:80 S seq 99 len 0 opts 20");
+	check_parked(f, 1, 0);
+	flow->pending = row + 1;
+	parks(f, "client:4000 > vip:80 R seq 8 len 0");
+	check_clean(f);
+}
+
+TEST(who_is_just_being_parked_stays_so)
+{
+	fixture_each(being_parked, NULL);
+}
+
+/* What a meeting of CPUs may leave behind, by hand. */
+static void lost_tickets(struct fixture *f)
+{
+	struct sl_line_place place = {};
+	__u32 row;
+
+	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	parks(f, SYN("4000"));
+	row = only_row(f);
+	place.service = f->pending[row].service;
+	place.ticket = f->pending[row].ticket;
+	CHECK(!bpf_map_delete_elem(bpf_map__fd(f->skel->maps.line_places), &place));
+	f->service_states[0].parked = f->kernel->parked = 0;
+	parks(f, SYN("4000"));
+	check_parked(f, 1, 0);
+	CHECK_INT(f->pending[row].ticket, place.ticket + 1);
+
+	f->lines[0].head = f->lines[0].tail; /* its turn went by while it came */
+	parks(f, SYN("4000"));
+	check_parked(f, 1, 0);
+	f->replicas[0].state.owned = 0;
+	look(f);
+	call(f, 4000);
+	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r1"));
+	sends(f, FROM_POD, "client:4000 > vip:80 R seq 8 len 0", NEXT,
+	      "client:4000 > r1:8000 R seq 8 len 0");
+}
+
+TEST(a_lost_ticket_is_replaced_at_the_next_retransmit)
+{
+	fixture_each(lost_tickets, NULL);
+}
+
+static void late_comer(struct fixture *f)
+{
+	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	f->lines[0].tail = 1; /* its place is not there yet */
+	parks(f, SYN("4000"));
+	f->replicas[0].state.owned = 0;
+	look(f);
+	call(f, 4000);
+	CHECK_INT(f->lines[0].head, 0);
+}
+
+TEST(a_ticket_on_its_way_is_not_passed_by)
+{
+	fixture_once(late_comer, NULL);
+}
+
+/* Only a replica that is silent seems to have room: of whom it is asked to take, nothing is heard. */
+static void silence(struct fixture *f)
+{
+	char syn[PACKET_TEXT_LEN];
+	struct fixture_result result;
+
+	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	f->services[0].max_parked = 100;
+	f->services[0].retry_attempts = 0; /* nothing is called out but by the line */
+	for (unsigned i = 0; i < 50; i++) {
+		snprintf(syn, sizeof(syn), "client:%u > vip:80 S seq 7 len 0", 4000 + i);
+		parks(f, syn);
+	}
+	f->replicas[0].config.max_connections = 100;
+	for (unsigned i = 0; i < 50; i++) {
+		look(f);
+		call(f, 4000 + i);
+		snprintf(syn, sizeof(syn), "client:%u > vip:80 S seq 7 len 0", 4000 + i);
+		fixture_send(f, FROM_POD, syn, &result);
+		CHECK_INT(result.verdict, NEXT);
+		f->lines[0].offered = 0; /* a tenth of a second goes by */
+	}
+	check_parked(f, 50, 50);
+}
+
+TEST(many_on_offer_do_not_hide_the_next)
+{
+	fixture_once(silence, NULL);
 }

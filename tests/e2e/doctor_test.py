@@ -237,7 +237,7 @@ def agent(shared):
     expect(doctor(Cli(f"{shared.empty}/none"), heard=None)["agent"], "info", "has not run here")
     cli.pinned("layout", "99")
     expect(doctor(cli, 1)["agent"], "fail", "another version")
-    cli.pinned("layout", "3")
+    cli.pinned("layout", str(cli.layout()))
 
 
 @case

@@ -37,17 +37,17 @@ def setup():
             shared.servers[pod.name] = Server(pod, PORT)
             shared.app.add(pod)
         shared.bad = shared.app.replicas[0].pod
-        apply(shared, "4s")
+        set_ejection(shared, "4s")
+        shared.app.write()
         node.start_sluiced()
         eventually(lambda: shared.app.applied(node), "llm applied")
         yield shared
 
 
-def apply(shared, base, consecutive=5):
+def set_ejection(shared, base, consecutive=5):
     shared.app.traffic_policy = {"outlierDetection": {
         "consecutive5xxErrors": consecutive, "interval": "2s", "baseEjectionTime": base,
         "maxEjectionPercent": 50}}
-    shared.app.write()
 
 
 def fail_each(shared, pod, number):
@@ -160,9 +160,8 @@ def the_kernel_ejects_with_the_agent_dead(shared):
 
 @case
 def a_good_probe_ends_what_refused_connects_began(shared):
-    apply(shared, "10m")
-    eventually(lambda: "10m" in str(shared.app.traffic_policy) and
-               shared.app.applied(shared.node), "applied")
+    set_ejection(shared, "10m")
+    shared.app.apply(shared.node)
     eventually(lambda: is_back(shared), "ready")
     shared.node.agent.kill()  # else its probe would be first to see it
     forget_events(shared)
@@ -192,7 +191,8 @@ def asking(shared, loops):
 
 @case
 def a_success_rate_far_below_the_peers_ejects(shared):
-    apply(shared, "10m", consecutive=1000)
+    set_ejection(shared, "10m", consecutive=1000)
+    shared.app.apply(shared.node)
     forget_events(shared)
     fail_each(shared, shared.bad, 2)
     # Each replica needs a hundred answers in an interval of two seconds, more on a slow machine.

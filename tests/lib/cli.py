@@ -35,6 +35,10 @@ class Cli:
     def json(self, *words):
         return json.loads(self.text("-j", *words))
 
+    def layout(self):
+        """Number of the layout of maps that this build knows."""
+        return self.json("version")[0]["layout"]
+
     def start(self, *words, **options):
         return subprocess.Popen(self.argv(*words), text=True, **options)
 

@@ -185,10 +185,14 @@ class App:
         self.lab.manifests.put(self.name, self.objects())
 
     def apply(self, *nodes):
-        """Writes it and waits until these nodes (all, when none is named) steer by it."""
+        """Writes it and waits until these nodes (all, when none is named) steer by it, by what
+        only their policy tells too."""
+        nodes = nodes or self.lab.nodes
+        before = {node: node.configs_applied() for node in nodes}
         self.write()
-        for node in nodes or self.lab.nodes:
-            eventually(lambda: self.applied(node), f"{node.name} applied {self.name}", 15)
+        for node in nodes:
+            eventually(lambda: (before[node] is None or node.configs_applied() != before[node])
+                       and self.applied(node), f"{node.name} applied {self.name}", 15)
 
     def remove(self):
         self.lab.manifests.remove(f"{self.name}.yaml")

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import subprocess
 
 from case import check, eventually
@@ -65,6 +66,13 @@ class Node(Space):
 
     def http(self, path):
         return self.run("curl", "-sS", "-m", "5", f"http://{LISTEN}{path}")
+
+    def configs_applied(self):
+        """How many desired states its agent has put into force; None: none answers."""
+        found = re.search(r"^sluice_config_applied_total (\d+)$",
+                          self.run("curl", "-s", "-m", "5", f"http://{LISTEN}/metrics", fail=False)
+                          or "", re.M)
+        return int(found[1]) if found else None
 
     def http_status(self, path):
         text = self.run("curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}",
