@@ -8,6 +8,8 @@
 #ifndef SLUICE_BPF_DEADLINE_H
 #define SLUICE_BPF_DEADLINE_H
 
+#include <linux/errno.h>
+
 #include "eject.h"
 #include "park.h"
 #include "pending.h"
@@ -120,31 +122,27 @@ static int deadline_tick(void *map, __u32 *key, struct sweep_timer *timer)
 	return 0;
 }
 
-/* What waits in line in this row has a flow no more, or one that is elsewhere: it leaves, unless the
- * row that the flow has now takes over its place at this moment. */
+/* The flow of a row has ended, or uses another row: if it stands in line, it leaves, unless that other
+ * row is just taking over its place. */
 static __always_inline void deadline_orphan(struct sl_pending *p, const struct sl_flow *flow)
 {
 	__u32 ref = flow ? READ_ONCE(flow->pending) : 0;
 	struct sl_pending *now = ref ? pending_row(ref - 1) : NULL;
 	struct sl_line *line = line_of(p->service);
 
-	if ((now && now != p && now->ticket == p->ticket && now->service == p->service) ||
-	    __sync_val_compare_and_swap(&p->phase, SL_PENDING_PARKED, SL_PENDING_CLAIMED) !=
-		    SL_PENDING_PARKED)
+	if (now && now != p && now->ticket == p->ticket && now->service == p->service)
 		return;
-	line_forget(p);
-	if (line)
+	if (pending_free(p, SL_PENDING_PARKED) && line)
 		WRITE_ONCE(line->offered, 0);
-	__sync_lock_test_and_set(&p->phase, SL_PENDING_FREE);
 }
 
-/* The interface where the SYN of a parked flow came in is gone, and so is its client: the next one's
- * turn. */
+/* The interface where the SYN of a parked flow came in is gone or down, and so is its client: the next
+ * one's turn. */
 static __always_inline void deadline_strand(const struct flow_ref *ref, __u32 service)
 {
 	struct sl_line *line = line_of(service);
 
-	if (park_end(ref->slot, READ_ONCE(ref->flow->state), true) && line)
+	if (park_end(ref->slot, ref->state | SL_FLOW_RETRY, true) && line)
 		WRITE_ONCE(line->offered, 0);
 }
 
@@ -175,7 +173,7 @@ static __always_inline int deadline_inject(struct __sk_buff *skb)
 	if (retry_mark(&ref, 0))
 		return 1;
 	error = bpf_clone_redirect(skb, p->ifindex, client_side(p->ifindex));
-	if (error < 0 && SL_FLOW_PHASE(ref.state) == SL_FLOW_PARKED)
+	if (error < 0 && error != -ENOMEM && SL_FLOW_PHASE(ref.state) == SL_FLOW_PARKED)
 		deadline_strand(&ref, p->service);
 	return error ? 1 : 0;
 }

@@ -218,7 +218,7 @@ __noinline int client_moved(__u32 slot, __u32 generation, __u32 from, __u32 now)
 	struct sl_service_state *state;
 	struct sl_service *service;
 	struct sl_replica *replica;
-	__u32 service_row, row;
+	__u32 service_row, row, old_ref;
 	struct sl_pending *p;
 
 	if (!flow)
@@ -234,9 +234,10 @@ __noinline int client_moved(__u32 slot, __u32 generation, __u32 from, __u32 now)
 	if (!p || !replica || !service || p->slot != slot)
 		return 0;
 	p->generation = generation;
+	old_ref = p->deadline;
 	pending_offer(p, service, replica, row, now);
 	if (from == SL_NO_REPLICA)
-		park_offered(flow->pending);
+		park_offered(p, flow->pending, old_ref);
 	return 1;
 }
 
@@ -316,8 +317,10 @@ static __always_inline __u32 client_fill(struct opening *o, const struct __sk_bu
 	if (wish == CLIENT_MOVES) {
 		o->body.state = ref->state;
 		from = ref->flow->replica;
-		o->body.pending = unlikely(from == SL_NO_REPLICA) ? park_renew(ref->slot) :
-								    ref->flow->pending;
+		if (likely(from != SL_NO_REPLICA))
+			o->body.pending = ref->flow->pending;
+		else if (SL_FLOW_PHASE(ref->state) == SL_FLOW_PARKED)
+			o->body.pending = park_renew(ref->slot);
 	}
 	o->body.isn = pkt->seq;
 	o->body.last_seen = now;
@@ -344,6 +347,8 @@ static __always_inline int client_begin(struct __sk_buff *skb, const struct pack
 	o->body.vip = vip_row;
 	if (wish == CLIENT_GOES_ON || (wish == CLIENT_OPENS && !vip_takes_new(vip)))
 		return client_unknown(skb, pkt, o->replace);
+	if (unlikely(from == SL_NO_REPLICA) && SL_FLOW_PHASE(ref->state) != SL_FLOW_PARKED)
+		return drop(SL_DROP_PARKED); /* by another CPU, just now */
 	if (fast_path_new && hook != SL_HOOK_NODE)
 		o->at_home = fast_is_at_home(skb, pkt);
 	if (client_queues(o, service, wish) || (from == SL_NO_REPLICA && !o->body.pending))

@@ -105,7 +105,8 @@ static __always_inline int table_conflict(const struct flow_place *place, __u64 
 			return WAY_CLAIMED;
 		if (flow->vip == body->vip)
 			same = way;
-		else if (flow->replica == body->replica && flow_bars(flow))
+		else if (flow->replica == body->replica && body->replica != SL_NO_REPLICA &&
+			 flow_bars(flow))
 			*collides = true;
 	}
 	return same;
@@ -129,8 +130,8 @@ static __always_inline int table_claim(const struct flow_place *place, __u64 has
 
 /* A flow of the same client and VIP is there: this very one, opened by another CPU (same
  * initial sequence number; UDP: any), unless it is to move to another replica (body->state: the
- * state in which it was found); or one that the new SYN ends. Both are replaced in place. One that was
- * parked meanwhile is not: park_end() takes it out of its line first. */
+ * state in which it was found); or one that the new SYN ends. Both are replaced in place. A parked one
+ * is so by its own offer alone: another SYN's has to take it out of its line first (park_end()). */
 static __always_inline enum insert_result table_replace(const struct flow_place *place, int way,
 							__u64 hash, const struct sl_flow *body,
 							bool collides, struct insert *ret)

@@ -19,8 +19,7 @@
 #include "maps.h"
 #include "table.h"
 
-#define LINE_LOOK 64u /* tickets looked at for the first that waits: more than are on offer at once */
-#define LINE_SLACK 8u /* the last tickets given may not be in their places yet: none is passed by */
+#define LINE_LOOK 64u /* tickets looked at for the first that waits; the next look goes on from there */
 
 static __always_inline struct sl_line *line_of(__u32 service)
 {
@@ -65,6 +64,18 @@ full:
 	return false;
 }
 
+/* Who waits with this ticket can be found from now on: the head does not stay beyond it. */
+static __always_inline void line_show(struct sl_line *line, __u32 ticket)
+{
+	for (int i = 0; i < 4; i++) {
+		__u32 head = READ_ONCE(line->head);
+
+		if ((__s32)(ticket - head) > 0 ||
+		    __sync_val_compare_and_swap(&line->head, head, ticket - 1) == head)
+			return;
+	}
+}
+
 /* Takes a ticket back, if it is out. */
 static __always_inline void line_take_back(const struct sl_line_place *place)
 {
@@ -93,15 +104,13 @@ static __always_inline void line_forget(struct sl_pending *p)
 	line_leave(p->service, ticket);
 }
 
-/* Whether the ticket of the handshake in row `ref` - 1 leads to it, and its turn is still to come. */
+/* Whether the ticket of the handshake in row `ref` - 1 leads to it. */
 static __always_inline bool line_holds(const struct sl_pending *p, __u32 ref)
 {
 	struct sl_line_place place = {.service = p->service, .ticket = p->ticket};
 	__u32 *known = bpf_map_lookup_elem(&line_places, &place);
-	struct sl_line *line = line_of(place.service);
 
-	return known && *known == ref && line &&
-	       (__s32)(place.ticket - READ_ONCE(line->head)) > 0;
+	return known && *known == ref;
 }
 
 /* The row + 1 of a handshake that waits with this ticket; 0: it is on offer, or on its way in or out;
@@ -119,22 +128,35 @@ static __always_inline int line_find(const struct sl_line_place *place)
 		return -1;
 	phase = READ_ONCE(p->phase);
 	if (p->ticket != place->ticket || p->service != place->service ||
-	    phase == SL_PENDING_FREE) { /* a trace of somebody who is gone */
-		line_take_back(place);
+	    phase == SL_PENDING_FREE) { /* a trace of somebody who is gone, or has just got another row */
+		ref = bpf_map_lookup_elem(&line_places, place);
+		if (ref && *ref == row + 1)
+			line_take_back(place);
 		return -1;
 	}
 	return phase == SL_PENDING_PARKED ? row + 1 : 0;
 }
 
-/* The same; the line's head goes by a ticket that nobody has. A global function: verified by itself. */
+/* The same; the head goes by a ticket with which nobody waits. Who comes to wait with it at this moment
+ * either sees the head beyond it (line_show()) or is seen at the second look. A global function:
+ * verified by itself. */
 __noinline int line_look(__u32 service, __u32 ticket)
 {
 	struct sl_line_place place = {.service = service, .ticket = ticket};
 	struct sl_line *line = line_of(service);
-	int found = line_find(&place);
+	bool passed = false;
+	int found = 0;
 
-	if (found < 0 && line && READ_ONCE(line->tail) - ticket >= LINE_SLACK)
-		__sync_val_compare_and_swap(&line->head, ticket - 1, ticket);
+	for (int i = 0; i < 2; i++) {
+		found = line_find(&place);
+		if (found > 0 || passed || !line)
+			break;
+		passed = __sync_val_compare_and_swap(&line->head, ticket - 1, ticket) == ticket - 1;
+		if (!passed)
+			break;
+	}
+	if (found > 0 && passed)
+		line_show(line, ticket);
 	return found;
 }
 
@@ -152,19 +174,12 @@ static __always_inline __u32 line_first(const struct sl_line *line, __u32 servic
 	return 0;
 }
 
-/* Calls out the first that waits, if there is one. */
-static __always_inline void line_call(__u32 service, __u32 now)
+/* Calls out the handshake in row `ref` - 1: the first that waits. */
+static __always_inline void line_call(struct sl_line *line, __u32 ref, __u32 now)
 {
-	struct sl_line *line = line_of(service);
-	struct sl_wakeup wakeup = {};
-	struct sl_pending *p;
-	__u32 ref;
+	struct sl_wakeup wakeup = {.pending = ref - 1};
+	struct sl_pending *p = bpf_map_lookup_elem(&pending, &wakeup.pending);
 
-	if (!line)
-		return;
-	ref = line_first(line, service);
-	wakeup.pending = ref - 1;
-	p = ref ? bpf_map_lookup_elem(&pending, &wakeup.pending) : NULL;
 	if (!p)
 		return;
 	wakeup.generation = p->generation;
@@ -203,7 +218,8 @@ static __always_inline bool line_run_goes_on(struct sl_line *line)
 	return false;
 }
 
-/* The one that was offered was refused by all; it stands where it stood. */
+/* The one that was offered was refused by all; it stands where it stood, once it is PARKED again
+ * (line_show()). */
 static __always_inline void line_refused(struct sl_line *line, struct sl_pending *p)
 {
 	p->offers++;
@@ -218,6 +234,7 @@ __noinline int line_accepted(__u32 service, __u32 replica_row)
 {
 	struct sl_replica *replica = bpf_map_lookup_elem(&replicas, &replica_row);
 	struct sl_line *line = line_of(service);
+	__u32 ref;
 
 	if (!replica || !line)
 		return 0;
@@ -225,8 +242,9 @@ __noinline int line_accepted(__u32 service, __u32 replica_row)
 	count(SL_COUNT_PICKS);
 	__sync_fetch_and_add(&replica->state.picks, 1);
 	WRITE_ONCE(line->offered, 0);
-	if (line_run_goes_on(line))
-		line_call(service, bpf_jiffies64());
+	ref = line_run_goes_on(line) ? line_first(line, service) : 0;
+	if (ref)
+		line_call(line, ref, bpf_jiffies64());
 	return 0;
 }
 

@@ -50,8 +50,8 @@ static __always_inline bool park_has_room(const struct sl_service *service, __u3
 	return state && (__s32)READ_ONCE(state->parked) < service->max_parked;
 }
 
-/* Ends a parked flow that is in `state`, or only one whose SYN is `kept` already: another CPU may just
- * be keeping it. 1: this call ended it. A global function: verified by itself. */
+/* Ends a parked flow that is in `state`; with `kept` only if its SYN is in a row already, as another CPU
+ * may just be putting it there. 1: this call ended it. A global function: verified by itself. */
 __noinline int park_end(__u32 slot, __u64 state, __u32 kept)
 {
 	struct sl_flow *flow = table_slot(slot);
@@ -65,10 +65,8 @@ __noinline int park_end(__u32 slot, __u64 state, __u32 kept)
 	if (__sync_val_compare_and_swap(&flow->state, state,
 					flow_with_phase(state, SL_FLOW_DONE)) != state)
 		return 0;
-	if (p && p->generation == SL_FLOW_GENERATION(state)) {
-		line_forget(p);
-		__sync_val_compare_and_swap(&p->phase, SL_PENDING_PARKED, SL_PENDING_FREE);
-	}
+	if (p && p->generation == SL_FLOW_GENERATION(state))
+		pending_free(p, SL_PENDING_PARKED);
 	return 1;
 }
 
@@ -130,21 +128,24 @@ __noinline int park_again(__u32 slot, __u64 state)
 	struct sl_service *service;
 	struct sl_pending *p;
 	struct sl_line *line;
-	__u32 row;
+	__u32 row, kept;
 
 	if (!ref.flow || SL_FLOW_PHASE(state) != SL_FLOW_SYN)
 		return 0;
 	row = ref.flow->key.service;
 	service = bpf_map_lookup_elem(&services, &row);
 	line = line_of(row);
-	p = ref.flow->pending ? pending_row(ref.flow->pending - 1) : NULL;
+	kept = READ_ONCE(ref.flow->pending);
+	p = kept ? pending_row(kept - 1) : NULL;
 	if (!p || p->slot != slot || p->generation != SL_FLOW_GENERATION(state) || !service || !line ||
 	    !park_is_wanted(service, SL_DROP_FULL))
 		return 0;
 	if (__sync_val_compare_and_swap(&p->phase, SL_PENDING_WAITING, SL_PENDING_CLAIMED) !=
 	    SL_PENDING_WAITING)
-		return READ_ONCE(p->phase) != SL_PENDING_FREE; /* another CPU does just this */
-	if ((!p->ticket && !line_join(p, ref.flow->pending, row, service->max_parked)) ||
+		return READ_ONCE(p->phase) != SL_PENDING_FREE; /* another CPU parks it, or gives it up */
+	if (!line_holds(p, kept))
+		line_forget(p);
+	if ((!p->ticket && !line_join(p, kept, row, service->max_parked)) ||
 	    __sync_val_compare_and_swap(&ref.flow->state, state, next | SL_FLOW_CLAIMED) != state) {
 		__sync_lock_test_and_set(&p->phase, SL_PENDING_WAITING);
 		return 0;
@@ -154,12 +155,13 @@ __noinline int park_again(__u32 slot, __u64 state)
 	line_refused(line, p);
 	__sync_lock_test_and_set(&p->phase, SL_PENDING_PARKED);
 	__sync_lock_test_and_set(&ref.flow->state, next | SL_FLOW_PARKED);
+	pending_show(p);
 	return 1;
 }
 
 /* A parked SYN is to be offered: its handshake goes to a fresh row, as the deadline's walk looks only
- * at those that were taken lately. That row + 1, or 0: there is none. A global function: verified by
- * itself. */
+ * at those that were taken lately. That row + 1, or 0: there is none. Its `deadline` names the old row
+ * (park_offered()). A global function: verified by itself. */
 __noinline int park_renew(__u32 slot)
 {
 	struct sl_flow *flow = table_slot(slot);
@@ -174,6 +176,7 @@ __noinline int park_renew(__u32 slot)
 	if (!fresh)
 		return 0;
 	__builtin_memcpy(&fresh->slot, &p->slot, sizeof(*p) - offsetof(struct sl_pending, slot));
+	fresh->deadline = READ_ONCE(flow->pending);
 	fresh->begun = bpf_jiffies64();
 	fresh->n_tried = 0;
 	fresh->resends = 0;
@@ -182,26 +185,15 @@ __noinline int park_renew(__u32 slot)
 	return ref;
 }
 
-/* The flow was offered with the fresh row, which takes over its place in the line. */
-static __always_inline void park_offered(__u32 ref)
+/* The flow was offered with the fresh row, which takes over the place that the old one had in line. */
+static __always_inline void park_offered(struct sl_pending *p, __u32 ref, __u32 old_ref)
 {
-	struct sl_pending *p = pending_row(ref - 1), *old;
-	struct sl_line_place place = {};
-	__u32 *known, row;
+	struct sl_line_place place = {.service = p->service, .ticket = p->ticket};
+	struct sl_pending *old = pending_row(old_ref - 1);
 
-	if (!p)
-		return;
-	place.service = p->service;
-	place.ticket = p->ticket;
-	known = bpf_map_lookup_elem(&line_places, &place);
-	if (known) {
-		row = *known - 1;
-		old = pending_row(row);
-		bpf_map_update_elem(&line_places, &place, &ref, BPF_EXIST);
-		if (old)
-			__sync_val_compare_and_swap(&old->phase, SL_PENDING_PARKED,
-						    SL_PENDING_FREE);
-	}
+	bpf_map_update_elem(&line_places, &place, &ref, BPF_EXIST);
+	if (old)
+		__sync_val_compare_and_swap(&old->phase, SL_PENDING_PARKED, SL_PENDING_FREE);
 	__sync_lock_test_and_set(&p->phase, SL_PENDING_WAITING);
 }
 
@@ -259,8 +251,8 @@ enum park_verdict {
 	PARK_ENDS,   /* the service does not wait any more */
 };
 
-/* A parked handshake whose ticket leads nowhere, as CPUs met on their way to the line, or whose turn is
- * past, goes to the end. A global function: verified by itself. */
+/* A parked handshake whose ticket was lost, as CPUs met, gets a new one, the last. A global function:
+ * verified by itself. */
 __noinline int park_rejoin(__u32 slot)
 {
 	struct sl_flow *flow = table_slot(slot);
@@ -274,10 +266,13 @@ __noinline int park_rejoin(__u32 slot)
 	ref = flow->pending;
 	row = p->service;
 	service = bpf_map_lookup_elem(&services, &row);
-	if (!service || line_holds(p, ref))
-		return 0;
-	line_forget(p);
-	return line_join(p, ref, row, service->max_parked);
+	if (!line_holds(p, ref)) {
+		line_forget(p);
+		if (!service || !line_join(p, ref, row, service->max_parked))
+			return 0;
+	}
+	pending_show(p);
+	return 1;
 }
 
 /* The client of a parked flow speaks: enum park_verdict. A global function: verified by itself. */

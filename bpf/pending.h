@@ -127,6 +127,15 @@ static __always_inline bool pending_copy(struct sl_pending *p, struct __sk_buff 
 	       !bpf_skb_load_bytes(skb, at + sizeof(struct tcphdr), p->options, n + 1);
 }
 
+/* A handshake stands in its line, PARKED. */
+static __always_inline void pending_show(const struct sl_pending *p)
+{
+	struct sl_line *line = line_of(p->service);
+
+	if (line)
+		line_show(line, p->ticket);
+}
+
 /* Keeps the SYN of a flow just opened, or parked: then it joins the waiting line. A SYN with data
  * (RFC 7413) is not kept: its data may reach one replica only. A global function: verified by
  * itself. */
@@ -180,18 +189,26 @@ __noinline int pending_open(struct __sk_buff *skb, const struct packet *pkt, __u
 		pending_offer(p, service, replica, row, p->begun);
 	WRITE_ONCE(flow->pending, ref);
 	__sync_lock_test_and_set(&p->phase, replica ? SL_PENDING_WAITING : SL_PENDING_PARKED);
+	if (!replica)
+		pending_show(p);
 	return ref;
+}
+
+/* Frees a row that is in `phase`. False: it is not; another CPU was first. */
+static __always_inline bool pending_free(struct sl_pending *p, __u32 phase)
+{
+	if (__sync_val_compare_and_swap(&p->phase, phase, SL_PENDING_CLAIMED) != phase)
+		return false;
+	if (unlikely(p->ticket))
+		line_forget(p);
+	__sync_lock_test_and_set(&p->phase, SL_PENDING_FREE);
+	return true;
 }
 
 /* Nobody waits for anything here any more. */
 static __always_inline void pending_close(struct sl_pending *p)
 {
-	if (__sync_val_compare_and_swap(&p->phase, SL_PENDING_WAITING, SL_PENDING_CLAIMED) !=
-	    SL_PENDING_WAITING)
-		return; /* it goes back to the line, or another CPU was first */
-	if (unlikely(p->ticket)) /* before another one has the row */
-		line_forget(p);
-	__sync_lock_test_and_set(&p->phase, SL_PENDING_FREE);
+	pending_free(p, SL_PENDING_WAITING);
 }
 
 /* Replica number `i` of those tried has spoken: it owes nothing any more. */

@@ -50,7 +50,7 @@ __noinline int unpark_service(__u32 service, __u32 now)
 		return 0;
 	WRITE_ONCE(line->next, now + unpark_pause(p->offers));
 	line_run_begins(line);
-	line_call(service, now);
+	line_call(line, ref, now);
 	return 0;
 }
 

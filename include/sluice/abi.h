@@ -462,7 +462,7 @@ _Static_assert(SL_MAX_REPLICAS <= 65536 && SL_MAX_SERVICES <= 65536, "rows in 16
 
 /* The line of a service-port in which parked SYNs wait; same row. Tickets count from 1. */
 struct sl_line {
-	__u32 head;    /* all tickets up to this one are gone */
+	__u32 head;    /* nobody waits with a ticket up to this one: gone, or on offer */
 	__u32 tail;    /* the last ticket given */
 	__u32 offered; /* jiffies when one was last offered, 0: nothing is on offer */
 	__u32 next;    /* jiffies before which none is offered */

@@ -600,20 +600,32 @@ TEST(a_lost_ticket_is_replaced_at_the_next_retransmit)
 	fixture_each(lost_tickets, NULL);
 }
 
-static void late_comer(struct fixture *f)
+static void comes_back(struct fixture *f)
 {
 	begin(f, SL_SERVICE_WAIT_FULL, 1);
-	f->lines[0].tail = 1; /* its place is not there yet */
-	parks(f, SYN("4000"));
-	f->replicas[0].state.owned = 0;
+	for (unsigned port = 4000; port < 4003; port++) {
+		char syn[PACKET_TEXT_LEN];
+
+		snprintf(syn, sizeof(syn), "client:%u > vip:80 S seq 7 len 0 opts 20", port);
+		parks(f, syn);
+	}
+	f->replicas[0].config.max_connections = 3;
 	look(f);
 	call(f, 4000);
-	CHECK_INT(f->lines[0].head, 0);
+	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r1"));
+	f->lines[0].offered = 0; /* nothing is heard of it, and the next is called */
+	look(f);
+	call(f, 4001);
+	CHECK_INT(f->lines[0].head, 1);
+	sends(f, TO_POD, FULL("r1", "4000"), TRIMMED, SYN("4000"));
+	parks(f, SYN("4000"));
+	look(f);
+	call(f, 4000);
 }
 
-TEST(a_ticket_on_its_way_is_not_passed_by)
+TEST(one_that_is_refused_late_is_the_first_again)
 {
-	fixture_once(late_comer, NULL);
+	fixture_each(comes_back, NULL);
 }
 
 /* Only a replica that is silent seems to have room: of whom it is asked to take, nothing is heard. */
