@@ -70,7 +70,7 @@ static __always_inline void line_show(struct sl_line *line, __u32 ticket)
 	for (int i = 0; i < 4; i++) {
 		__u32 head = READ_ONCE(line->head);
 
-		if ((__s32)(ticket - head) > 0 ||
+		if (!ticket || (__s32)(ticket - head) > 0 ||
 		    __sync_val_compare_and_swap(&line->head, head, ticket - 1) == head)
 			return;
 	}

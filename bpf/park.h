@@ -5,7 +5,8 @@
  * replica and counts nowhere but in its line; its client's retransmits are swallowed, and keep it. It
  * leaves by being offered (a new generation in place, as every flow that moves), or ends when its
  * client has been silent for longer than a TCP would be, or begins anew. With the agent dead nobody
- * calls it out: then each retransmit is an offer. Called by from_client.h and sweep.h.
+ * calls it out: then each retransmit is an offer. Called by from_client.h, deadline.h
+ * and sweep.h.
  */
 #ifndef SLUICE_BPF_PARK_H
 #define SLUICE_BPF_PARK_H
@@ -154,8 +155,8 @@ __noinline int park_again(__u32 slot, __u64 state)
 	p->generation = SL_FLOW_GENERATION(next);
 	line_refused(line, p);
 	__sync_lock_test_and_set(&p->phase, SL_PENDING_PARKED);
-	__sync_lock_test_and_set(&ref.flow->state, next | SL_FLOW_PARKED);
 	pending_show(p);
+	__sync_lock_test_and_set(&ref.flow->state, next | SL_FLOW_PARKED);
 	return 1;
 }
 
