@@ -148,7 +148,7 @@ static __always_inline void deadline_strand(const struct flow_ref *ref, __u32 se
 
 /*
  * Run by the agent with the SYN of row cb[0], generation cb[1], in the frame: puts it where it came
- * in, if the flow still waits for an answer, or in line. 0: so it did; 1: there was no need any more.
+ * in, if the flow still waits for an answer, or in line. 0: so it did; 1: there was no need, or no way.
  */
 static __always_inline int deadline_inject(struct __sk_buff *skb)
 {

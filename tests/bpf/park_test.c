@@ -1,145 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The waiting line: who waits, who is offered to replicas and when, in which order, and who leaves.
- * The agent is played by call(), which sends out what the programs called out.
  */
-#include <arpa/inet.h>
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-#include <errno.h>
-#include <time.h>
-
-#include "bpf_fixture.h"
-#include "check.h"
-
-#define SYN(port) "client:" port " > vip:80 S seq 7 len 0 opts 20"
-#define SYN_TO(port, r) "client:" port " > " r ":8000 S seq 7 len 0 opts 20"
-#define FULL(r, port) r ":8000 > client:" port " RA seq 0 ack 8 len 0 win 20942"
-#define ANSWER(r, port) r ":8000 > client:" port " SA seq 100 ack 8 len 0 opts 20"
-#define VIP_ANSWER(port) "vip:80 > client:" port " SA seq 100 ack 8 len 0 opts 20"
-#define REFUSED(port) "vip:80 > client:" port " RA seq 0 ack 8 len 0 back"
-
-/* One service that waits, of `n` replicas with one place each, all taken. */
-static void begin(struct fixture *f, __u32 flags, unsigned n)
-{
-	struct timespec now;
-
-	fixture_simple(f, flags, n);
-	f->services[0].max_parked = 3;
-	f->services[0].retry_attempts = 3;
-	for (unsigned i = 0; i < n; i++) {
-		f->replicas[i].config.weight = 4000 / (i + 1);
-		fixture_set_cap(f, i, 1);
-		f->replicas[i].state.owned = 1; /* somebody else's */
-	}
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	f->control->heartbeat_ns = now.tv_sec * 1000000000ull + now.tv_nsec;
-}
-
-static void sends(struct fixture *f, enum fixture_hook at, const char *in, int verdict,
-		  const char *out)
-{
-	struct step step = {at, in, verdict, out};
-
-	CHECK(fixture_step(f, &step));
-}
-
-static void parks(struct fixture *f, const char *syn)
-{
-	sends(f, FROM_POD, syn, SHOT, NULL);
-}
-
-static int note_wakeup(void *context, void *data, size_t size)
-{
-	*(struct sl_wakeup *)context = *(struct sl_wakeup *)data;
-	return 0;
-}
-
-/* Client port of the handshake that was called out last; 0: none since the last time. */
-static unsigned called(struct fixture *f, struct sl_wakeup *ret)
-{
-	struct ring_buffer *ring;
-	int n;
-
-	ring = ring_buffer__new(bpf_map__fd(f->skel->maps.wakeups), note_wakeup, ret, NULL);
-	if (!ring)
-		fixture_die("wakeups", errno);
-	n = ring_buffer__consume(ring);
-	ring_buffer__free(ring);
-	return n > 0 ? ntohs(f->pending[ret->pending].port) : 0;
-}
-
-/* As the agent does; the frame goes nowhere. */
-static int inject(struct fixture *f, const struct sl_wakeup *wakeup)
-{
-	struct __sk_buff context = {.cb = {wakeup->pending, wakeup->generation}};
-	unsigned char frame[64] = {};
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame),
-		    .ctx_in = &context, .ctx_size_in = sizeof(context));
-
-	if (bpf_prog_test_run_opts(bpf_program__fd(f->skel->progs.inject), &opts))
-		fixture_die("inject", errno);
-	return opts.retval;
-}
-
-/* Who is called out by now is `port` (0: nobody), and will be sent. */
-static void call(struct fixture *f, unsigned port)
-{
-	struct sl_wakeup wakeup;
-
-	CHECK_INT(called(f, &wakeup), port);
-	if (port)
-		CHECK_INT(inject(f, &wakeup), 0);
-}
-
-/* The timer looks, whatever it would have waited for. */
-static void look(struct fixture *f)
-{
-	struct sl_wakeup wakeup;
-
-	called(f, &wakeup);
-	f->lines[0].next = f->kernel->now;
-	fixture_sweep(f);
-}
-
-/* One beat of the timers: a whole sweep may take longer than a line waits, where all is emulated. */
-static void beat(struct fixture *f)
-{
-	unsigned char frame[64] = {};
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame));
-
-	if (bpf_prog_test_run_opts(bpf_program__fd(f->skel->progs.sweep_now), &opts))
-		fixture_die("sweep_now", errno);
-}
-
-/* `n` wait, `offered` of them on offer right now. */
-static void check_parked(struct fixture *f, unsigned n, unsigned offered)
-{
-	CHECK_INT(f->service_states[0].parked, n);
-	CHECK_INT(f->kernel->parked, n);
-	CHECK_INT(fixture_count_flows(f, SL_FLOW_PARKED), n - offered);
-}
-
-static void check_clean(struct fixture *f)
-{
-	struct sl_line_place key;
-	unsigned pending = 0;
-
-	check_parked(f, 0, 0);
-	CHECK_INT(f->kernel->half_open, 0);
-	for (unsigned i = 0; i < f->n_replicas; i++)
-		CHECK_INT(f->replicas[i].state.inflight, 0);
-	for (unsigned i = 0; i < SL_PENDING; i++)
-		pending += f->pending[i].phase != SL_PENDING_FREE;
-	CHECK_INT(pending, 0);
-	CHECK(bpf_map_get_next_key(bpf_map__fd(f->skel->maps.line_places), NULL, &key) != 0);
-}
+#include "line_case.h"
 
 /* ---- in and out --------------------------------------------------------------------------*/
 
 static void one(struct fixture *f)
 {
-	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	line_case(f, SL_SERVICE_WAIT_FULL, 1);
 	parks(f, SYN("4000"));
 	check_parked(f, 1, 0);
 	CHECK_INT(f->service_states[0].parked_total, 1);
@@ -179,7 +48,7 @@ static void snat(struct fixture *f)
 {
 	__u32 source = fixture_add_source(f, "node");
 
-	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	line_case(f, SL_SERVICE_WAIT_FULL, 1);
 	fixture_make_remote(f, 0, source);
 	f->replicas[0].state.owned = 0; /* of another node's, and not seen from here */
 	sends(f, FROM_UPLINK, SYN("4000"), REDIRECT, "node:1024 > r1:8000 S seq 7 len 0 opts 20");
@@ -206,7 +75,7 @@ TEST(a_syn_waits_through_source_nat)
 
 static void none(struct fixture *f)
 {
-	begin(f, SL_SERVICE_WAIT_NONE, 0);
+	line_case(f, SL_SERVICE_WAIT_NONE, 0);
 	parks(f, SYN("4000"));
 	look(f);
 	call(f, 0);
@@ -235,7 +104,7 @@ TEST(the_first_replica_releases_who_waits_for_any)
 
 static void impatient(struct fixture *f)
 {
-	begin(f, 0, 1);
+	line_case(f, 0, 1);
 	sends(f, FROM_POD, SYN("4000"), TRIMMED, REFUSED("4000"));
 	f->services[0].flags |= SL_SERVICE_WAIT_FULL;
 	sends(f, FROM_POD, "client:4000 > vip:80 S seq 7 len 10 opts 20", TRIMMED,
@@ -256,7 +125,7 @@ TEST(who_does_not_wait)
 
 static void order(struct fixture *f)
 {
-	begin(f, SL_SERVICE_WAIT_FULL, 2);
+	line_case(f, SL_SERVICE_WAIT_FULL, 2);
 	parks(f, SYN("4000"));
 	parks(f, SYN("4001"));
 	parks(f, SYN("4002"));
@@ -269,7 +138,8 @@ static void order(struct fixture *f)
 	check_parked(f, 3, 1);
 	sends(f, FROM_POD, SYN("4003"), TRIMMED, REFUSED("4003")); /* the first keeps its place */
 	f->services[0].max_parked = 4;
-	parks(f, SYN("4004")); /* though r2 has room for all that this node knows: behind the others */
+	parks(f,
+	      SYN("4004")); /* though r2 has room for all that this node knows: behind the others */
 	f->services[0].max_parked = 3;
 	f->replicas[1].state.owned = 0;
 	sends(f, TO_POD, FULL("r1", "4000"), TRIMMED, SYN("4000"));
@@ -317,7 +187,7 @@ static void runs(struct fixture *f)
 	struct sl_wakeup wakeup;
 	unsigned looks = 0, port = 0;
 
-	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	line_case(f, SL_SERVICE_WAIT_FULL, 1);
 	f->services[0].max_parked = 100;
 	for (unsigned i = 0; i < 40; i++) {
 		snprintf(line, sizeof(line), "client:%u > vip:80 S seq 7 len 0", 4000 + i);
@@ -354,7 +224,7 @@ static void lost(struct fixture *f)
 {
 	struct sl_wakeup wakeup;
 
-	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	line_case(f, SL_SERVICE_WAIT_FULL, 1);
 	parks(f, SYN("4000"));
 	f->replicas[0].state.owned = 0;
 	look(f);
@@ -382,7 +252,7 @@ static void long_ago(struct fixture *f)
 {
 	static const __u32 ages[] = {0x7fffffff, 0x80000001, 0xc0000000, 1000000};
 
-	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	line_case(f, SL_SERVICE_WAIT_FULL, 1);
 	parks(f, SYN("4000"));
 	f->replicas[0].state.owned = 0;
 	fixture_sweep(f);
@@ -407,7 +277,7 @@ TEST(times_of_long_ago_hold_nobody)
 
 static void gives_up(struct fixture *f)
 {
-	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	line_case(f, SL_SERVICE_WAIT_FULL, 1);
 	parks(f, SYN("4000"));
 	parks(f, "client:4000 > vip:80 R seq 8 len 0");
 	check_clean(f);
@@ -438,7 +308,7 @@ TEST(clients_that_give_up_leave_the_line)
 
 static void silent_while_offered(struct fixture *f)
 {
-	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	line_case(f, SL_SERVICE_WAIT_FULL, 1);
 	parks(f, SYN("4000"));
 	for (unsigned i = 0; i < 3; i++) { /* our own SYNs are no sign of its client's life */
 		f->replicas[0].state.owned = 0;
@@ -462,7 +332,7 @@ TEST(offers_do_not_keep_a_dead_client_in_line)
 
 static void dead_agent(struct fixture *f)
 {
-	begin(f, SL_SERVICE_WAIT_FULL, 1);
+	line_case(f, SL_SERVICE_WAIT_FULL, 1);
 	parks(f, SYN("4000"));
 	f->control->heartbeat_ns -= 4000000000ull;
 	fixture_age(f, 1);
@@ -479,181 +349,4 @@ static void dead_agent(struct fixture *f)
 TEST(with_the_agent_dead_a_retransmit_is_an_offer)
 {
 	fixture_each(dead_agent, NULL);
-}
-
-/* ---- odd moments ------------------------------------------------------------------------------*/
-
-/* The pending row of the only flow in line. */
-static __u32 only_row(struct fixture *f)
-{
-	for (__u32 row = 0; row < SL_PENDING; row++)
-		if (f->pending[row].phase == SL_PENDING_PARKED)
-			return row;
-	return 0;
-}
-
-static void client_is_gone(struct fixture *f)
-{
-	struct sl_wakeup wakeup;
-
-	begin(f, SL_SERVICE_WAIT_FULL, 1);
-	parks(f, SYN("4000"));
-	f->pending[only_row(f)].ifindex = 0x7fffffff;
-	parks(f, SYN("4001"));
-	f->replicas[0].state.owned = 0;
-	look(f);
-	CHECK_INT(called(f, &wakeup), 4000);
-	CHECK_INT(inject(f, &wakeup), 1);
-	check_parked(f, 1, 0);
-	beat(f);
-	call(f, 4001);
-	parks(f, "client:4001 > vip:80 R seq 8 len 0");
-	check_clean(f);
-}
-
-TEST(whose_interface_is_gone_holds_nobody)
-{
-	fixture_each(client_is_gone, NULL);
-}
-
-/* Its flow ended while another CPU was keeping its SYN. */
-static void orphan(struct fixture *f)
-{
-	struct sl_wakeup wakeup;
-	struct sl_flow *flow;
-
-	begin(f, SL_SERVICE_WAIT_FULL, 1);
-	parks(f, SYN("4000"));
-	flow = fixture_flow(f);
-	flow->state = (flow->state & ~0xfull) | SL_FLOW_DONE;
-	parks(f, SYN("4001"));
-	f->replicas[0].state.owned = 0;
-	look(f);
-	CHECK_INT(called(f, &wakeup), 4000);
-	CHECK_INT(inject(f, &wakeup), 1);
-	check_parked(f, 1, 0);
-	beat(f);
-	call(f, 4001);
-	parks(f, "client:4001 > vip:80 R seq 8 len 0");
-	check_clean(f);
-}
-
-TEST(who_waits_without_a_flow_leaves)
-{
-	fixture_each(orphan, NULL);
-}
-
-/* An RST, or another connect, from the port of one whose SYN is not kept yet. */
-static void being_parked(struct fixture *f)
-{
-	struct sl_flow *flow;
-	__u32 row;
-
-	begin(f, SL_SERVICE_WAIT_FULL, 1);
-	parks(f, SYN("4000"));
-	row = only_row(f);
-	flow = fixture_flow(f);
-	flow->pending = 0;
-	parks(f, "client:4000 > vip:80 R seq 8 len 0");
-	parks(f, "client:4000 > vip:80 S seq 99 len 0 opts 20");
-	check_parked(f, 1, 0);
-	flow->pending = row + 1;
-	parks(f, "client:4000 > vip:80 R seq 8 len 0");
-	check_clean(f);
-}
-
-TEST(who_is_just_being_parked_stays_so)
-{
-	fixture_each(being_parked, NULL);
-}
-
-/* What a meeting of CPUs may leave behind, by hand. */
-static void lost_tickets(struct fixture *f)
-{
-	struct sl_line_place place = {};
-	__u32 row;
-
-	begin(f, SL_SERVICE_WAIT_FULL, 1);
-	parks(f, SYN("4000"));
-	row = only_row(f);
-	place.service = f->pending[row].service;
-	place.ticket = f->pending[row].ticket;
-	CHECK(!bpf_map_delete_elem(bpf_map__fd(f->skel->maps.line_places), &place));
-	f->service_states[0].parked = f->kernel->parked = 0;
-	parks(f, SYN("4000"));
-	check_parked(f, 1, 0);
-	CHECK_INT(f->pending[row].ticket, place.ticket + 1);
-
-	f->lines[0].head = f->lines[0].tail; /* its turn went by while it came */
-	parks(f, SYN("4000"));
-	check_parked(f, 1, 0);
-	f->replicas[0].state.owned = 0;
-	look(f);
-	call(f, 4000);
-	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r1"));
-	sends(f, FROM_POD, "client:4000 > vip:80 R seq 8 len 0", NEXT,
-	      "client:4000 > r1:8000 R seq 8 len 0");
-}
-
-TEST(a_lost_ticket_is_replaced_at_the_next_retransmit)
-{
-	fixture_each(lost_tickets, NULL);
-}
-
-static void comes_back(struct fixture *f)
-{
-	begin(f, SL_SERVICE_WAIT_FULL, 1);
-	for (unsigned port = 4000; port < 4003; port++) {
-		char syn[PACKET_TEXT_LEN];
-
-		snprintf(syn, sizeof(syn), "client:%u > vip:80 S seq 7 len 0 opts 20", port);
-		parks(f, syn);
-	}
-	f->replicas[0].config.max_connections = 3;
-	look(f);
-	call(f, 4000);
-	sends(f, FROM_POD, SYN("4000"), NEXT, SYN_TO("4000", "r1"));
-	f->lines[0].offered = 0; /* nothing is heard of it, and the next is called */
-	look(f);
-	call(f, 4001);
-	CHECK_INT(f->lines[0].head, 1);
-	sends(f, TO_POD, FULL("r1", "4000"), TRIMMED, SYN("4000"));
-	parks(f, SYN("4000"));
-	look(f);
-	call(f, 4000);
-}
-
-TEST(one_that_is_refused_late_is_the_first_again)
-{
-	fixture_each(comes_back, NULL);
-}
-
-/* Only a replica that is silent seems to have room: of whom it is asked to take, nothing is heard. */
-static void silence(struct fixture *f)
-{
-	char syn[PACKET_TEXT_LEN];
-	struct fixture_result result;
-
-	begin(f, SL_SERVICE_WAIT_FULL, 1);
-	f->services[0].max_parked = 100;
-	f->services[0].retry_attempts = 0; /* nothing is called out but by the line */
-	for (unsigned i = 0; i < 50; i++) {
-		snprintf(syn, sizeof(syn), "client:%u > vip:80 S seq 7 len 0", 4000 + i);
-		parks(f, syn);
-	}
-	f->replicas[0].config.max_connections = 100;
-	for (unsigned i = 0; i < 50; i++) {
-		look(f);
-		call(f, 4000 + i);
-		snprintf(syn, sizeof(syn), "client:%u > vip:80 S seq 7 len 0", 4000 + i);
-		fixture_send(f, FROM_POD, syn, &result);
-		CHECK_INT(result.verdict, NEXT);
-		f->lines[0].offered = 0; /* a tenth of a second goes by */
-	}
-	check_parked(f, 50, 50);
-}
-
-TEST(many_on_offer_do_not_hide_the_next)
-{
-	fixture_once(silence, NULL);
 }

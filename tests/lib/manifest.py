@@ -85,9 +85,8 @@ class App:
         self.labels = {"service.kubernetes.io/service-proxy-name": "sluice"}  # replace mode
         self.probe = None            # readinessProbe; None: Sluice's default
         self.probe_interval = None   # "50ms"
-        self.annotations = {}        # of the Service
         self.traffic_policy = None   # of a DestinationRule
-        self.annotations = {}        # of the Service, besides these
+        self.annotations = {}        # of the Service
         self.own_pods = True         # whether its file holds the Pods: one app's must
         self.replicas = []
 
